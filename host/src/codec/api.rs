@@ -1,0 +1,34 @@
+//! What a format does: bytes of records to columns and back. Knows nothing of where the bytes come from or go to.
+use arrow_array::RecordBatch;
+
+use crate::model::{Encoded, RawBatch};
+
+/// A record that could not be decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// Its index in the raw batch.
+    pub record: usize,
+    /// What is wrong with it, and where in it.
+    pub reason: String,
+}
+
+/// What came of decoding a batch.
+#[derive(Debug)]
+pub struct Decoded {
+    /// The well-formed records, in order.
+    pub rows: RecordBatch,
+    /// The others, in order.
+    pub malformed: Vec<Malformed>,
+}
+
+/// Decodes the records of one task. May remember what it saw to decode the next ones faster, never to decode them differently.
+pub trait Decoder: Send {
+    /// Decodes all records of `raw`.
+    fn decode(&mut self, raw: &mut RawBatch) -> Decoded;
+}
+
+/// Encodes the records of one task.
+pub trait Encoder: Send {
+    /// Replaces the content of `into` by the encoded rows.
+    fn encode(&mut self, rows: &RecordBatch, into: &mut Encoded);
+}

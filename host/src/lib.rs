@@ -1,0 +1,5 @@
+//! wasmill: a stream processor whose operators are WebAssembly components.
+#![warn(missing_docs)]
+pub mod codec;
+pub mod connector;
+pub mod model;
