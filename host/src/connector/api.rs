@@ -1,6 +1,6 @@
 //! What the engine asks of a connector. A connector moves framed records (bytes) in and out; it knows nothing of their format,
 //! of jobs or of operators. Formats are [`codec`](crate::codec)'s, in between.
-use std::{fmt::Debug, sync::Arc};
+use std::{fmt::Debug, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 
@@ -51,8 +51,15 @@ pub trait Source: Send + Sync + Debug {
     fn parallelism_max(&self) -> Option<usize>;
     /// Whether its records can be read again after a failure.
     fn can_replay(&self) -> bool;
+    /// Makes relative paths in its settings relative to `base`.
+    fn resolve_paths(&mut self, _base: &Path) {}
     /// Opens part `subtask` of `parallelism`.
-    fn open(&self, subtask: usize, parallelism: usize, clock: &Arc<dyn Clock>) -> Result<Box<dyn SourceReader>, ConnectorError>;
+    fn open(
+        &self,
+        subtask: usize,
+        parallelism: usize,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Box<dyn SourceReader>, ConnectorError>;
 }
 
 /// A parallel part of a sink, owned by one task.
@@ -69,6 +76,17 @@ pub trait SinkWriter: Send {
 
 /// A configured sink, before it runs.
 pub trait Sink: Send + Sync + Debug {
+    /// Makes relative paths in its settings relative to `base`.
+    fn resolve_paths(&mut self, _base: &Path) {}
     /// Opens part `subtask` of `parallelism`.
-    fn open(&self, subtask: usize, parallelism: usize, clock: &Arc<dyn Clock>) -> Result<Box<dyn SinkWriter>, ConnectorError>;
+    fn open(
+        &self,
+        subtask: usize,
+        parallelism: usize,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Box<dyn SinkWriter>, ConnectorError>;
+    /// Once all its parts are closed: what there is to say about the whole, as JSON.
+    fn summary(&self) -> Option<serde_json::Value> {
+        None
+    }
 }

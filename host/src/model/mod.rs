@@ -1,12 +1,16 @@
 //! What flows: batches of typed columns, their types, keys and key groups, time. Pure data; knows nothing of jobs, tasks, I/O
 //! or WebAssembly, and imports nothing else of this crate.
 mod batch;
+mod description;
 mod key;
 mod raw;
 mod schema;
 mod time;
 
 pub use batch::Batch;
+pub use description::{
+    Description, MetricKind, OperatorKind, Shape, SideOutput, StateDescription, StateKind, TimeToLive,
+};
 pub use key::{KeyRows, MAX_PARALLELISM_DEFAULT, MAX_PARALLELISM_LIMIT, key_group, key_hash, subtask_of};
 pub use raw::{Encoded, Position, RawBatch};
 pub use schema::{Field, Kind, Schema, SchemaError};

@@ -10,6 +10,9 @@ pub struct RawBatch {
     pub ends: Vec<u32>,
     /// Event times the source itself knows, in ms since 1970-01-01 UTC: one a record, or none at all.
     pub timestamps: Vec<i64>,
+    /// When the first record arrived, by the clock's monotonic reading, if the source knows better than its reader: a paced
+    /// generator says when it was due.
+    pub arrived: Option<std::time::Duration>,
     /// Where the first record comes from, for error messages.
     pub position: Position,
 }
@@ -20,6 +23,7 @@ impl RawBatch {
         self.data.clear();
         self.ends.clear();
         self.timestamps.clear();
+        self.arrived = None;
     }
 
     /// Number of records.
