@@ -3,3 +3,4 @@
 pub mod codec;
 pub mod connector;
 pub mod model;
+pub mod plugin;

@@ -1,0 +1,2 @@
+//! Plugins: operators as WebAssembly components.
+pub mod build;
