@@ -4,3 +4,5 @@ pub mod codec;
 pub mod connector;
 pub mod model;
 pub mod plugin;
+pub mod state;
+pub mod window;

@@ -7,7 +7,9 @@
 //! - The key group is `(hash >> 32) * max_parallelism >> 32`, the subtask `group * parallelism / max_parallelism`.
 //!
 //! Numbers with a fraction are no keys, and null is none.
-use arrow_array::{Array, ArrayRef, cast::AsArray, types::Int64Type};
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, BinaryArray, BooleanArray, Int64Array, StringArray, cast::AsArray, types::Int64Type};
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -110,6 +112,55 @@ impl KeyRows {
     }
 }
 
+/// The columns that keys were encoded from, as [`KeyRows::encode`] did it from columns of these kinds. Fails on bytes that are no
+/// such keys.
+pub fn decode_keys<'a>(
+    kinds: &[Kind],
+    keys: impl Iterator<Item = &'a [u8]> + Clone,
+) -> Result<Vec<ArrayRef>, KeyDecodeError> {
+    let mut rests: Vec<&[u8]> = keys.collect();
+    let mut columns: Vec<ArrayRef> = Vec::with_capacity(kinds.len());
+    for (i, kind) in kinds.iter().enumerate() {
+        let last = i + 1 == kinds.len();
+        let mut values: Vec<&[u8]> = Vec::with_capacity(rests.len());
+        for rest in &mut rests {
+            let length = match kind {
+                Kind::Boolean => 1,
+                Kind::Int64 => 8,
+                Kind::Utf8 | Kind::Binary if last => rest.len(),
+                Kind::Utf8 | Kind::Binary => {
+                    let (length, after) = rest.split_first_chunk().ok_or(KeyDecodeError)?;
+                    *rest = after;
+                    u32::from_le_bytes(*length) as usize
+                }
+                Kind::Float64 => return Err(KeyDecodeError),
+            };
+            let (value, after) = rest.split_at_checked(length).ok_or(KeyDecodeError)?;
+            values.push(value);
+            *rest = after;
+        }
+        columns.push(match kind {
+            Kind::Boolean => Arc::new(values.iter().map(|value| Some(value[0] != 0)).collect::<BooleanArray>()),
+            Kind::Int64 => {
+                let number = |value: &&[u8]| value.try_into().map(i64::from_le_bytes).map_err(|_| KeyDecodeError);
+                Arc::new(Int64Array::from(values.iter().map(number).collect::<Result<Vec<_>, _>>()?))
+            }
+            Kind::Utf8 => {
+                let offsets = OffsetBuffer::<i32>::from_lengths(values.iter().map(|value| value.len()));
+                let text = values.concat();
+                Arc::new(StringArray::try_new(offsets, text.into(), None).map_err(|_| KeyDecodeError)?)
+            }
+            Kind::Binary | Kind::Float64 => Arc::new(BinaryArray::from_vec(values)),
+        });
+    }
+    if rests.iter().all(|rest| rest.is_empty()) { Ok(columns) } else { Err(KeyDecodeError) }
+}
+
+/// Bytes that are no key of the kinds expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("bytes in state are no key of the operator's key columns")]
+pub struct KeyDecodeError;
+
 fn encode_value(column: &ArrayRef, row: usize, last: bool, into: &mut Vec<u8>) {
     let variable = |bytes: &[u8], into: &mut Vec<u8>| {
         if !last {
@@ -124,5 +175,70 @@ fn encode_value(column: &ArrayRef, row: usize, last: bool, into: &mut Vec<u8>) {
         Some(Kind::Binary) => variable(column.as_binary::<i32>().value(row), into),
         // Refused when the job is checked.
         Some(Kind::Float64) | None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns() -> Vec<ArrayRef> {
+        vec![
+            Arc::new(StringArray::from(vec!["a", "", "bc"])),
+            Arc::new(Int64Array::from(vec![1, -1, i64::MAX])),
+            Arc::new(BooleanArray::from(vec![true, false, true])),
+            Arc::new(BinaryArray::from(vec![&b"\xff"[..], b"", b"xyz"])),
+        ]
+    }
+
+    #[test]
+    fn keys_are_decoded_to_the_columns_they_were_encoded_from() {
+        let all = columns();
+        for picked in [vec![0], vec![1], vec![2], vec![3], vec![0, 1], vec![3, 0], vec![1, 2, 3], vec![0, 3, 1, 2], vec![]] {
+            let columns: Vec<ArrayRef> = picked.iter().map(|i| all[*i].clone()).collect();
+            let kinds: Vec<Kind> = columns.iter().filter_map(|c| Kind::of(c.data_type())).collect();
+            let keys = KeyRows::encode(&columns, 3);
+            let decoded = decode_keys(&kinds, (0..3).map(|row| keys.get(row)));
+            assert_eq!(decoded, Ok(columns), "{picked:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_key_are_refused() {
+        for (kinds, key) in [
+            (vec![Kind::Int64], &b"1234567"[..]),
+            (vec![Kind::Int64], b"123456789"),
+            (vec![Kind::Utf8, Kind::Boolean], b"\x09\0\0\0a"),
+            (vec![Kind::Utf8], b"\xff"),
+            (vec![], b"a"),
+        ] {
+            assert_eq!(decode_keys(&kinds, std::iter::once(key)), Err(KeyDecodeError), "{kinds:?}");
+        }
+    }
+
+    #[test]
+    fn encoding_hash_and_placement_are_those_of_the_first_release() {
+        let keys = KeyRows::encode(&columns(), 3);
+        assert_eq!(keys.get(0), b"\x01\0\0\0a\x01\0\0\0\0\0\0\0\x01\xff");
+        assert_eq!(key_hash(b""), 0x2d06_8005_38d3_94c2);
+        assert_eq!(key_hash(b"word"), xxh3_64(b"word"));
+        let hash = key_hash(b"the");
+        assert_eq!((key_group(u64::MAX, 128), key_group(0, 128)), (127, 0));
+        for parallelism in [1, 2, 3, 128] {
+            assert!(subtask_of(key_group(hash, 128), parallelism, 128) < parallelism);
+        }
+        assert_eq!((0..128).filter(|group| subtask_of(*group, 2, 128) == 0).count(), 64);
+    }
+
+    #[test]
+    fn a_slice_of_a_column_has_the_keys_of_its_own_rows() {
+        for column in columns() {
+            let whole = KeyRows::encode(std::slice::from_ref(&column), 3);
+            let part = KeyRows::encode(&[column.slice(1, 2)], 2);
+            let mut hashes = Vec::new();
+            part.hash_into(2, &mut hashes);
+            assert_eq!((part.get(0), part.get(1)), (whole.get(1), whole.get(2)));
+            assert_eq!(hashes, [key_hash(whole.get(1)), key_hash(whole.get(2))]);
+        }
     }
 }

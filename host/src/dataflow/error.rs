@@ -1,0 +1,81 @@
+//! Why a task failed: what, where, and whether trying again may help.
+use crate::{connector::ConnectorError, plugin::{CallError, CallFailure, LoadError}};
+
+/// Whose fault a failure is, which decides whether a restart may help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureClass {
+    /// A plugin or a record: the same input fails again.
+    Operator,
+    /// A limit was reached: may pass.
+    Resource,
+    /// The outside: may pass.
+    Connector,
+    /// Ours.
+    Bug,
+}
+
+/// Why a task failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    /// A call into a plugin.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// A plugin that does not start.
+    #[error("operator `{operator}`: {error}")]
+    Load {
+        /// Its name in the job.
+        operator: String,
+        /// What is wrong.
+        error: LoadError,
+    },
+    /// A connector.
+    #[error("[C0401] {node}: {error}")]
+    Connector {
+        /// Name of the source or sink in the job.
+        node: String,
+        /// What is wrong.
+        error: ConnectorError,
+    },
+    /// A record no one wants.
+    #[error(
+        "[R0501] {node} rejects a record: {reason} (record: {record}). To go on without such records set `on_error: skip`, or read \
+         them from `{node}.rejected`"
+    )]
+    Rejected {
+        /// Name of the source or operator in the job.
+        node: String,
+        /// Why.
+        reason: String,
+        /// The record, as text, shortened.
+        record: String,
+    },
+    /// What cannot be, was.
+    #[error("[B0601] {node}: {what}; this is a fault of wasmill, please report it")]
+    Bug {
+        /// Name of the node in the job.
+        node: String,
+        /// What was found.
+        what: String,
+    },
+    /// The task at the other end of an exchange is gone: its own error says why.
+    #[error("[B0602] another task of the job has failed")]
+    Disconnected,
+}
+
+impl TaskError {
+    /// Whose fault it is.
+    pub fn class(&self) -> FailureClass {
+        match self {
+            TaskError::Call(CallError { failure: CallFailure::Deadline(_) | CallFailure::Memory(_), .. }) => FailureClass::Resource,
+            TaskError::Call(_) | TaskError::Load { .. } | TaskError::Rejected { .. } => FailureClass::Operator,
+            TaskError::Connector { .. } => FailureClass::Connector,
+            TaskError::Bug { .. } | TaskError::Disconnected => FailureClass::Bug,
+        }
+    }
+
+    /// The first letter and digits of its message: stable, with a page under `docs/errors`.
+    pub fn code(&self) -> String {
+        let text = self.to_string();
+        text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(code, _)| code.to_owned()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,32 @@
+//! The data path: sources, chains of operators, exchanges and sinks, each subtask a future of its own. Knows the plan and the
+//! interfaces of plugins, connectors, formats and state; must not know who asked for the job, nor any of Kafka, HTTP or files.
+mod aggregate;
+mod environment;
+mod error;
+mod exchange;
+mod message;
+mod metrics;
+mod moments;
+mod operator;
+mod partition;
+mod rejects;
+mod sink;
+mod source;
+mod task;
+mod transform;
+mod watermark;
+
+pub use aggregate::{Windowed, WindowedSettings};
+pub use environment::Environment;
+pub use error::{FailureClass, TaskError};
+pub use exchange::{Exchanges, MemoryExchanges, QUEUE_BATCHES_MAX, Receiver, Sender};
+pub use message::Message;
+pub use metrics::{LatencyHistogram, NodeMetrics};
+pub use moments::Moments;
+pub use operator::{Operator, Outputs, Route, Stage, Target};
+pub use rejects::{Reject, Rejects};
+pub use sink::SinkStage;
+pub use source::{SourceSettings, SourceTask};
+pub use task::OperatorTask;
+pub use transform::Transform;
+pub use watermark::{BoundedOutOfOrderness, WatermarkMerge};

@@ -1,0 +1,264 @@
+//! Stages, and how what they emit gets on. A stage is an operator and where its outputs lead: to stages chained behind it, called
+//! directly, or over an exchange to other tasks, waiting where those are slow.
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{Message, NodeMetrics, Sender, TaskError, partition::partition};
+use crate::{
+    model::{Batch, EventTime, Schema},
+    plugin::record_batch,
+};
+
+/// A step of a task. All calls come from one task, one after the other.
+#[async_trait]
+pub trait Operator: Send {
+    /// Rows.
+    async fn batch(&mut self, batch: Batch, outputs: &mut Outputs) -> Result<(), TaskError>;
+
+    /// Event time has come this far.
+    async fn watermark(&mut self, watermark: EventTime, outputs: &mut Outputs) -> Result<(), TaskError> {
+        outputs.watermark(watermark).await
+    }
+
+    /// The processing time, in ms, at which it wants to be woken.
+    fn wake_at(&self) -> Option<i64> {
+        None
+    }
+
+    /// Processing time has come this far.
+    async fn wake(&mut self, _now_ms: i64, _outputs: &mut Outputs) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// Nothing comes for now: what is held back for the sake of speed goes out.
+    async fn pause(&mut self) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// Nothing comes any more.
+    async fn end(&mut self, _outputs: &mut Outputs) -> Result<(), TaskError> {
+        Ok(())
+    }
+}
+
+/// An operator and what is behind it.
+pub struct Stage {
+    operator: Box<dyn Operator>,
+    outputs: Outputs,
+}
+
+impl Stage {
+    /// Puts an operator before its outputs.
+    pub fn new(operator: Box<dyn Operator>, outputs: Outputs) -> Stage {
+        Stage { operator, outputs }
+    }
+
+    pub(super) async fn batch(&mut self, batch: Batch) -> Result<(), TaskError> {
+        self.outputs.metrics.add(&self.outputs.metrics.records_in, batch.rows());
+        self.operator.batch(batch, &mut self.outputs).await
+    }
+
+    pub(super) async fn watermark(&mut self, watermark: EventTime) -> Result<(), TaskError> {
+        self.outputs.metrics.set_watermark(watermark);
+        self.operator.watermark(watermark, &mut self.outputs).await
+    }
+
+    pub(super) async fn idle(&mut self) -> Result<(), TaskError> {
+        self.outputs.idle().await
+    }
+
+    pub(super) fn wake_at(&self) -> Option<i64> {
+        self.operator.wake_at().into_iter().chain(self.outputs.wake_at()).min()
+    }
+
+    pub(super) async fn wake(&mut self, now_ms: i64) -> Result<(), TaskError> {
+        if self.operator.wake_at().is_some_and(|at| at <= now_ms) {
+            self.operator.wake(now_ms, &mut self.outputs).await?;
+        }
+        self.outputs.wake(now_ms).await
+    }
+
+    pub(super) async fn pause(&mut self) -> Result<(), TaskError> {
+        self.operator.pause().await?;
+        self.outputs.pause().await
+    }
+
+    pub(super) async fn end(&mut self) -> Result<(), TaskError> {
+        self.operator.end(&mut self.outputs).await?;
+        self.outputs.end().await
+    }
+}
+
+/// Where an output leads.
+pub struct Target {
+    /// For each column the reader expects, its place in the output, and the reader's columns; `None` if they are the same.
+    pub adapt: Option<(Vec<usize>, Schema)>,
+    /// The way there.
+    pub route: Route,
+}
+
+/// The way to a reader.
+pub enum Route {
+    /// In the same task.
+    Chained(Box<Stage>),
+    /// To this subtask of another task.
+    Forward(Box<dyn Sender>),
+    /// To each subtask of another task in turn; the number is whose turn it is.
+    Rebalance(Vec<Box<dyn Sender>>, usize),
+    /// To the subtask that owns the row's key.
+    Hash {
+        /// One per subtask.
+        senders: Vec<Box<dyn Sender>>,
+        /// Key columns, in the reader's columns.
+        key: Vec<usize>,
+        /// Number of key groups.
+        max_parallelism: u32,
+    },
+}
+
+/// The outputs of a stage: for each, where it leads; an output nobody reads leads nowhere.
+pub struct Outputs {
+    ports: Vec<Vec<Target>>,
+    metrics: Arc<NodeMetrics>,
+}
+
+impl Outputs {
+    /// Port 0 is the main output.
+    pub fn new(ports: Vec<Vec<Target>>, metrics: Arc<NodeMetrics>) -> Outputs {
+        Outputs { ports, metrics }
+    }
+
+    /// What the stage counts.
+    pub fn metrics(&self) -> &NodeMetrics {
+        &self.metrics
+    }
+
+    /// Whether anybody reads an output.
+    pub fn is_read(&self, port: usize) -> bool {
+        self.ports.get(port).is_some_and(|targets| !targets.is_empty())
+    }
+
+    /// Sends rows out, waiting until every reader has taken them. No rows are not sent.
+    pub async fn emit(&mut self, port: usize, batch: Batch) -> Result<(), TaskError> {
+        if batch.rows() == 0 {
+            return Ok(());
+        }
+        self.metrics.add(&self.metrics.records_out, batch.rows());
+        let Some((last, others)) = self.ports[port].split_last_mut() else { return Ok(()) };
+        for target in others {
+            target.batch(batch.clone()).await?;
+        }
+        last.batch(batch).await
+    }
+
+    /// Tells all readers how far event time has come.
+    pub async fn watermark(&mut self, watermark: EventTime) -> Result<(), TaskError> {
+        self.metrics.set_watermark(watermark);
+        for target in self.ports.iter_mut().flatten() {
+            match &mut target.route {
+                Route::Chained(stage) => Box::pin(stage.watermark(watermark)).await?,
+                route => route.broadcast(Message::Watermark(watermark)).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells all readers that nothing holds back event time here for now.
+    pub async fn idle(&mut self) -> Result<(), TaskError> {
+        for target in self.ports.iter_mut().flatten() {
+            match &mut target.route {
+                Route::Chained(stage) => Box::pin(stage.idle()).await?,
+                route => route.broadcast(Message::Idle).await?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn wake_at(&self) -> Option<i64> {
+        self.chained_ref().filter_map(Stage::wake_at).min()
+    }
+
+    pub(super) async fn wake(&mut self, now_ms: i64) -> Result<(), TaskError> {
+        for stage in self.chained() {
+            Box::pin(stage.wake(now_ms)).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn pause(&mut self) -> Result<(), TaskError> {
+        for stage in self.chained() {
+            Box::pin(stage.pause()).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells all readers that nothing comes any more.
+    pub(super) async fn end(&mut self) -> Result<(), TaskError> {
+        for target in self.ports.iter_mut().flatten() {
+            match &mut target.route {
+                Route::Chained(stage) => Box::pin(stage.end()).await?,
+                route => route.broadcast(Message::End).await?,
+            }
+        }
+        Ok(())
+    }
+
+    fn chained(&mut self) -> impl Iterator<Item = &mut Stage> {
+        self.ports.iter_mut().flatten().filter_map(|target| match &mut target.route {
+            Route::Chained(stage) => Some(&mut **stage),
+            _ => None,
+        })
+    }
+
+    fn chained_ref(&self) -> impl Iterator<Item = &Stage> {
+        self.ports.iter().flatten().filter_map(|target| match &target.route {
+            Route::Chained(stage) => Some(&**stage),
+            _ => None,
+        })
+    }
+}
+
+impl Target {
+    async fn batch(&mut self, mut batch: Batch) -> Result<(), TaskError> {
+        if let Some((columns, schema)) = &self.adapt {
+            let picked = columns.iter().map(|column| batch.columns.column(*column).clone()).collect();
+            batch.columns = record_batch(schema, picked, batch.rows()).map_err(bug)?;
+        }
+        match &mut self.route {
+            Route::Chained(stage) => Box::pin(stage.batch(batch)).await,
+            Route::Forward(sender) => sender.send(Message::Batch(batch)).await,
+            Route::Rebalance(senders, next) => {
+                *next = (*next + 1) % senders.len();
+                senders[*next].send(Message::Batch(batch)).await
+            }
+            Route::Hash { senders, key, max_parallelism } => {
+                let parts = partition(&batch, key, senders.len(), *max_parallelism).map_err(bug)?;
+                for (sender, part) in senders.iter_mut().zip(parts) {
+                    if part.rows() > 0 {
+                        sender.send(Message::Batch(part)).await?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Route {
+    async fn broadcast(&mut self, message: Message) -> Result<(), TaskError> {
+        let senders = match self {
+            Route::Chained(_) => return Ok(()),
+            Route::Forward(sender) => std::slice::from_mut(sender),
+            Route::Rebalance(senders, _) | Route::Hash { senders, .. } => &mut senders[..],
+        };
+        for sender in senders {
+            sender.send(message.clone()).await?;
+        }
+        Ok(())
+    }
+}
+
+fn bug(what: impl ToString) -> TaskError {
+    TaskError::Bug { node: "exchange".into(), what: what.to_string() }
+}

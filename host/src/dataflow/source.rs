@@ -1,0 +1,225 @@
+//! The head of a task that reads from a connector: gathers records into batches, decodes them, gives them their event time and
+//! says how far that has come.
+use std::{sync::Arc, time::Duration};
+
+use arrow_array::{cast::AsArray, types::Int64Type};
+use tokio_util::sync::CancellationToken;
+
+use super::{BoundedOutOfOrderness, Outputs, Reject, Rejects, TaskError, task::wait_until};
+use crate::{
+    codec::{Decoder, Malformed},
+    connector::{BatchLimits, ReadStatus, SourceReader},
+    model::{Batch, Clock, EventTime, RawBatch, WATERMARK_END},
+};
+
+/// How a source is read.
+#[derive(Clone, Debug)]
+pub struct SourceSettings {
+    /// Its name in the job.
+    pub node: String,
+    /// Column with the event time.
+    pub time: Option<usize>,
+    /// How far records may come behind the latest event time.
+    pub out_of_orderness: Duration,
+    /// After how long without records it is idle.
+    pub idle: Option<Duration>,
+    /// When a batch is full.
+    pub limits: BatchLimits,
+    /// How long a record waits for its batch to fill.
+    pub flush: Duration,
+}
+
+/// A source at work.
+pub struct SourceTask {
+    settings: SourceSettings,
+    reader: Box<dyn SourceReader>,
+    decoder: Box<dyn Decoder>,
+    rejects: Rejects,
+    outputs: Outputs,
+    clock: Arc<dyn Clock>,
+    times: BoundedOutOfOrderness,
+    raw: RawBatch,
+    /// When the first record in `raw` arrived.
+    arrived: Duration,
+    /// When records still in `raw` go out, or if there are none, what is behind may rest.
+    flush_at: Option<Duration>,
+    idle_at: Option<Duration>,
+}
+
+enum Event {
+    Read(ReadStatus),
+    Timer,
+    Stop,
+}
+
+impl SourceTask {
+    /// A source that has read nothing yet.
+    pub fn new(
+        settings: SourceSettings,
+        reader: Box<dyn SourceReader>,
+        decoder: Box<dyn Decoder>,
+        rejects: Rejects,
+        outputs: Outputs,
+        clock: Arc<dyn Clock>,
+    ) -> SourceTask {
+        let times = BoundedOutOfOrderness::new(settings.out_of_orderness);
+        let idle_at = settings.idle.map(|idle| clock.monotonic() + idle);
+        SourceTask {
+            settings,
+            reader,
+            decoder,
+            rejects,
+            outputs,
+            clock,
+            times,
+            raw: RawBatch::default(),
+            arrived: Duration::ZERO,
+            flush_at: None,
+            idle_at,
+        }
+    }
+
+    /// Reads until the source ends, or until told to stop. At the end of the source event time ends too, and every window
+    /// fires; on a stop what was read goes its way, but windows stay open.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), TaskError> {
+        loop {
+            let before = self.raw.len();
+            let event = self.next(&stop).await?;
+            match event {
+                Event::Read(ReadStatus::More) => self.gathered(before).await?,
+                Event::Read(ReadStatus::End) => {
+                    self.emit().await?;
+                    self.outputs.watermark(WATERMARK_END).await?;
+                    break;
+                }
+                Event::Stop => {
+                    self.emit().await?;
+                    break;
+                }
+                Event::Timer => {}
+            }
+            self.timers().await?;
+        }
+        self.outputs.end().await
+    }
+
+    async fn next(&mut self, stop: &CancellationToken) -> Result<Event, TaskError> {
+        let wake = self.outputs.wake_at().map(|at| {
+            let ahead = u64::try_from(at.saturating_sub(self.clock.now_ms())).unwrap_or(0);
+            self.clock.monotonic() + Duration::from_millis(ahead)
+        });
+        let timer = [self.flush_at, self.idle_at, wake].into_iter().flatten().min();
+        let read = self.reader.read(&mut self.raw, self.settings.limits);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Ok(Event::Stop),
+            status = read => match status {
+                Ok(status) => Ok(Event::Read(status)),
+                Err(error) => Err(TaskError::Connector { node: self.settings.node.clone(), error }),
+            },
+            () = wait_until(&*self.clock, timer) => Ok(Event::Timer),
+        }
+    }
+
+    /// Records may have been added to those there were `before`.
+    async fn gathered(&mut self, before: usize) -> Result<(), TaskError> {
+        let limits = self.settings.limits;
+        let full = self.raw.len() >= limits.records || self.raw.data.len() >= limits.bytes;
+        if self.raw.len() == before {
+            // Nothing was added: the next record does not continue this batch.
+            return self.emit().await;
+        }
+        let now = self.clock.monotonic();
+        if before == 0 {
+            self.arrived = self.raw.arrived.unwrap_or(now);
+            self.flush_at = Some(now + self.settings.flush);
+        }
+        self.idle_at = self.settings.idle.map(|idle| now + idle);
+        if full || self.settings.flush.is_zero() {
+            self.emit().await?;
+            self.flush_at = Some(now + self.settings.flush);
+        }
+        Ok(())
+    }
+
+    /// Does what is due.
+    async fn timers(&mut self) -> Result<(), TaskError> {
+        let now = self.clock.monotonic();
+        if self.flush_at.is_some_and(|at| at <= now) {
+            if self.raw.is_empty() {
+                self.flush_at = None;
+                self.outputs.pause().await?;
+            } else {
+                self.emit().await?;
+                self.flush_at = Some(now + self.settings.flush);
+            }
+        }
+        if self.idle_at.is_some_and(|at| at <= now) {
+            self.idle_at = None;
+            self.outputs.idle().await?;
+        }
+        let now_ms = self.clock.now_ms();
+        if self.outputs.wake_at().is_some_and(|at| at <= now_ms) {
+            self.outputs.wake(now_ms).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends out what was gathered.
+    async fn emit(&mut self) -> Result<(), TaskError> {
+        if self.raw.is_empty() {
+            return Ok(());
+        }
+        let records = self.raw.len();
+        let metrics = self.outputs.metrics();
+        metrics.add(&metrics.records_in, records);
+        let decoded = self.decoder.decode(&mut self.raw);
+        let now_ms = self.clock.now_ms();
+        self.reject(&decoded.malformed, now_ms).await?;
+        let rows = decoded.rows.num_rows();
+        let timestamps = match self.settings.time {
+            Some(column) => decoded.rows.column(column).as_primitive::<Int64Type>().values().clone(),
+            None if self.raw.timestamps.is_empty() => vec![now_ms; rows].into(),
+            None => without(&mut self.raw.timestamps, &decoded.malformed).into(),
+        };
+        let watermark = self.times.observe(&timestamps);
+        let batch = Batch { columns: decoded.rows, timestamps, arrived: self.arrived, key_hashes: None };
+        self.raw.clear();
+        self.outputs.emit(0, batch).await?;
+        if let Some(watermark) = watermark {
+            self.outputs.watermark(watermark).await?;
+        }
+        // A source that never waits must still let others have the thread.
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    async fn reject(&mut self, malformed: &[Malformed], now_ms: EventTime) -> Result<(), TaskError> {
+        if malformed.is_empty() {
+            return Ok(());
+        }
+        let place = self.raw.position.clone();
+        let rejects = malformed
+            .iter()
+            .map(|malformed| Reject {
+                reason: format!("{}:{}: {}", place.place, place.record + malformed.record as u64, malformed.reason),
+                record: String::from_utf8_lossy(self.raw.record(malformed.record)).into_owned(),
+                timestamp: self.raw.timestamps.get(malformed.record).copied().unwrap_or(now_ms),
+            })
+            .collect();
+        self.rejects.records(rejects, self.arrived, &mut self.outputs).await
+    }
+}
+
+/// The timestamps of the well-formed records.
+fn without(timestamps: &mut Vec<i64>, malformed: &[Malformed]) -> Vec<i64> {
+    let mut all = std::mem::take(timestamps);
+    let mut gone = malformed.iter().map(|malformed| malformed.record).peekable();
+    let mut record = 0;
+    all.retain(|_| {
+        let keep = gone.next_if_eq(&record).is_none();
+        record += 1;
+        keep
+    });
+    all
+}

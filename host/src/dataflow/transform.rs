@@ -1,0 +1,51 @@
+//! The stage that runs a transform plugin: a batch in, its outputs out.
+use async_trait::async_trait;
+
+use super::{Operator, Outputs, Rejects, TaskError, moments::Moments};
+use crate::{
+    model::{Batch, EventTime, NO_WATERMARK, Schema},
+    plugin::Instance,
+};
+
+/// A transform plugin at work.
+pub struct Transform {
+    instance: Instance,
+    /// Columns it reads, in its order.
+    reads: Vec<usize>,
+    /// Of the main output and the declared side outputs.
+    schemas: Vec<Schema>,
+    rejects: Rejects,
+    moments: Moments,
+    watermark: EventTime,
+    seen: u64,
+}
+
+impl Transform {
+    /// `schemas` are those of the main output and of the declared side outputs, in order.
+    pub fn new(instance: Instance, reads: Vec<usize>, schemas: Vec<Schema>, rejects: Rejects, moments: Moments) -> Transform {
+        Transform { instance, reads, schemas, rejects, moments, watermark: NO_WATERMARK, seen: 0 }
+    }
+}
+
+#[async_trait]
+impl Operator for Transform {
+    async fn batch(&mut self, batch: Batch, outputs: &mut Outputs) -> Result<(), TaskError> {
+        let records = self.seen..self.seen + batch.rows() as u64;
+        self.seen = records.end;
+        let moment = self.moments.next(self.watermark);
+        let emitted = self.instance.transform(moment, &batch, &self.reads, &self.schemas, records)?;
+        outputs.metrics().set_guests_replaced(self.instance.replaced());
+        self.rejects.rows(&batch, emitted.rejections, outputs).await?;
+        // The input is not needed any more: its memory goes back before anything waits for a slow reader.
+        drop(batch);
+        for (side, rows) in emitted.side_outputs {
+            outputs.emit(side + 1, rows).await?;
+        }
+        outputs.emit(0, emitted.main).await
+    }
+
+    async fn watermark(&mut self, watermark: EventTime, outputs: &mut Outputs) -> Result<(), TaskError> {
+        self.watermark = watermark;
+        outputs.watermark(watermark).await
+    }
+}
