@@ -2,6 +2,8 @@
 #![warn(missing_docs)]
 pub mod codec;
 pub mod connector;
+pub mod dataflow;
+pub mod job;
 pub mod model;
 pub mod plugin;
 pub mod state;

@@ -220,9 +220,31 @@ impl VariableBuilder {
     }
 }
 
+/// Appends bytes. Copying a few bytes of a length known only at run time is a call in WebAssembly, which costs more than all else
+/// done to a short value; two copies of a known length that overlap are none.
 #[inline(always)]
 fn append(data: &mut Vec<u8>, bytes: &[u8]) {
-    data.extend_from_slice(bytes);
+    let length = bytes.len();
+    if length > 16 {
+        data.extend_from_slice(bytes);
+    } else if !(append_overlapping::<8>(data, bytes)
+        || append_overlapping::<4>(data, bytes)
+        || append_overlapping::<2>(data, bytes))
+    {
+        data.extend(bytes.first());
+    }
+}
+
+/// Appends `N` to `2 * N` bytes as the first `N` and the last `N` of them; false if there are fewer.
+#[inline(always)]
+fn append_overlapping<const N: usize>(data: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    let (Some(first), Some(last)) = (bytes.first_chunk::<N>(), bytes.last_chunk::<N>()) else { return false };
+    let end = data.len() + bytes.len();
+    data.reserve(2 * N);
+    data.extend_from_slice(first);
+    data.truncate(end - N);
+    data.extend_from_slice(last);
+    true
 }
 
 macro_rules! variable {

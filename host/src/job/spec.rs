@@ -1,28 +1,54 @@
 //! The job file as it was asked for: plain data, nothing resolved. What a field means and which values it takes is said here
 //! and nowhere else.
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use indexmap::IndexMap;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
     codec::Format,
     connector::{Sink, Source},
-    model::Kind,
+    model::{Field, Kind, OperatorKind},
 };
 
-/// A place in the job file, from 1.
+/// A place in the job file; 0:0 if unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Line(pub u64);
+pub struct Place {
+    /// From 1.
+    pub line: u32,
+    /// In characters, from 1.
+    pub column: u32,
+}
 
-/// A job.
+/// A column asked for by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnRef {
+    /// As written.
+    pub name: String,
+    /// Where it is asked for.
+    pub place: Place,
+}
+
+impl fmt::Display for ColumnRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// A job. Names of sources, operators and sinks are distinct, and so are their uids.
 #[derive(Debug)]
 pub struct JobSpec {
-    /// Letters, digits, `-` and `_`.
+    /// The job file as it was asked for, for messages.
+    pub file: Arc<str>,
+    /// A letter, then letters, digits, `-` and `_`; at most [`NAME_BYTES_MAX`], like every name.
     pub name: String,
-    /// Number of parallel subtasks of every operator that does not say otherwise, from 1. Default 1.
+    /// Number of parallel subtasks of everything that does not say otherwise, from 1 to
+    /// [`MAX_PARALLELISM_LIMIT`](crate::model::MAX_PARALLELISM_LIMIT); above `max_parallelism` only where nothing is keyed.
+    /// Default 1.
     pub parallelism: u32,
-    /// Number of key groups, the most any keyed operator can ever be spread over. Default 128.
+    /// Number of key groups, the most any keyed operator can ever be spread over: from 1 to
+    /// [`MAX_PARALLELISM_LIMIT`](crate::model::MAX_PARALLELISM_LIMIT). Default 128.
     pub max_parallelism: u32,
     /// When batches close.
     pub batch: BatchSpec,
@@ -36,13 +62,13 @@ pub struct JobSpec {
 
 /// `batch: { records: 4096, bytes: 1MiB, flush: 5ms }`: a batch is handed on when it is full, or when its first record has
 /// waited this long.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchSpec {
-    /// From 1 to 1 048 576. Default [`BATCH_RECORDS_DEFAULT`].
+    /// From 1 to [`BATCH_RECORDS_MAX`]. Default [`BATCH_RECORDS_DEFAULT`].
     pub records: usize,
-    /// Bytes of a source's records, from 1 to 64 MiB. Default [`BATCH_BYTES_DEFAULT`].
+    /// Bytes of a source's records, from 1 to [`BATCH_BYTES_MAX`]. Default [`BATCH_BYTES_DEFAULT`].
     pub bytes: usize,
-    /// From 0 (no waiting) to 1 min. Default [`FLUSH_DEFAULT`].
+    /// From 0 (no waiting) to [`FLUSH_MAX`]. Default [`FLUSH_DEFAULT`].
     pub flush: Duration,
 }
 
@@ -52,19 +78,37 @@ pub const BATCH_RECORDS_DEFAULT: usize = 4096;
 pub const BATCH_BYTES_DEFAULT: usize = 1 << 20;
 /// The longest a record waits for its batch to fill.
 pub const FLUSH_DEFAULT: Duration = Duration::from_millis(2);
+/// The most records in a batch.
+pub const BATCH_RECORDS_MAX: usize = 1 << 20;
+/// The most bytes in a batch.
+pub const BATCH_BYTES_MAX: usize = 64 << 20;
+/// The longest a batch may wait.
+pub const FLUSH_MAX: Duration = Duration::from_secs(60);
+/// The longest name, in bytes.
+pub const NAME_BYTES_MAX: usize = 100;
+/// The longest window, out-of-orderness and idle time: 100 years, so that sums of times cannot overflow.
+pub const SPAN_MAX: Duration = Duration::from_secs(100 * 31_557_600);
+
+impl Default for BatchSpec {
+    fn default() -> Self {
+        BatchSpec { records: BATCH_RECORDS_DEFAULT, bytes: BATCH_BYTES_DEFAULT, flush: FLUSH_DEFAULT }
+    }
+}
 
 /// A source: one connector, a format, and where the event time comes from.
 #[derive(Debug)]
 pub struct SourceSpec {
     /// Where it is defined.
-    pub line: Line,
+    pub place: Place,
+    /// The connector's name.
+    pub kind: String,
     /// The connector with its settings: the one entry whose name is a connector's, such as `file: {...}`.
     pub connector: Box<dyn Source>,
     /// `format: text | json | csv`, or with settings `format: { csv: { delimiter: ";" } }`. Default text.
     pub format: Format,
     /// `schema: { userId: i64, note: string? }`, a question mark for nullable columns. Inferred from the operators that read it
     /// where left out.
-    pub schema: Option<Vec<crate::model::Field>>,
+    pub schema: Option<Vec<Field>>,
     /// Event time and watermarks.
     pub time: TimeSpec,
     /// What becomes of malformed records.
@@ -80,16 +124,17 @@ pub struct SourceSpec {
 pub struct TimeSpec {
     /// The `i64` column with the event time in ms since 1970-01-01 UTC. Default: the source's own timestamps if it has any,
     /// else the time of arrival.
-    pub column: Option<String>,
-    /// How far behind the latest event time a record may come without being late. Default 0 (times never go back).
+    pub column: Option<ColumnRef>,
+    /// How far behind the latest event time a record may come without being late; whole ms. Default 0 (times never go back).
     pub out_of_orderness: Duration,
-    /// A subtask without records for this long no longer holds back event time. Default: never.
+    /// A subtask without records for this long no longer holds back event time; at least 1 ms. Default: never.
     pub idle: Option<Duration>,
 }
 
 /// What becomes of a record that cannot be processed, unless something reads the `rejected` output of the source or operator:
 /// then it goes there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OnError {
     /// The job fails, naming the record.
     #[default]
@@ -98,15 +143,15 @@ pub enum OnError {
     Skip,
 }
 
-/// An operator: exactly one of `transform` and `aggregate`; later more kinds.
+/// An operator: exactly one of `transform` and `aggregate`.
 #[derive(Debug)]
 pub struct OperatorSpec {
     /// Where it is defined.
-    pub line: Line,
+    pub place: Place,
     /// What it reads, from one or several (their union).
     pub inputs: Vec<InputRef>,
     /// Key columns: `key: userId` or `key: [a, b]`. Empty: not keyed.
-    pub key: Vec<String>,
+    pub key: Vec<ColumnRef>,
     /// `window: { tumbling: 5s, offset: 0s, time: event | processing }`.
     pub window: Option<WindowSpec>,
     /// What it runs.
@@ -131,11 +176,18 @@ pub struct InputRef {
     /// One of its side outputs: one the plugin declares, `late` of a window, `rejected` of anything.
     pub output: Option<String>,
     /// Where it is asked for.
-    pub line: Line,
+    pub place: Place,
+}
+
+impl fmt::Display for InputRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.node)?;
+        self.output.iter().try_for_each(|output| write!(f, ".{output}"))
+    }
 }
 
 /// What an operator runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum StepSpec {
     /// `transform: { plugin: ../plugins/x, config: {...} }`
     Transform(PluginSpec),
@@ -150,15 +202,23 @@ impl StepSpec {
             StepSpec::Transform(plugin) | StepSpec::Aggregate(plugin) => plugin,
         }
     }
+
+    /// The kind of operator that plugin must be.
+    pub fn kind(&self) -> OperatorKind {
+        match self {
+            StepSpec::Transform(_) => OperatorKind::Transform,
+            StepSpec::Aggregate(_) => OperatorKind::Aggregate,
+        }
+    }
 }
 
 /// A plugin and its configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PluginSpec {
-    /// A directory with a crate to build, or a `.wasm` file; relative to the job file.
-    pub plugin: String,
+    /// A directory with a crate to build, or a `.wasm` file; in the file relative to the job file's folder, here joined to it.
+    pub plugin: PathBuf,
     /// Where it is asked for.
-    pub line: Line,
+    pub place: Place,
     /// Handed to the plugin as a JSON object. Default: empty.
     pub config: BTreeMap<String, Value>,
 }
@@ -166,7 +226,7 @@ pub struct PluginSpec {
 /// Windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowSpec {
-    /// Length, at least 1 ms.
+    /// Length, at least 1 ms, in whole ms.
     pub tumbling: Duration,
     /// Shifts the windows' starts from multiples of the length since 1970-01-01 UTC; below the length. Default 0.
     pub offset: Duration,
@@ -175,7 +235,8 @@ pub struct WindowSpec {
 }
 
 /// Which time a window goes by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum TimeDomain {
     /// The time in the records.
     #[default]
@@ -185,34 +246,58 @@ pub enum TimeDomain {
 }
 
 /// `limits: { memory: 256MiB, batch_time: 10s, retire_memory: 128MiB }`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitsSpec {
-    /// Bytes of linear memory an instance may have, up to 4 GiB. Default 256 MiB.
+    /// Bytes of linear memory an instance may have, from [`MEMORY_BYTES_MIN`] to [`MEMORY_BYTES_MAX`]. Default
+    /// [`MEMORY_BYTES_DEFAULT`].
     pub memory: usize,
-    /// The longest a call may take, from 1 ms. Default 10 s.
+    /// The longest a call may take, from 1 ms to [`BATCH_TIME_MAX`]. Default [`BATCH_TIME_DEFAULT`].
     pub batch_time: Duration,
-    /// An instance with more memory than this is replaced between two batches. Default half of `memory`.
+    /// An instance with more bytes of memory than this is replaced between two batches; at most `memory`. Default half of it.
     pub retire_memory: usize,
+}
+
+/// One page of WebAssembly memory.
+pub const MEMORY_BYTES_MIN: usize = 64 << 10;
+/// All a 32-bit guest can address.
+pub const MEMORY_BYTES_MAX: usize = 4 << 30;
+/// Memory an instance may have.
+pub const MEMORY_BYTES_DEFAULT: usize = 256 << 20;
+/// The longest limit on a call.
+pub const BATCH_TIME_MAX: Duration = Duration::from_secs(3600);
+/// How long a call may take.
+pub const BATCH_TIME_DEFAULT: Duration = Duration::from_secs(10);
+
+impl Default for LimitsSpec {
+    fn default() -> Self {
+        LimitsSpec {
+            memory: MEMORY_BYTES_DEFAULT,
+            batch_time: BATCH_TIME_DEFAULT,
+            retire_memory: MEMORY_BYTES_DEFAULT / 2,
+        }
+    }
 }
 
 /// A sink: one connector and a format.
 #[derive(Debug)]
 pub struct SinkSpec {
     /// Where it is defined.
-    pub line: Line,
+    pub place: Place,
     /// What it writes, from one or several (their union).
     pub inputs: Vec<InputRef>,
+    /// The connector's name.
+    pub kind: String,
     /// The connector with its settings, such as `print: {}`.
     pub connector: Box<dyn Sink>,
     /// Default json.
     pub format: Format,
     /// `columns: [word, count]`: which columns are written, in this order. Default: all.
-    pub columns: Option<Vec<String>>,
+    pub columns: Option<Vec<ColumnRef>>,
     /// Overrides the job's.
     pub parallelism: Option<u32>,
     /// Stable identity across changes of the job; default: the name.
     pub uid: Option<String>,
 }
 
-/// The kinds a column may have in a `schema:` entry, for messages.
+/// The kinds a column may have in a `schema:` entry.
 pub const KINDS: [Kind; 5] = [Kind::Boolean, Kind::Int64, Kind::Float64, Kind::Utf8, Kind::Binary];

@@ -142,7 +142,7 @@ pub fn decode_keys<'a>(
         columns.push(match kind {
             Kind::Boolean => Arc::new(values.iter().map(|value| Some(value[0] != 0)).collect::<BooleanArray>()),
             Kind::Int64 => {
-                let number = |value: &&[u8]| value.try_into().map(i64::from_le_bytes).map_err(|_| KeyDecodeError);
+                let number = |value: &&[u8]| (*value).try_into().map(i64::from_le_bytes).map_err(|_| KeyDecodeError);
                 Arc::new(Int64Array::from(values.iter().map(number).collect::<Result<Vec<_>, _>>()?))
             }
             Kind::Utf8 => {

@@ -1,0 +1,280 @@
+//! The YAML's shape into a [`JobSpec`]: ranges, names and what excludes what. Looks at each part of the job by itself; how the
+//! parts fit together is the plan's business.
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use serde_saphyr::{Location, Spanned};
+
+use super::{
+    BATCH_BYTES_MAX, BATCH_RECORDS_MAX, BATCH_TIME_MAX, BatchSpec, Code, ColumnRef, FLUSH_MAX, JobError, JobSpec,
+    LimitsSpec, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, OperatorSpec, Place, PluginSpec, SPAN_MAX, SinkSpec, SourceSpec,
+    StepSpec, TimeSpec, WindowSpec,
+    error::{list, suggest},
+    raw::{
+        Named, RawBatch, RawJob, RawLimits, RawOperator, RawPlugin, RawSink, RawSource, RawTime, RawWindow,
+        SINK_FIELDS, SOURCE_FIELDS,
+    },
+    values::Context,
+};
+use crate::{
+    codec::Format,
+    connector::catalogue::{SINKS, SOURCES},
+    model::{MAX_PARALLELISM_DEFAULT, MAX_PARALLELISM_LIMIT},
+};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+pub(super) fn assemble(raw: RawJob, context: &Context<'_>, base: &Path) -> Result<JobSpec, JobError> {
+    let missing = |field: &str, example: &str| {
+        // The YAML reader knows no place for what is not there; the file's first line is as good as any.
+        let place = Place { line: 1, column: 1 };
+        JobError::new(Code::MissingField, context.file, place, format!("the field `{field}` is missing or empty"))
+            .help(format!("write `{field}: {example}`"))
+    };
+    let name = context.name(raw.name.as_ref().ok_or_else(|| missing("name", "my-job"))?)?;
+    let sources = raw.sources.filter(|sources| !sources.0.is_empty());
+    let sources = sources.ok_or_else(|| missing("sources", "{ lines: { file: { path: in.txt } } }"))?;
+    let sinks = raw.sinks.filter(|sinks| !sinks.0.is_empty());
+    let sinks = sinks.ok_or_else(|| missing("sinks", "{ out: { input: lines, print: {} } }"))?;
+    let operators = raw.operators.unwrap_or(Named(Vec::new()));
+    check_names(&sources, &operators, &sinks, context)?;
+    let max_parallelism =
+        parallelism(context, "max_parallelism", &raw.max_parallelism)?.unwrap_or(MAX_PARALLELISM_DEFAULT);
+    let job_parallelism = parallelism(context, "parallelism", &raw.parallelism)?.unwrap_or(1);
+    let operators = named(operators, |at, raw| operator(context, at, raw, base))?;
+    for (name, operator) in &operators {
+        let own = operator.parallelism.unwrap_or(job_parallelism);
+        if !operator.key.is_empty() && own > max_parallelism {
+            let message = format!(
+                "the keyed operator `{name}` has parallelism {own}, above `max_parallelism: {max_parallelism}`"
+            );
+            return Err(JobError::new(Code::BadValue, context.file, operator.place, message)
+                .help("lower its `parallelism:`; max_parallelism can be raised only while the job has no state"));
+        }
+    }
+    Ok(JobSpec {
+        file: context.file.into(),
+        name,
+        parallelism: job_parallelism,
+        max_parallelism,
+        batch: raw.batch.map(|raw| batch(context, raw)).transpose()?.unwrap_or_default(),
+        sources: named(sources, |at, raw| source(context, at, raw, base))?,
+        operators,
+        sinks: named(sinks, |at, raw| sink(context, at, raw, base))?,
+    })
+}
+
+fn named<T, U>(
+    raw: Named<T>,
+    one: impl Fn(&Spanned<String>, T) -> Result<U, JobError>,
+) -> Result<indexmap::IndexMap<String, U>, JobError> {
+    raw.0.into_iter().map(|(name, part)| Ok((name.value.clone(), one(&name, part)?))).collect()
+}
+
+/// Names of sources, operators and sinks are well-formed and distinct, and so are their uids.
+fn check_names(
+    sources: &Named<RawSource>,
+    operators: &Named<RawOperator>,
+    sinks: &Named<RawSink>,
+    context: &Context<'_>,
+) -> Result<(), JobError> {
+    let parts: Vec<(&Spanned<String>, Option<&Spanned<String>>)> = (sources.0.iter())
+        .map(|(name, source)| (name, source.uid.as_ref()))
+        .chain(operators.0.iter().map(|(name, operator)| (name, operator.uid.as_ref())))
+        .chain(sinks.0.iter().map(|(name, sink)| (name, sink.uid.as_ref())))
+        .collect();
+    let (mut names, mut uids) = (BTreeMap::new(), BTreeMap::new());
+    for (name, uid) in parts {
+        context.name(name)?;
+        if let Some(first) = names.insert(&name.value, name.referenced) {
+            let line = context.place(first).line;
+            let message = format!("`{}` is given twice, first in line {line}", name.value);
+            return Err(context
+                .refuse(Code::Duplicate, name.referenced, message)
+                .help("sources, operators and sinks share their names: choose another"));
+        }
+        let uid = uid.unwrap_or(name);
+        context.name(uid)?;
+        if let Some(first) = uids.insert(&uid.value, &name.value) {
+            let message = format!("`{first}` and `{}` have the same uid `{}`", name.value, uid.value);
+            return Err(context
+                .refuse(Code::Duplicate, uid.referenced, message)
+                .help("state is found by uid: choose another; where there is none, the name is the uid"));
+        }
+    }
+    Ok(())
+}
+
+fn parallelism(context: &Context<'_>, field: &str, value: &Option<Spanned<i64>>) -> Result<Option<u32>, JobError> {
+    let limit = i64::from(MAX_PARALLELISM_LIMIT);
+    let value = value.as_ref().map(|value| context.integer(field, value, 1..=limit)).transpose()?;
+    Ok(value.and_then(|value| u32::try_from(value).ok()))
+}
+
+fn batch(context: &Context<'_>, raw: RawBatch) -> Result<BatchSpec, JobError> {
+    let mut batch = BatchSpec::default();
+    if let Some(records) = &raw.records {
+        batch.records = context.integer("records", records, 1..=BATCH_RECORDS_MAX as i64)? as usize;
+    }
+    if let Some(bytes) = &raw.bytes {
+        batch.bytes = context.size("bytes", bytes, 1..=BATCH_BYTES_MAX)?;
+    }
+    if let Some(flush) = &raw.flush {
+        batch.flush = context.duration("flush", flush, Duration::ZERO..=FLUSH_MAX)?;
+    }
+    Ok(batch)
+}
+
+fn source(context: &Context<'_>, at: &Spanned<String>, raw: RawSource, base: &Path) -> Result<SourceSpec, JobError> {
+    refuse_unknown(context, raw.unknown.as_ref(), &SOURCE_FIELDS, SOURCES, "source")?;
+    let (kind, mut connector) = only_connector(context, at, raw.connectors, SOURCES, "source")?;
+    connector.resolve_paths(base);
+    Ok(SourceSpec {
+        place: context.place(at.referenced),
+        kind,
+        connector,
+        format: raw.format.unwrap_or(Format::Text),
+        schema: raw.schema.map(|schema| context.schema(&schema)).transpose()?,
+        time: raw.time.map(|raw| time(context, raw)).transpose()?.unwrap_or_default(),
+        on_error: raw.on_error.unwrap_or_default(),
+        parallelism: parallelism(context, "parallelism", &raw.parallelism)?,
+        uid: raw.uid.map(|uid| uid.value),
+    })
+}
+
+fn sink(context: &Context<'_>, at: &Spanned<String>, raw: RawSink, base: &Path) -> Result<SinkSpec, JobError> {
+    refuse_unknown(context, raw.unknown.as_ref(), &SINK_FIELDS, SINKS, "sink")?;
+    let (kind, mut connector) = only_connector(context, at, raw.connectors, SINKS, "sink")?;
+    connector.resolve_paths(base);
+    let Some(input) = &raw.input else {
+        let message = format!("sink `{}` has no `input`", at.value);
+        return Err(context
+            .refuse(Code::MissingField, at.referenced, message)
+            .help("write `input:` with the name of a source or operator"));
+    };
+    Ok(SinkSpec {
+        place: context.place(at.referenced),
+        inputs: context.inputs(input)?,
+        kind,
+        connector,
+        format: raw.format.unwrap_or(Format::Json),
+        columns: raw.columns.map(|columns| context.columns(&columns)).transpose()?,
+        parallelism: parallelism(context, "parallelism", &raw.parallelism)?,
+        uid: raw.uid.map(|uid| uid.value),
+    })
+}
+
+fn refuse_unknown(
+    context: &Context<'_>,
+    unknown: Option<&Spanned<String>>,
+    fields: &[&str],
+    connectors: &[&str],
+    what: &str,
+) -> Result<(), JobError> {
+    let Some(field) = unknown else { return Ok(()) };
+    let help = suggest(&field.value, fields.iter().chain(connectors).copied(), "fields and connectors here");
+    let message = format!("unknown field or connector `{}` in a {what}", field.value);
+    Err(context.refuse(Code::UnknownField, field.referenced, message).help(help))
+}
+
+fn only_connector<T>(
+    context: &Context<'_>,
+    at: &Spanned<String>,
+    mut connectors: Vec<(Spanned<String>, T)>,
+    known: &[&str],
+    what: &str,
+) -> Result<(String, T), JobError> {
+    match (connectors.pop(), connectors.pop()) {
+        (Some((kind, connector)), None) => Ok((kind.value, connector)),
+        (Some((second, _)), Some((first, _))) => {
+            let message = format!("{what} `{}` has two connectors, `{}` and `{}`", at.value, first.value, second.value);
+            Err(context.refuse(Code::Connector, second.referenced, message).help(format!("make it two {what}s")))
+        }
+        (None, _) => {
+            let message = format!("{what} `{}` has no connector", at.value);
+            let help = format!("write one of {}, such as `{}: {{...}}`", list(known), known.first().unwrap_or(&""));
+            Err(context.refuse(Code::Connector, at.referenced, message).help(help))
+        }
+    }
+}
+
+fn time(context: &Context<'_>, raw: RawTime) -> Result<TimeSpec, JobError> {
+    let (order, idle) = (&raw.out_of_orderness, &raw.idle);
+    Ok(TimeSpec {
+        column: raw.column.map(|column| ColumnRef { place: context.place(column.referenced), name: column.value }),
+        out_of_orderness: order
+            .as_ref()
+            .map(|value| context.milliseconds("out_of_orderness", value, Duration::ZERO..=SPAN_MAX))
+            .transpose()?
+            .unwrap_or_default(),
+        idle: idle.as_ref().map(|value| context.duration("idle", value, MILLISECOND..=SPAN_MAX)).transpose()?,
+    })
+}
+
+fn operator(
+    context: &Context<'_>,
+    at: &Spanned<String>,
+    raw: RawOperator,
+    base: &Path,
+) -> Result<OperatorSpec, JobError> {
+    let plugin = |raw: Spanned<RawPlugin>| plugin(context, raw.value, raw.referenced, base);
+    let step = match (raw.transform, raw.aggregate) {
+        (Some(raw), None) => StepSpec::Transform(plugin(raw)?),
+        (None, Some(raw)) => StepSpec::Aggregate(plugin(raw)?),
+        (Some(_), Some(second)) => {
+            let message = format!("operator `{}` has both `transform` and `aggregate`", at.value);
+            return Err(context.refuse(Code::Step, second.referenced, message).help("make it two operators"));
+        }
+        (None, None) => {
+            let message = format!("operator `{}` runs nothing", at.value);
+            return Err(context
+                .refuse(Code::Step, at.referenced, message)
+                .help("write `transform: { plugin: ... }` or `aggregate: { plugin: ... }`"));
+        }
+    };
+    Ok(OperatorSpec {
+        place: context.place(at.referenced),
+        inputs: context.inputs(&raw.input)?,
+        key: raw.key.map(|key| context.columns(&key)).transpose()?.unwrap_or_default(),
+        window: raw.window.map(|raw| window(context, raw)).transpose()?,
+        step,
+        parallelism: parallelism(context, "parallelism", &raw.parallelism)?,
+        uid: raw.uid.map(|uid| uid.value),
+        chain: raw.chain.unwrap_or(true),
+        on_error: raw.on_error.unwrap_or_default(),
+        limits: raw.limits.map(|raw| limits(context, raw)).transpose()?.unwrap_or_default(),
+    })
+}
+
+fn plugin(context: &Context<'_>, raw: RawPlugin, at: Location, base: &Path) -> Result<PluginSpec, JobError> {
+    if raw.plugin.value.is_empty() {
+        return Err(context
+            .refuse(Code::BadValue, raw.plugin.referenced, "`plugin` is empty")
+            .help("write the path of a crate's folder or of a `.wasm` file"));
+    }
+    let plugin = base.join(&raw.plugin.value);
+    Ok(PluginSpec { plugin, place: context.place(at), config: raw.config.unwrap_or_default() })
+}
+
+fn window(context: &Context<'_>, raw: RawWindow) -> Result<WindowSpec, JobError> {
+    let tumbling = context.milliseconds("tumbling", &raw.tumbling, MILLISECOND..=SPAN_MAX)?;
+    let offset = match &raw.offset {
+        Some(offset) => context.milliseconds("offset", offset, Duration::ZERO..=tumbling - MILLISECOND)?,
+        None => Duration::ZERO,
+    };
+    Ok(WindowSpec { tumbling, offset, time: raw.time.unwrap_or_default() })
+}
+
+fn limits(context: &Context<'_>, raw: RawLimits) -> Result<LimitsSpec, JobError> {
+    let mut limits = LimitsSpec::default();
+    if let Some(memory) = &raw.memory {
+        limits.memory = context.size("memory", memory, MEMORY_BYTES_MIN..=MEMORY_BYTES_MAX)?;
+    }
+    limits.retire_memory = match &raw.retire_memory {
+        Some(retire) => context.size("retire_memory", retire, 1..=limits.memory)?,
+        None => limits.memory / 2,
+    };
+    if let Some(time) = &raw.batch_time {
+        limits.batch_time = context.duration("batch_time", time, MILLISECOND..=BATCH_TIME_MAX)?;
+    }
+    Ok(limits)
+}

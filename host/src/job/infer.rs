@@ -1,0 +1,95 @@
+//! The columns of a source that declares none: what the plugins that read it ask for. What a plugin passes on as it is, its
+//! readers ask for too.
+use super::{
+    Code, JobError, SourceSpec,
+    graph::{Graph, Node, Part},
+};
+use crate::model::{Field, Kind, Shape};
+
+/// A column someone reads.
+#[derive(Clone, Debug)]
+struct Need {
+    field: Field,
+    /// The operator that reads it.
+    reader: usize,
+}
+
+/// What is asked of each output, as (output, need) per node, in the order of the readers.
+#[derive(Debug)]
+pub(super) struct Needs(Vec<Vec<(usize, Need)>>);
+
+impl Needs {
+    pub fn of(graph: &Graph<'_>) -> Needs {
+        let mut asked: Vec<Vec<Vec<(usize, Need)>>> = vec![Vec::new(); graph.nodes.len()];
+        let mut needs = vec![Vec::new(); graph.nodes.len()];
+        // Readers come after what they read, so that from the end each node's readers are known.
+        for (index, node) in graph.nodes.iter().enumerate().rev() {
+            // Readers were met from the last to the first.
+            let mut own: Vec<(usize, Need)> = Vec::new();
+            for (output, need) in asked[index].drain(..).rev().flatten() {
+                let known = |(o, n): &(usize, Need)| *o == output && n.field == need.field;
+                if !own.iter().any(known) {
+                    own.push((output, need));
+                }
+            }
+            let input = input_needs(node, index, &own);
+            for feed in &node.feeds {
+                asked[feed.from].push(input.iter().map(|need| (feed.output, need.clone())).collect());
+            }
+            needs[index] = own;
+        }
+        Needs(needs)
+    }
+
+    /// The columns asked of a source's main output, each once.
+    pub fn infer(&self, graph: &Graph<'_>, index: usize, source: &SourceSpec) -> Result<Vec<Field>, JobError> {
+        let name = graph.nodes[index].name;
+        let mut found: Vec<Need> = Vec::new();
+        for (_, need) in self.0[index].iter().filter(|(output, _)| *output == 0) {
+            match found.iter_mut().find(|other| other.field.name == need.field.name) {
+                None => found.push(need.clone()),
+                Some(other) if other.field.kind == need.field.kind => {
+                    other.field.nullable &= need.field.nullable;
+                }
+                Some(other) => {
+                    let (first, second) = (graph.nodes[other.reader].name, graph.nodes[need.reader].name);
+                    let message = format!(
+                        "operators disagree on a column of source `{name}`: `{first}` reads `{}`, `{second}` reads `{}`",
+                        other.field, need.field
+                    );
+                    return Err(graph
+                        .refuse(Code::ColumnType, source.place, message)
+                        .help("have one of the plugins read a column of another name, or put a transform before it"));
+                }
+            }
+        }
+        if found.is_empty() {
+            let message = format!("the columns of source `{name}` are not known: no plugin that reads it names any");
+            return Err(graph
+                .refuse(Code::NoSchema, source.place, message)
+                .help("write its columns and their types, such as `schema: { id: i64, name: string? }`"));
+        }
+        let mut fields: Vec<Field> = found.into_iter().map(|need| need.field).collect();
+        if let Some(time) = source.time.column.as_ref().filter(|time| !fields.iter().any(|f| *f.name == time.name)) {
+            fields.push(Field::new(time.name.as_str(), Kind::Int64));
+        }
+        Ok(fields)
+    }
+}
+
+/// What a node asks of its input, given what is asked of its outputs.
+fn input_needs(node: &Node<'_>, index: usize, asked: &[(usize, Need)]) -> Vec<Need> {
+    let Part::Operator(operator, description) = node.part else { return Vec::new() };
+    let sides = description.side_outputs.len();
+    let passes_on = |output: usize| match output {
+        0 => description.output == Shape::InputRows,
+        side if side <= sides => description.side_outputs[side - 1].shape == Shape::InputRows,
+        // Late rows are the input's; rejected ones have columns of their own.
+        _ => operator.window.is_some() && output == sides + 1,
+    };
+    let is_key = |field: &Field| operator.key.iter().any(|column| column.name == *field.name);
+    let own = description.inputs.iter().flatten().chain(description.keys.iter().filter(|field| is_key(field)));
+    own.map(|field| Need { field: field.clone(), reader: index })
+        .chain(asked.iter().filter(|(output, _)| passes_on(*output)).map(|(_, need)| need.clone()))
+        .collect()
+}

@@ -1,0 +1,45 @@
+//! A job file into a [`JobSpec`]. All errors have the place in the file as it was written.
+use std::{fs, path::Path};
+
+use super::{
+    Code, JobError, JobSpec, Place, assemble::assemble, raw::RawJob, substitute::substitute, values::Context, yaml,
+};
+
+/// The longest job file.
+pub const JOB_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Reads a job file, with the process's environment variables. Paths in it are relative to its folder.
+pub fn load(path: &Path) -> Result<JobSpec, JobError> {
+    let name = path.display().to_string();
+    let refuse = |message: String| JobError::new(Code::Unreadable, &name, Place::default(), message);
+    let unreadable = |error: std::io::Error| refuse(format!("the job file cannot be read: {error}"));
+    let length = fs::metadata(path).map_err(unreadable)?.len();
+    if length > JOB_FILE_BYTES_MAX {
+        return Err(refuse(format!("the job file has {length} bytes; {JOB_FILE_BYTES_MAX} are the most")));
+    }
+    let text = String::from_utf8(fs::read(path).map_err(unreadable)?)
+        .map_err(|error| refuse(format!("the job file is not UTF-8 at byte {}", error.utf8_error().valid_up_to())))?;
+    let base = path.parent().unwrap_or(Path::new(""));
+    parse(&text, &name, &|variable| std::env::var(variable).ok(), base)
+}
+
+/// Reads the text of a job file: YAML, and so also JSON. `name` is the file's in messages, `env` gives the variables for
+/// `${...}`, and relative paths in the job are joined to `base_dir`.
+pub fn parse(
+    text: &str,
+    name: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    base_dir: &Path,
+) -> Result<JobSpec, JobError> {
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    let text = substitute(text, env)
+        .map_err(|refused| JobError::new(Code::Variable, name, refused.place, refused.message).help(refused.help))?;
+    // YAML 1.1's `no` and `off` stay words: a country code in a plugin's configuration is not false.
+    let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
+    let raw: RawJob = serde_saphyr::from_str_with_options(&text.text, options).map_err(|error| {
+        let explained = yaml::explain(&error);
+        let error = JobError::new(explained.code, name, text.original(explained.place), explained.message);
+        JobError { help: explained.help, ..error }
+    })?;
+    assemble(raw, &Context { file: name, text: &text }, base_dir)
+}

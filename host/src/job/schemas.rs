@@ -1,0 +1,288 @@
+//! Which columns flow where: finds the columns of every output, and checks that everything finds the columns it reads.
+use std::sync::Arc;
+
+use super::{
+    Code, ColumnRef, JobError, OperatorSpec, Place, SinkSpec, SourceSpec, StepSpec,
+    error::suggest,
+    graph::{Graph, Part},
+    infer::Needs,
+    plan::{Role, WINDOW_END, WINDOW_START, rejected_schema},
+};
+use crate::model::{Description, Field, Kind, Schema, SchemaError, Shape};
+
+/// The columns of a node.
+#[derive(Debug)]
+pub(super) struct NodeSchemas {
+    /// Of all its inputs together.
+    pub input: Option<Schema>,
+    /// One an output.
+    pub outputs: Vec<Schema>,
+    /// With the columns it works on.
+    pub role: Role,
+}
+
+/// The columns of all nodes.
+pub(super) fn find_schemas(graph: &Graph<'_>) -> Result<Vec<NodeSchemas>, JobError> {
+    let needs = Needs::of(graph);
+    let mut all: Vec<NodeSchemas> = Vec::with_capacity(graph.nodes.len());
+    for index in 0..graph.nodes.len() {
+        let finder = Finder { graph, index, done: &all };
+        let found = match graph.nodes[index].part {
+            Part::Source(source) => finder.source(source, &needs)?,
+            Part::Operator(operator, description) => finder.operator(operator, description)?,
+            Part::Sink(sink) => finder.sink(sink)?,
+        };
+        all.push(found);
+    }
+    Ok(all)
+}
+
+/// Looks at one node; all that it reads is done.
+struct Finder<'a> {
+    graph: &'a Graph<'a>,
+    index: usize,
+    done: &'a [NodeSchemas],
+}
+
+impl Finder<'_> {
+    fn name(&self) -> &str {
+        self.graph.nodes[self.index].name
+    }
+
+    fn place(&self) -> Place {
+        self.graph.nodes[self.index].part.place()
+    }
+
+    fn refuse(&self, code: Code, place: Place, message: impl Into<String>) -> JobError {
+        self.graph.refuse(code, place, message)
+    }
+
+    fn schema(&self, fields: Vec<Field>) -> Result<Schema, JobError> {
+        Schema::new(fields).map_err(|SchemaError::Duplicate(column)| {
+            let message = format!("the output of `{}` would have two columns `{column}`", self.name());
+            self.refuse(Code::ColumnClash, self.place(), message).help(format!(
+                "rename the column before, or have the plugin call its own otherwise; an aggregate's output \
+                               has the key, `{WINDOW_START}` and `{WINDOW_END}` before the plugin's columns"
+            ))
+        })
+    }
+
+    fn source(&self, source: &SourceSpec, needs: &Needs) -> Result<NodeSchemas, JobError> {
+        let (schema, inferred) = match (&source.schema, source.format.fixed_schema()) {
+            (Some(fields), _) => (self.schema(fields.clone())?, false),
+            (None, Some(fixed)) => (fixed, false),
+            (None, None) => (self.schema(needs.infer(self.graph, self.index, source)?)?, true),
+        };
+        if let Err(why) = source.format.decoder(&schema) {
+            let message = format!("source `{}` cannot be read in its format", self.name());
+            return Err(self.refuse(Code::Format, source.place, message).help(why));
+        }
+        let time = match &source.time.column {
+            None => None,
+            Some(column) => {
+                let index = self.find(&schema, column, "has the time column")?;
+                let field = &schema.fields()[index];
+                if field.kind != Kind::Int64 || field.nullable {
+                    let message =
+                        format!("the time column of source `{}` is `{field}`, but must be `i64`", self.name());
+                    return Err(self
+                        .refuse(Code::TimeColumn, column.place, message)
+                        .help("event times are milliseconds since 1970-01-01 UTC, without nulls"));
+                }
+                Some(index)
+            }
+        };
+        let role = Role::Source { connector: source.kind.clone(), time, inferred };
+        Ok(NodeSchemas { input: None, outputs: vec![schema, rejected_schema()], role })
+    }
+
+    fn operator(&self, operator: &OperatorSpec, description: &Description) -> Result<NodeSchemas, JobError> {
+        let input = self.union()?;
+        self.check_window(operator)?;
+        let mut key = Vec::with_capacity(operator.key.len());
+        for column in &operator.key {
+            let index = self.find(&input, column, "has the key")?;
+            if input.fields()[index].kind == Kind::Float64 {
+                let message = format!("operator `{}` has the key `{}`", self.name(), input.fields()[index]);
+                return Err(self
+                    .refuse(Code::KeyType, column.place, message)
+                    .help("numbers with a fraction are no keys: use a bool, i64, string or bytes column"));
+            }
+            key.push(index);
+        }
+        let reads = description.inputs.first().map_or(&[][..], |fields| fields);
+        let reads =
+            reads.iter().map(|field| self.read(&input, operator, description, field)).collect::<Result<_, _>>()?;
+        self.check_plugin_keys(operator, description, &input)?;
+
+        let shaped = |shape: &Shape, prefix: Vec<Field>| match shape {
+            Shape::InputRows => Ok(input.clone()),
+            Shape::Columns(fields) => self.schema(prefix.into_iter().chain(fields.iter().cloned()).collect()),
+        };
+        let prefix = match operator.step {
+            StepSpec::Transform(_) => Vec::new(),
+            StepSpec::Aggregate(_) => (key.iter())
+                .map(|&index| Field { nullable: false, ..input.fields()[index].clone() })
+                .chain([WINDOW_START, WINDOW_END].map(|name| Field::new(name, Kind::Int64)))
+                .collect(),
+        };
+        let mut outputs = vec![shaped(&description.output, prefix)?];
+        for side in &description.side_outputs {
+            outputs.push(shaped(&side.shape, Vec::new())?);
+        }
+        outputs.extend(operator.window.map(|_| input.clone()));
+        outputs.push(rejected_schema());
+        let plugin = format!("{} {}", description.name, description.version);
+        let role = Role::Operator { kind: description.kind, plugin, reads, key };
+        Ok(NodeSchemas { input: Some(input), outputs, role })
+    }
+
+    fn sink(&self, sink: &SinkSpec) -> Result<NodeSchemas, JobError> {
+        let input = self.union()?;
+        let writes: Vec<usize> = match &sink.columns {
+            None => (0..input.fields().len()).collect(),
+            Some(columns) => {
+                columns.iter().map(|column| self.find(&input, column, "writes")).collect::<Result<_, _>>()?
+            }
+        };
+        let written = self.schema(writes.iter().map(|&index| input.fields()[index].clone()).collect())?;
+        if let Err(why) = sink.format.encoder(&written) {
+            let message = format!("sink `{}` cannot be written in its format", self.name());
+            return Err(self.refuse(Code::Format, sink.place, message).help(why));
+        }
+        let role = Role::Sink { connector: sink.kind.clone(), writes, written };
+        Ok(NodeSchemas { input: Some(input), outputs: Vec::new(), role })
+    }
+
+    fn check_window(&self, operator: &OperatorSpec) -> Result<(), JobError> {
+        let (message, help) = match (&operator.step, operator.window.is_some(), operator.key.is_empty()) {
+            (StepSpec::Aggregate(_), true, false) | (StepSpec::Transform(_), false, _) => return Ok(()),
+            (StepSpec::Aggregate(_), false, _) => ("an aggregate, but no window", "write `window: { tumbling: 5s }`"),
+            (StepSpec::Aggregate(_), true, true) => {
+                ("an aggregate, but no key", "write `key:` with the columns whose rows belong together")
+            }
+            (StepSpec::Transform(_), true, _) => {
+                ("a window, but nothing that is done per window", "leave out `window:`, or write `aggregate:`")
+            }
+        };
+        Err(self.refuse(Code::Window, self.place(), format!("operator `{}` has {message}", self.name())).help(help))
+    }
+
+    /// The columns of all inputs: those of the first, nullable where any is.
+    fn union(&self) -> Result<Schema, JobError> {
+        let feeds = &self.graph.nodes[self.index].feeds;
+        // Reading a job file refuses empty lists of inputs.
+        let Some(first) = feeds.first() else { return self.schema(Vec::new()) };
+        let schema = &self.done[first.from].outputs[first.output];
+        let mut fields = schema.fields().to_vec();
+        for feed in &feeds[1..] {
+            let other = &self.done[feed.from].outputs[feed.output];
+            let mut same = other.fields().len() == fields.len();
+            for field in &mut fields {
+                let twin = other.index_of(&field.name).map(|index| &other.fields()[index]);
+                same &= twin.is_some_and(|twin| twin.kind == field.kind);
+                field.nullable |= twin.is_some_and(|twin| twin.nullable);
+            }
+            if !same {
+                let message = format!("the inputs of `{}` have different columns", self.name());
+                let help = format!(
+                    "`{}` has {schema}, `{}` has {other}; inputs read together have the same names and types",
+                    first.input, feed.input
+                );
+                return Err(self.refuse(Code::UnionSchema, feed.input.place, message).help(help));
+            }
+        }
+        match fields == schema.fields() {
+            true => Ok(schema.clone()),
+            false => self.schema(fields),
+        }
+    }
+
+    /// Where the plugin finds a column it reads.
+    fn read(
+        &self,
+        input: &Schema,
+        operator: &OperatorSpec,
+        description: &Description,
+        wanted: &Field,
+    ) -> Result<usize, JobError> {
+        let place = operator.step.plugin().place;
+        let plugin = &description.name;
+        let Some(index) = input.index_of(&wanted.name) else {
+            let message = format!(
+                "plugin `{plugin}` of operator `{}` reads a column `{wanted}`, which is not there",
+                self.name()
+            );
+            return Err(self.refuse(Code::NoColumn, place, message).help(self.hint(&wanted.name, input)));
+        };
+        let field = &input.fields()[index];
+        let message =
+            format!("plugin `{plugin}` of operator `{}` reads a column `{wanted}`, but it is `{field}`", self.name());
+        if field.kind != wanted.kind {
+            let help = format!("the columns there are: {input}");
+            return Err(self.refuse(Code::ColumnType, place, message).help(help));
+        }
+        let is_key = operator.key.iter().any(|column| column.name == *wanted.name);
+        if field.nullable && !wanted.nullable && !is_key {
+            let help = "the plugin takes no nulls: have it read a nullable column, or remove the rows with null before";
+            return Err(self.refuse(Code::ColumnType, place, message).help(help));
+        }
+        Ok(index)
+    }
+
+    /// A plugin may ask to see key columns: those must be among the operator's.
+    fn check_plugin_keys(&self, operator: &OperatorSpec, plugin: &Description, input: &Schema) -> Result<(), JobError> {
+        for wanted in &plugin.keys {
+            if !operator.key.iter().any(|column| column.name == *wanted.name) {
+                let message = format!(
+                    "plugin `{}` of operator `{}` reads a key column `{wanted}`, which is not in its key",
+                    plugin.name,
+                    self.name()
+                );
+                let help = format!("add `{}` to `key:`", wanted.name);
+                return Err(self.refuse(Code::NoColumn, operator.step.plugin().place, message).help(help));
+            }
+            self.read(input, operator, plugin, wanted)?;
+        }
+        Ok(())
+    }
+
+    fn find(&self, schema: &Schema, column: &ColumnRef, what: &str) -> Result<usize, JobError> {
+        schema.index_of(&column.name).ok_or_else(|| {
+            let message = format!("`{}` {what} `{column}`, which is not there", self.name());
+            self.refuse(Code::NoColumn, column.place, message).help(self.hint(&column.name, schema))
+        })
+    }
+
+    /// What to do about a missing column.
+    fn hint(&self, name: &str, schema: &Schema) -> String {
+        let columns: Vec<Arc<str>> = schema.fields().iter().map(|field| field.name.clone()).collect();
+        let near = suggest(name, columns.iter().map(|column| &**column), "");
+        let mut hint = match near.starts_with("did") {
+            true => format!("{near} The columns there are: {schema}"),
+            false => format!("the columns there are: {schema}"),
+        };
+        if let Some(source) = self.inferred_source() {
+            hint.push_str(&format!(
+                "; source `{source}` has only the columns the plugins that read it name: write its `schema:` for more"
+            ));
+        }
+        hint
+    }
+
+    /// A source above, or this one, that has only the columns asked for.
+    fn inferred_source(&self) -> Option<&str> {
+        let (mut seen, mut open) = (vec![false; self.graph.nodes.len()], vec![self.index]);
+        while let Some(index) = open.pop() {
+            if self.done.get(index).is_some_and(|node| matches!(node.role, Role::Source { inferred: true, .. })) {
+                return Some(self.graph.nodes[index].name);
+            }
+            for feed in &self.graph.nodes[index].feeds {
+                if !std::mem::replace(&mut seen[feed.from], true) {
+                    open.push(feed.from);
+                }
+            }
+        }
+        None
+    }
+}

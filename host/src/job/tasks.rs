@@ -1,0 +1,118 @@
+//! Exchanges and chains: which nodes run together, and how rows find their subtask where they do not. Cannot fail: everything
+//! was checked before.
+use super::{
+    Exchange, NodeId, OutputPort, Plan, PlanEdge, PlanNode, Role, TaskId, TaskPlan,
+    graph::{Graph, Node, Part},
+    plan::EdgeId,
+    schemas::NodeSchemas,
+};
+use crate::model::Schema;
+
+pub(super) fn assign(graph: &Graph<'_>, schemas: Vec<NodeSchemas>) -> Plan {
+    let spec = graph.spec;
+    let nodes = graph.nodes.iter().zip(schemas).enumerate();
+    let mut plan = Plan {
+        name: spec.name.clone(),
+        max_parallelism: spec.max_parallelism,
+        batch: spec.batch,
+        nodes: nodes.map(|(index, (node, schemas))| plan_node(index, node, schemas, spec.parallelism)).collect(),
+        edges: Vec::new(),
+        tasks: Vec::new(),
+        warnings: graph.warnings(),
+    };
+    for (to, node) in graph.nodes.iter().enumerate() {
+        let first = plan.edges.len();
+        for (input, feed) in node.feeds.iter().enumerate() {
+            let id = EdgeId(plan.edges.len());
+            let edge = plan_edge(&plan, node, id, (NodeId(feed.from), feed.output), (NodeId(to), input));
+            plan.edges.push(edge);
+        }
+        place_in_task(&mut plan, NodeId(to), first);
+    }
+    for edge in plan.edges.iter().filter(|edge| !edge.chained) {
+        let task = plan.nodes[edge.from.0].task;
+        plan.tasks[task.0].outgoing.push(edge.id);
+    }
+    plan
+}
+
+/// Puts a node, whose edges are those from `first` on, into the task of the one that feeds it, or into a task of its own.
+fn place_in_task(plan: &mut Plan, id: NodeId, first: usize) {
+    let edges = &plan.edges[first..];
+    let task = match edges {
+        [edge] if edge.chained => {
+            let task = plan.nodes[edge.from.0].task;
+            plan.tasks[task.0].nodes.push(id);
+            plan.tasks[task.0].chain.push(edge.id);
+            task
+        }
+        edges => {
+            let task = TaskId(plan.tasks.len());
+            plan.tasks.push(TaskPlan {
+                id: task,
+                parallelism: plan.nodes[id.0].parallelism,
+                head: id,
+                nodes: vec![id],
+                chain: Vec::new(),
+                incoming: edges.iter().map(|edge| edge.id).collect(),
+                outgoing: Vec::new(),
+            });
+            task
+        }
+    };
+    plan.nodes[id.0].task = task;
+}
+
+fn plan_edge(
+    plan: &Plan,
+    reader: &Node<'_>,
+    id: EdgeId,
+    (from, output): (NodeId, usize),
+    (to, input): (NodeId, usize),
+) -> PlanEdge {
+    let (producer, consumer) = (plan.node(from), plan.node(to));
+    let key = match &consumer.role {
+        Role::Operator { key, .. } => key.as_slice(),
+        _ => &[],
+    };
+    let single = producer.parallelism == 1 && consumer.parallelism == 1;
+    let exchange = if !key.is_empty() && !single {
+        Exchange::Hash { key: key.to_vec() }
+    } else if producer.parallelism == consumer.parallelism {
+        Exchange::Forward
+    } else {
+        Exchange::Rebalance
+    };
+    let may_chain = match reader.part {
+        Part::Operator(operator, _) => operator.chain,
+        Part::Source(_) | Part::Sink(_) => true,
+    };
+    let chained = exchange == Exchange::Forward && may_chain && reader.feeds.len() == 1;
+    let adapt = consumer.input.as_ref().and_then(|input| adaptation(&producer.outputs[output].schema, input));
+    PlanEdge { id, from, output, to, input, exchange, chained, adapt }
+}
+
+/// For each column of the input its index in the output, unless they are the same.
+fn adaptation(output: &Schema, input: &Schema) -> Option<Vec<usize>> {
+    (output != input).then(|| input.fields().iter().filter_map(|field| output.index_of(&field.name)).collect())
+}
+
+fn plan_node(index: usize, node: &Node<'_>, schemas: NodeSchemas, job_parallelism: u32) -> PlanNode {
+    let (parallelism, uid) = match node.part {
+        Part::Source(source) => (source.parallelism, &source.uid),
+        Part::Operator(operator, _) => (operator.parallelism, &operator.uid),
+        Part::Sink(sink) => (sink.parallelism, &sink.uid),
+    };
+    let ports = node.part.outputs().into_iter().zip(schemas.outputs);
+    PlanNode {
+        id: NodeId(index),
+        name: node.name.to_owned(),
+        uid: uid.as_deref().unwrap_or(node.name).to_owned(),
+        // Replaced when the node's edges are known.
+        task: TaskId(0),
+        parallelism: parallelism.unwrap_or(job_parallelism),
+        role: schemas.role,
+        input: schemas.input,
+        outputs: ports.map(|(name, schema)| OutputPort { name: name.map(str::to_owned), schema }).collect(),
+    }
+}

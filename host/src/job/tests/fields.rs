@@ -1,0 +1,182 @@
+//! Reading job files: what the fields come to.
+use std::{path::Path, time::Duration};
+
+use super::{JOB, read, with};
+use crate::{
+    job::{Code, JobSpec, OnError, TimeDomain, load, parse},
+    model::{Field, Kind},
+};
+
+/// Reads a job with a part replaced.
+#[track_caller]
+fn changed(old: &str, new: &str) -> JobSpec {
+    read(&with(old, new)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let job = read(JOB).unwrap();
+    assert_eq!((job.parallelism, job.max_parallelism), (2, 128));
+    assert_eq!((job.batch.records, job.batch.bytes, job.batch.flush), (4096, 1 << 20, Duration::from_millis(2)));
+    let source = &job.sources["lines"];
+    assert_eq!((source.kind.as_str(), source.on_error, source.parallelism), ("socket", OnError::Fail, None));
+    assert_eq!((&source.time.column, source.time.out_of_orderness, source.time.idle), (&None, Duration::ZERO, None));
+    let operator = &job.operators["counts"];
+    assert!(operator.chain && operator.uid.is_none());
+    assert_eq!((operator.limits.memory, operator.limits.retire_memory), (256 << 20, 128 << 20));
+    assert_eq!(operator.limits.batch_time, Duration::from_secs(10));
+    assert_eq!(operator.window.unwrap().time, TimeDomain::Event);
+}
+
+#[test]
+fn durations_and_sizes_have_units() {
+    for (text, seconds) in
+        [("5s", 5.0), ("500ms", 0.5), ("10 min", 600.0), ("1h", 3600.0), ("1d", 86400.0), ("\"1h 5s\"", 3605.0)]
+    {
+        let job = changed("tumbling: 5s", &format!("tumbling: {text}"));
+        assert_eq!(job.operators["counts"].window.unwrap().tumbling, Duration::from_secs_f64(seconds), "{text}");
+    }
+    for (text, bytes) in [("64MiB", 64 << 20), ("1GB", 1_000_000_000), ("70000", 70_000), ("1 GiB", 1 << 30)] {
+        let job = changed("key: word", &format!("key: word, limits: {{ memory: {text} }}"));
+        assert_eq!(job.operators["counts"].limits.memory, bytes, "{text}");
+        assert_eq!(job.operators["counts"].limits.retire_memory, bytes / 2, "{text}");
+    }
+}
+
+#[test]
+fn one_name_or_a_list_of_names() {
+    for (text, inputs) in [("counts", "counts"), ("[counts, words.rejected]", "counts words.rejected")] {
+        let job = changed("input: counts", &format!("input: {text}"));
+        let read: Vec<String> = job.sinks["out"].inputs.iter().map(ToString::to_string).collect();
+        assert_eq!(read.join(" "), inputs);
+    }
+    let job = changed("key: word", "key: [word, b]");
+    assert_eq!(job.operators["counts"].key.iter().map(|column| &*column.name).collect::<Vec<_>>(), ["word", "b"]);
+    assert_eq!(job.operators["counts"].key[1].place.column, 39);
+}
+
+#[test]
+fn a_schema_keeps_its_order() {
+    let job = changed("format: text", "format: json, schema: { z: i64, a: \"string?\", m: bool? }");
+    let fields = [
+        Field::new("z", Kind::Int64),
+        Field::new("a", Kind::Utf8).nullable(),
+        Field::new("m", Kind::Boolean).nullable(),
+    ];
+    assert_eq!(job.sources["lines"].schema.as_deref(), Some(&fields[..]));
+}
+
+#[test]
+fn paths_are_relative_to_the_job_file() {
+    let job = changed("{ socket: { address: \"localhost:9999\" }", "{ file: { path: data/in.txt }");
+    assert!(format!("{:?}", job.sources["lines"].connector).contains("/jobs/data/in.txt"));
+    assert_eq!(job.operators["words"].step.plugin().plugin, Path::new("/jobs/../plugins/words"));
+    let job = changed("../plugins/words", "/opt/words.wasm");
+    assert_eq!(job.operators["words"].step.plugin().plugin, Path::new("/opt/words.wasm"));
+}
+
+#[test]
+fn variables_are_filled_in_everywhere_but_in_comments() {
+    let config = |value: &str| {
+        let job = changed("{ plugin: ../plugins/words }", &format!("{{ plugin: a, config: {{ x: {value}\n }} }}"));
+        job.operators["words"].step.plugin().config["x"].to_string()
+    };
+    for (text, value) in [
+        ("${PORT}", "9999"),
+        ("${PORT:1}", "9999"),
+        ("${UNSET:1}", "1"),
+        ("\"${UNSET:}\"", "\"\""),
+        ("${UNSET:kafka:9092}", "\"kafka:9092\""),
+        ("a${PORT}b${PORT}", "\"a9999b9999\""),
+        ("\"$${PORT}\"", "\"${PORT}\""),
+        ("1 # ${UNSET}", "1"),
+        ("\"# ${PORT}\"", "\"# 9999\""),
+        ("'it''s # ${PORT}'", "\"it's # 9999\""),
+        ("\"\\\" # ${PORT}\"", "\"\\\" # 9999\""),
+        ("don't # ${UNSET}", "\"don't\""),
+        ("a#${PORT}", "\"a#9999\""),
+        ("$PORT", "\"$PORT\""),
+    ] {
+        assert_eq!(config(text), value, "{text}");
+    }
+}
+
+#[test]
+fn configuration_keeps_its_types() {
+    let job = changed(
+        "{ plugin: ../plugins/words }",
+        "{ plugin: a, config: { n: 1, f: 1.5, b: true, c: no, l: [1, { a: null }] } }",
+    );
+    let config = serde_json::to_string(&job.operators["words"].step.plugin().config).unwrap();
+    assert_eq!(config, r#"{"b":true,"c":"no","f":1.5,"l":[1,{"a":null}],"n":1}"#);
+}
+
+#[test]
+fn block_style_json_and_anchors_are_yaml_too() {
+    let block = "name: a\nsources:\n  s:\n    stdin: {}\n    time: &t\n      idle: 5s\nsinks:\n  o:\n    input:\n      - s\n    print: {}\n";
+    assert_eq!(read(block).unwrap().sources["s"].time.idle, Some(Duration::from_secs(5)));
+    let json = "{\n\t\"name\": \"a\",\n\t\"sources\": {\"s\": {\"stdin\": {}}},\n\t\"sinks\": {\"o\": {\"input\": [\"s\"], \"print\": {}}}\n}";
+    assert_eq!(read(json).unwrap().sinks["o"].inputs[0].node, "s");
+    let anchors = "name: a\nsources:\n  s: &s { stdin: {}, time: { idle: 5s } }\n  t: *s\nsinks:\n  o: { input: [s, t], print: {} }\n";
+    assert_eq!(read(anchors).unwrap().sources["t"].time.idle, Some(Duration::from_secs(5)));
+}
+
+#[test]
+fn a_file_is_read_with_its_folder_and_its_name_in_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("job.yaml");
+    let error = load(&path).unwrap_err();
+    assert_eq!((error.code, error.line), (Code::Unreadable, 0));
+    assert!(error.to_string().ends_with("job.yaml"), "{error}");
+    std::fs::write(&path, JOB).unwrap();
+    assert_eq!(load(&path).unwrap().operators["words"].step.plugin().plugin, folder.path().join("../plugins/words"));
+    std::fs::write(&path, [0xFF]).unwrap();
+    assert!(load(&path).unwrap_err().message.contains("UTF-8"));
+    std::fs::write(&path, vec![b' '; (1 << 20) + 1]).unwrap();
+    assert!(load(&path).unwrap_err().message.contains("1048576"));
+}
+
+#[test]
+fn no_text_makes_the_reader_panic() {
+    let full = format!("{JOB}# ${{X}}\nbatch: {{ records: 1, bytes: 1MiB, flush: ${{UNSET:2ms}} }}\n");
+    let parts = [
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ", ",
+        "#",
+        "\"",
+        "'",
+        "${",
+        "$${PORT}",
+        "&a ",
+        "*a",
+        "!!",
+        "|\n",
+        "\t",
+        "\0",
+        "é",
+        "-",
+        "<<: ",
+        "0",
+        "9999999999999999999",
+        "\n",
+        "? ",
+    ];
+    let mut random = fastrand::Rng::with_seed(7);
+    for _ in 0..2000 {
+        let mut text: Vec<char> = full.chars().collect();
+        for _ in 0..random.usize(1..6) {
+            let at = random.usize(0..text.len());
+            let end = (at + random.usize(0..12)).min(text.len());
+            let part = parts[random.usize(0..parts.len())];
+            text.splice(at..end, part.chars());
+        }
+        let text: String = text.into_iter().collect();
+        if let Ok(spec) = parse(&text, "job.yaml", &|_| None, Path::new("")) {
+            let _ = super::plugins::plan_of(&spec);
+        }
+    }
+}
