@@ -8,7 +8,7 @@ use super::{Operator, Outputs, Rejects, TaskError, moments::Moments};
 use crate::{
     job::TimeDomain,
     model::{Batch, EventTime, KeyRows, Kind, NO_WATERMARK, Schema, WATERMARK_END, decode_keys},
-    plugin::{Instance, record_batch},
+    plugin::Instance,
     state::{Touched, WindowContents, WindowStore},
     window::Tumbling,
 };
@@ -149,7 +149,7 @@ impl Windowed {
             columns.push(std::sync::Arc::new(Int64Array::from_value(time, rows)) as ArrayRef);
         }
         columns.extend(self.instance.results(&accumulators, self.seen..self.seen)?);
-        let columns = record_batch(&self.settings.schema, columns, rows).map_err(|what| self.bug(what))?;
+        let columns = self.settings.schema.record_batch(columns, rows).map_err(|what| self.bug(what))?;
         let timestamps = vec![end - 1; rows].into();
         Ok(Batch { columns, timestamps, arrived: self.moments.monotonic(), key_hashes: None })
     }

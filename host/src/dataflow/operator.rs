@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use super::{Message, NodeMetrics, Sender, TaskError, partition::partition};
 use crate::{
     model::{Batch, EventTime, Schema},
-    plugin::record_batch,
 };
 
 /// A step of a task. All calls come from one task, one after the other.
@@ -223,7 +222,7 @@ impl Target {
     async fn batch(&mut self, mut batch: Batch) -> Result<(), TaskError> {
         if let Some((columns, schema)) = &self.adapt {
             let picked = columns.iter().map(|column| batch.columns.column(*column).clone()).collect();
-            batch.columns = record_batch(schema, picked, batch.rows()).map_err(bug)?;
+            batch.columns = schema.record_batch(picked, batch.rows()).map_err(bug)?;
         }
         match &mut self.route {
             Route::Chained(stage) => Box::pin(stage.batch(batch)).await,

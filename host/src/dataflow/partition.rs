@@ -49,8 +49,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{Field, Kind, Schema, key_hash},
-        plugin::record_batch,
-    };
+        };
 
     #[test]
     fn each_key_goes_to_the_owner_of_its_group_and_keeps_its_order() {
@@ -59,7 +58,7 @@ mod tests {
         let columns: Vec<ArrayRef> =
             vec![Arc::new(StringArray::from(words.clone())), Arc::new(Int64Array::from_iter_values(0..100))];
         let batch = Batch {
-            columns: record_batch(&schema, columns, 100).expect("batch"),
+            columns: schema.record_batch(columns, 100).expect("batch"),
             timestamps: (0..100).collect(),
             arrived: Duration::ZERO,
             key_hashes: None,

@@ -9,7 +9,6 @@ use crate::{
     codec::Encoder,
     job::{OnError, rejected_schema},
     model::{Batch, Encoded, EventTime, Schema},
-    plugin::record_batch,
 };
 
 /// Bytes of a record shown in an error.
@@ -70,7 +69,7 @@ impl Rejects {
                 column(rejects.iter().map(|reject| reject.reason.as_str()).collect()),
                 column(rejects.iter().map(|reject| reject.record.as_str()).collect()),
             ];
-            let columns = record_batch(&self.schema, columns, rejects.len())
+            let columns = self.schema.record_batch(columns, rejects.len())
                 .map_err(|what| TaskError::Bug { node: self.node.clone(), what })?;
             let timestamps = rejects.iter().map(|reject| reject.timestamp).collect();
             return outputs.emit(self.port, Batch { columns, timestamps, arrived, key_hashes: None }).await;

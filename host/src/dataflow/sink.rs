@@ -8,7 +8,6 @@ use crate::{
     codec::Encoder,
     connector::{ConnectorError, SinkWriter},
     model::{Batch, Clock, Encoded, Schema},
-    plugin::record_batch,
 };
 
 /// A sink at work.
@@ -47,7 +46,7 @@ impl Operator for SinkStage {
     async fn batch(&mut self, mut batch: Batch, _outputs: &mut Outputs) -> Result<(), TaskError> {
         if let Some((columns, schema)) = &self.writes {
             let picked = columns.iter().map(|column| batch.columns.column(*column).clone()).collect();
-            batch.columns = record_batch(schema, picked, batch.rows())
+            batch.columns = schema.record_batch(picked, batch.rows())
                 .map_err(|what| TaskError::Bug { node: self.node.clone(), what })?;
         }
         self.encoder.encode(&batch.columns, &mut self.encoded);

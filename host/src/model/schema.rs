@@ -2,6 +2,7 @@
 //! everything past this point may match on [`Kind`] exhaustively.
 use std::{fmt, sync::Arc};
 
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::DataType;
 use serde::{Deserialize, Serialize};
 
@@ -130,6 +131,12 @@ impl Schema {
     /// The place of a column.
     pub fn index_of(&self, name: &str) -> Option<usize> {
         self.fields.iter().position(|f| &*f.name == name)
+    }
+
+    /// Rows with these columns, also if there are none. Fails if they are not of this schema or not that long.
+    pub fn record_batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, String> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(self.arrow.clone(), columns, &options).map_err(|error| error.to_string())
     }
 
     /// The same columns as Arrow's schema.

@@ -2,7 +2,7 @@
 //! else sees it.
 use std::ops::Range;
 
-use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow_array::{Array, ArrayRef, UInt32Array};
 use arrow_buffer::ScalarBuffer;
 use arrow_select::take::take_record_batch;
 
@@ -273,14 +273,8 @@ fn batch_from_rows(rows: Rows, input: &Batch, shape: &Shape, schema: &Schema) ->
         }
         Shape::Columns(declared) => {
             let columns = columns_from_guest(columns, declared, count)?;
-            record_batch(schema, columns, count)?
+            schema.record_batch(columns, count)?
         }
     };
     Ok(Batch { columns, timestamps, arrived: input.arrived, key_hashes: None })
-}
-
-/// A record batch also where there are no columns.
-pub fn record_batch(schema: &Schema, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, String> {
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    RecordBatch::try_new_with_options(schema.arrow().clone(), columns, &options).map_err(|error| error.to_string())
 }
