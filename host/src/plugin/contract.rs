@@ -1,0 +1,73 @@
+//! The contract's types as Rust sees them: generated ones for what guests return, and borrowed twins of the few that carry
+//! data into a guest, so that columns are copied once, from Arrow's buffers straight into the guest's memory.
+use wasmtime::component::{ComponentType, Lower};
+
+wasmtime::component::bindgen!({
+    path: "../wit",
+    inline: "
+        package wasmill:host;
+        world calls {
+            import wasmill:operator/logging@0.1.0;
+            import wasmill:operator/types@0.1.0;
+        }
+    ",
+    world: "wasmill:host/calls",
+});
+
+pub use wasmill::operator::{logging, types};
+
+/// The contract's package.
+pub const PACKAGE: &str = "wasmill:operator";
+
+/// The version of the contract this host speaks.
+pub const VERSION: &str = "0.1.0";
+
+/// `variable`, borrowed.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub struct VariableRef<'a> {
+    pub offsets: &'a [u32],
+    pub data: &'a [u8],
+}
+
+/// `values`, borrowed.
+#[derive(ComponentType, Lower)]
+#[component(variant)]
+pub enum ValuesRef<'a> {
+    #[component(name = "boolean")]
+    Boolean(&'a [u8]),
+    #[component(name = "int64")]
+    Int64(&'a [i64]),
+    #[component(name = "float64")]
+    Float64(&'a [f64]),
+    #[component(name = "utf8")]
+    Utf8(VariableRef<'a>),
+    #[component(name = "binary")]
+    Binary(VariableRef<'a>),
+}
+
+/// `column`, borrowed.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub struct ColumnRef<'a> {
+    pub validity: Option<&'a [u8]>,
+    pub values: ValuesRef<'a>,
+}
+
+/// `batch`, borrowed.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub struct BatchRef<'a> {
+    pub rows: u32,
+    pub timestamps: &'a [i64],
+    pub columns: &'a [ColumnRef<'a>],
+}
+
+/// `aggregate.accumulated`.
+#[derive(ComponentType, wasmtime::component::Lift)]
+#[component(record)]
+pub struct Accumulated {
+    pub accumulators: types::Column,
+    pub rejections: Vec<types::Rejection>,
+    pub measurements: Vec<types::Measurement>,
+}

@@ -1,0 +1,132 @@
+//! A guest's description in the host's terms, checked: names that can be referred to, a version that is one.
+use super::{
+    columns::kind_from_wire,
+    contract::types::{self, Description as Wire, MetricKind as WireMetric, Shape as WireShape, StateKind as WireState},
+};
+use crate::model::{
+    Description, Field, MetricKind, OperatorKind, Schema, Shape, SideOutput, StateDescription, StateKind, TimeToLive,
+};
+
+/// Entries of any list in a description.
+const LIST_ENTRIES_MAX: usize = 1024;
+
+fn fields(wire: &[types::Field]) -> Result<Vec<Field>, String> {
+    bounded(wire, "columns")?;
+    let fields: Vec<Field> = wire
+        .iter()
+        .map(|f| Field { name: f.name.as_str().into(), kind: kind_from_wire(f.kind), nullable: f.nullable })
+        .collect();
+    Schema::new(fields.clone()).map_err(|error| error.to_string())?;
+    Ok(fields)
+}
+
+fn bounded<T>(list: &[T], what: &str) -> Result<(), String> {
+    if list.len() > LIST_ENTRIES_MAX { Err(format!("it has {} {what}, {LIST_ENTRIES_MAX} are allowed", list.len())) } else { Ok(()) }
+}
+
+fn shape(wire: &WireShape) -> Result<Shape, String> {
+    Ok(match wire {
+        WireShape::InputRows => Shape::InputRows,
+        WireShape::Columns(columns) => Shape::Columns(fields(columns)?),
+    })
+}
+
+fn state(wire: &types::State) -> StateDescription {
+    StateDescription {
+        name: wire.name.clone(),
+        kind: match wire.kind {
+            WireState::Value => StateKind::Value,
+            WireState::List => StateKind::List,
+            WireState::Reducing => StateKind::Reducing,
+            WireState::Aggregating => StateKind::Aggregating,
+            WireState::Map => StateKind::Map,
+            WireState::OperatorList => StateKind::OperatorList,
+            WireState::OperatorUnion => StateKind::OperatorUnion,
+            WireState::Broadcast => StateKind::Broadcast,
+        },
+        schema_version: wire.schema_version,
+        value: kind_from_wire(wire.value_kind),
+        key: wire.key_kind.map(kind_from_wire),
+        time_to_live: wire.time_to_live.as_ref().map(|ttl| TimeToLive {
+            milliseconds: ttl.milliseconds,
+            update_on_read: matches!(ttl.update, types::TimeToLiveUpdate::OnReadAndWrite),
+            return_expired: ttl.return_expired,
+        }),
+    }
+}
+
+/// Whether a plugin, side output, state or metric may be called this.
+fn check_name(what: &str, name: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !name.is_empty() && name.len() <= 128 && name.chars().all(fits) {
+        Ok(())
+    } else {
+        Err(format!("the {what} is called `{name}`; letters, digits, `-` and `_` are allowed, from 1 to 128 of them"))
+    }
+}
+
+/// The description in the host's terms, or what is wrong with it.
+pub(super) fn description_from_wire(kind: OperatorKind, wire: Wire) -> Result<Description, String> {
+    check_name("plugin", &wire.name)?;
+    let version = semver::Version::parse(&wire.version)
+        .map_err(|error| format!("version `{}` is not a semantic version (MAJOR.MINOR.PATCH): {error}", wire.version))?;
+    let inputs_wanted = if matches!(kind, OperatorKind::ConnectedProcess | OperatorKind::BroadcastProcess) { 2 } else { 1 };
+    if wire.inputs.len() != inputs_wanted {
+        return Err(format!("it describes {} inputs, a {} has {inputs_wanted}", wire.inputs.len(), kind.interface()));
+    }
+    bounded(&wire.side_outputs, "side outputs")?;
+    bounded(&wire.states, "states")?;
+    bounded(&wire.metrics, "metrics")?;
+    let side_outputs = wire
+        .side_outputs
+        .iter()
+        .map(|side| {
+            check_name("side output", &side.name)?;
+            if ["late", "rejected"].contains(&side.name.as_str()) {
+                return Err(format!("a side output is called `{}`, which is the host's own", side.name));
+            }
+            Ok(SideOutput { name: side.name.clone(), shape: shape(&side.shape)? })
+        })
+        .collect::<Result<Vec<_>, String>>()?;
+    for state in &wire.states {
+        check_name("state", &state.name)?;
+    }
+    let states: Vec<_> = wire.states.iter().map(state).collect();
+    if kind == OperatorKind::Aggregate && !matches!(states.as_slice(), [one] if one.kind == StateKind::Aggregating) {
+        return Err("an aggregate has exactly one state, of kind `aggregating`: its accumulator".into());
+    }
+    if kind == OperatorKind::Aggregate && wire.output_is_input() {
+        return Err("an aggregate cannot put out its input's rows".into());
+    }
+    let metrics = wire
+        .metrics
+        .iter()
+        .map(|metric| {
+            check_name("metric", &metric.name)?;
+            let kind = match metric.kind {
+                WireMetric::Counter => MetricKind::Counter,
+                WireMetric::Gauge => MetricKind::Gauge,
+                WireMetric::Histogram => MetricKind::Histogram,
+            };
+            Ok((metric.name.clone(), kind))
+        })
+        .collect::<Result<Vec<_>, String>>()?;
+    Ok(Description {
+        kind,
+        name: wire.name,
+        version,
+        inputs: wire.inputs.iter().map(|input| fields(input)).collect::<Result<_, _>>()?,
+        keys: fields(&wire.keys)?,
+        output: shape(&wire.output)?,
+        side_outputs,
+        states,
+        metrics,
+        configuration: wire.configuration,
+    })
+}
+
+impl Wire {
+    fn output_is_input(&self) -> bool {
+        matches!(self.output, WireShape::InputRows)
+    }
+}

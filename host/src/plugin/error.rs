@@ -1,0 +1,111 @@
+//! What can go wrong with a plugin, in words for the person who runs the job.
+use std::{fmt, path::PathBuf, time::Duration};
+
+/// Why a component cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read or written.
+    #[error("[P0201] {path}: {error}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// It is not a component, or a broken one.
+    #[error("[P0202] {0}")]
+    Invalid(String),
+    /// It speaks another contract.
+    #[error("[P0203] {0}")]
+    Contract(String),
+    /// It imports what the host does not give.
+    #[error(
+        "[P0204] the component imports `{import}`, which operators are not given; they may import {granted}. Build it without \
+         WASI (for Rust: target wasm32-unknown-unknown)"
+    )]
+    Import {
+        /// What it imports.
+        import: String,
+        /// What it may import.
+        granted: String,
+    },
+    /// It misbehaves before it gets any data.
+    #[error("[P0205] {0}")]
+    Start(String),
+    /// It refuses its configuration.
+    #[error("[P0206] the plugin refuses its configuration: {0}")]
+    Configuration(String),
+    /// It says of itself what cannot be.
+    #[error("[P0207] the plugin's description is invalid: {0}")]
+    Description(String),
+}
+
+/// Why a call failed. Nothing of it took effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallFailure {
+    /// An unreachable instruction, an access out of bounds, a division by zero, a panic.
+    Trap(String),
+    /// It ran longer than it may.
+    Deadline(Duration),
+    /// It wanted more memory than it may have, in bytes.
+    Memory(usize),
+    /// Its calls were nested too deeply.
+    Stack,
+    /// It returned what breaks the contract.
+    Nonsense(String),
+    /// It said that the call failed; whether it may succeed if tried again.
+    Fault {
+        /// Whether it may succeed later.
+        retry: bool,
+        /// Its words.
+        message: String,
+    },
+}
+
+impl CallFailure {
+    /// The stable code, with a page under `docs/errors`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            CallFailure::Trap(_) => "P0301",
+            CallFailure::Deadline(_) => "P0302",
+            CallFailure::Memory(_) => "P0303",
+            CallFailure::Stack => "P0304",
+            CallFailure::Nonsense(_) => "P0305",
+            CallFailure::Fault { .. } => "P0306",
+        }
+    }
+}
+
+impl fmt::Display for CallFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallFailure::Trap(what) => write!(f, "it trapped: {what}"),
+            CallFailure::Deadline(limit) => {
+                write!(f, "it ran longer than `limits.batch_time`, {}", humantime::format_duration(*limit))
+            }
+            CallFailure::Memory(limit) => {
+                write!(f, "it wanted more memory than `limits.memory`, {}", bytesize::ByteSize(*limit as u64).display().iec())
+            }
+            CallFailure::Stack => f.write_str("its calls nested too deeply: the stack is full"),
+            CallFailure::Nonsense(what) => write!(f, "it returned what breaks the contract: {what}"),
+            CallFailure::Fault { retry: true, message } => write!(f, "it failed, and says a retry may help: {message}"),
+            CallFailure::Fault { retry: false, message } => write!(f, "it failed: {message}"),
+        }
+    }
+}
+
+/// A failed call, with everything needed to find it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("[{}] plugin {plugin}, operator `{operator}` (subtask {subtask}), records {}..{}: {failure}", .failure.code(), .records.start, .records.end)]
+pub struct CallError {
+    /// `name@version`.
+    pub plugin: String,
+    /// The operator's name in the job.
+    pub operator: String,
+    /// Which of its subtasks.
+    pub subtask: u32,
+    /// The rows of the failed call, counted from 0 since the subtask started.
+    pub records: std::ops::Range<u64>,
+    /// What happened.
+    pub failure: CallFailure,
+}

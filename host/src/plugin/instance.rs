@@ -1,0 +1,270 @@
+//! A running guest: calls into it, what each may cost, and its replacement. An instance belongs to one task; nothing that must
+//! last lives in it, so it is thrown away after any failure and whenever its memory has grown too much.
+use std::{
+    ops::Range,
+    sync::Arc,
+    time::Duration,
+};
+
+use wasmtime::{
+    AsContext, AsContextMut, Store, StoreContext, StoreContextMut, Trap,
+    component::{ComponentNamedList, Func, Lift, Lower, TypedFunc},
+};
+
+use super::{
+    component::{Plugin, interface},
+    contract::types,
+    engine::EPOCH_TICK,
+    error::{CallError, CallFailure, LoadError},
+    guest::GuestState,
+};
+use crate::model::{Description, OperatorKind};
+
+/// What an instance may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of linear memory.
+    pub memory_bytes: usize,
+    /// The longest a call may take; exact to [`EPOCH_TICK`].
+    pub batch_time: Duration,
+    /// An instance with more memory than this is replaced between two calls.
+    pub retire_memory_bytes: usize,
+}
+
+/// Where an instance runs.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// Name of the operator in the job.
+    pub operator: String,
+    /// Which of its subtasks, from 0.
+    pub subtask: u32,
+    /// How many there are.
+    pub parallelism: u32,
+}
+
+/// A store with an instance in it.
+pub(super) struct Call {
+    store: Store<GuestState>,
+    instance: wasmtime::component::Instance,
+    batch_time: Duration,
+}
+
+impl AsContext for Call {
+    type Data = GuestState;
+    fn as_context(&self) -> StoreContext<'_, GuestState> {
+        self.store.as_context()
+    }
+}
+
+impl AsContextMut for Call {
+    fn as_context_mut(&mut self) -> StoreContextMut<'_, GuestState> {
+        self.store.as_context_mut()
+    }
+}
+
+/// A function of the contract, found in an instance.
+#[derive(Clone, Copy)]
+pub(super) struct Function(Func);
+
+impl Call {
+    pub(super) fn open(plugin: &Plugin, kind: OperatorKind, placement: &Placement, limits: &Limits) -> Result<Call, LoadError> {
+        let state = GuestState {
+            operator: placement.operator.clone(),
+            subtask: placement.subtask,
+            memory_bytes_max: limits.memory_bytes,
+            memory_bytes: 0,
+            memory_exceeded: false,
+            log_lines: 0,
+            last_error: None,
+        };
+        let mut store = Store::new(plugin.engine.engine(), state);
+        store.limiter(|state| state);
+        store.set_epoch_deadline(ticks(limits.batch_time));
+        let instance = plugin.pre.instantiate(&mut store).map_err(|error| {
+            let failure = failure(&store, limits.batch_time, &error);
+            LoadError::Start(format!("the {} cannot be instantiated: {failure}", kind.interface()))
+        })?;
+        Ok(Call { store, instance, batch_time: limits.batch_time })
+    }
+
+    pub(super) fn function(&mut self, interface: &str, name: &str) -> Result<Function, LoadError> {
+        let found = self
+            .instance
+            .get_export_index(&mut self.store, None, interface)
+            .and_then(|index| self.instance.get_export_index(&mut self.store, Some(&index), name))
+            .and_then(|index| self.instance.get_func(&mut self.store, index));
+        found.map(Function).ok_or_else(|| LoadError::Contract(format!("the component exports `{interface}` without its function `{name}`")))
+    }
+}
+
+impl Function {
+    fn typed<P, R>(self, call: &Call) -> wasmtime::Result<TypedFunc<P, R>>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift,
+    {
+        self.0.typed(call)
+    }
+
+    /// Refuses a function of another type than the contract's, naming the difference.
+    pub(super) fn check<P, R>(self, call: &Call, name: &str) -> Result<Function, LoadError>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift,
+    {
+        match self.typed::<P, R>(call) {
+            Ok(_) => Ok(self),
+            Err(error) => Err(LoadError::Contract(format!("`{name}` has another type than in the contract: {error:#}"))),
+        }
+    }
+
+    /// One call, within its limits.
+    pub(super) fn call<P, R>(self, call: &mut Call, parameters: P) -> Result<R, CallFailure>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift + 'static,
+    {
+        let batch_time = call.batch_time;
+        call.store.set_epoch_deadline(ticks(batch_time));
+        call.store.data_mut().begin_call();
+        let result = self.typed::<P, R>(call).and_then(|function| function.call(&mut call.store, parameters));
+        call.store.data().end_call();
+        result.map_err(|error| failure(&call.store, batch_time, &error))
+    }
+}
+
+/// Epoch ticks within which a call must end: never less than asked for, since the first tick may come at once.
+fn ticks(time: Duration) -> u64 {
+    time.as_micros().div_ceil(EPOCH_TICK.as_micros()).try_into().unwrap_or(u64::MAX / 2).saturating_add(1)
+}
+
+fn failure(store: &Store<GuestState>, batch_time: Duration, error: &wasmtime::Error) -> CallFailure {
+    let state = store.data();
+    if state.memory_exceeded {
+        return CallFailure::Memory(state.memory_bytes_max);
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => CallFailure::Deadline(batch_time),
+        Some(Trap::StackOverflow) => CallFailure::Stack,
+        Some(trap) => {
+            let place = error.chain().map(ToString::to_string).find(|text| text.starts_with("error while executing")).unwrap_or_default();
+            let logged = state.last_error.as_ref().map(|line| format!("{line}; ")).unwrap_or_default();
+            CallFailure::Trap(format!("{logged}{trap}{}{place}", if place.is_empty() { "" } else { "; " }))
+        }
+        None => CallFailure::Nonsense(format!("{error:#}")),
+    }
+}
+
+/// A configured guest.
+pub struct Instance {
+    plugin: Arc<Plugin>,
+    kind: OperatorKind,
+    configuration: String,
+    placement: Placement,
+    limits: Limits,
+    description: Description,
+    /// None after a failure, until the next call needs one.
+    running: Option<Running>,
+    calls: u64,
+    replaced: u64,
+}
+
+pub(super) struct Running {
+    pub(super) call: Call,
+    /// In the order of [`functions_of`].
+    pub(super) functions: Vec<Function>,
+}
+
+impl Instance {
+    pub(super) fn new(
+        plugin: Arc<Plugin>,
+        kind: OperatorKind,
+        configuration: &str,
+        placement: Placement,
+        limits: Limits,
+    ) -> Result<Instance, LoadError> {
+        let description = plugin
+            .description(kind)
+            .cloned()
+            .ok_or_else(|| LoadError::Contract(format!("{} exports no {}", plugin.path().display(), kind.interface())))?;
+        let mut instance = Instance {
+            plugin,
+            kind,
+            configuration: configuration.to_owned(),
+            placement,
+            limits,
+            description,
+            running: None,
+            calls: 0,
+            replaced: 0,
+        };
+        instance.running = Some(instance.start()?);
+        Ok(instance)
+    }
+
+    /// What the operator says of itself.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// How many times the guest was replaced because its memory had grown too much.
+    pub fn replaced(&self) -> u64 {
+        self.replaced
+    }
+
+    /// How many calls were made; a part of the seed of the next.
+    pub fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    fn start(&self) -> Result<Running, LoadError> {
+        let mut call = Call::open(&self.plugin, self.kind, &self.placement, &self.limits)?;
+        let version = self.plugin.exports.iter().find(|(kind, _)| *kind == self.kind).map_or("", |(_, version)| version.as_str());
+        let interface = interface(self.kind, version);
+        let placement = types::Placement {
+            operator: self.placement.operator.clone(),
+            subtask: self.placement.subtask,
+            parallelism: self.placement.parallelism,
+        };
+        let configure = call
+            .function(&interface, "configure")?
+            .check::<(&str, types::Placement), (Result<(), String>,)>(&call, "configure")?;
+        let (configured,): (Result<(), String>,) = configure
+            .call(&mut call, (self.configuration.as_str(), placement))
+            .map_err(|failure| LoadError::Start(format!("`configure`: {failure}")))?;
+        configured.map_err(LoadError::Configuration)?;
+        let functions = super::calls::functions_of(self.kind, &interface, &mut call)?;
+        Ok(Running { call, functions })
+    }
+
+    /// Runs `work` in the guest, a fresh one if need be. After a failure the guest is thrown away. `records` are the rows of
+    /// the call, for the error.
+    pub(super) fn run<R>(
+        &mut self,
+        records: Range<u64>,
+        work: impl FnOnce(&mut Running) -> Result<R, CallFailure>,
+    ) -> Result<R, CallError> {
+        let mut running = match self.running.take() {
+            Some(running) => running,
+            None => self.start().map_err(|error| self.error(records.clone(), CallFailure::Trap(error.to_string())))?,
+        };
+        self.calls += 1;
+        let result = work(&mut running).map_err(|failure| self.error(records, failure))?;
+        if running.call.store.data().memory_bytes > self.limits.retire_memory_bytes {
+            self.replaced += 1;
+        } else {
+            self.running = Some(running);
+        }
+        Ok(result)
+    }
+
+    fn error(&self, records: Range<u64>, failure: CallFailure) -> CallError {
+        CallError {
+            plugin: format!("{}@{}", self.description.name, self.description.version),
+            operator: self.placement.operator.clone(),
+            subtask: self.placement.subtask,
+            records,
+            failure,
+        }
+    }
+}
