@@ -54,14 +54,29 @@ pub fn python(name: &str) -> PathBuf {
 /// The component of the plugin in Rust in `directory`, built by the host's own toolchain.
 pub fn rust_plugin(directory: &Path) -> PathBuf {
     once(directory, || {
-        let options = build::Options { verbose: false, build_directory: Some(cache().join("rust")) };
+        let options = build::Options { verbose: false, build_directory: Some(rust_target()) };
         build::build(directory, &options).unwrap_or_else(|error| panic!("{error}"))
     })
+}
+
+/// Cargo's target directory of all plugins built for WebAssembly.
+pub fn rust_target() -> PathBuf {
+    cache().join("rust")
+}
+
+/// Cargo's target directory of all plugins built to run their own tests.
+pub fn native_target() -> PathBuf {
+    cache().join("native")
 }
 
 /// The root of the repository.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are in the repository").to_owned()
+}
+
+/// Where the engine may keep what it compiled of guests, for all test processes.
+pub fn compiled() -> PathBuf {
+    cache().join("compiled")
 }
 
 /// Where built guests are kept, in the target directory the test runs from.
