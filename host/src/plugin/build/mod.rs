@@ -8,5 +8,5 @@ mod toolchain;
 
 pub use componentize::{ComponentizeError, componentize};
 pub use new::{Language, NewError, new};
-pub use rust::{BUILD_DIRECTORY_VARIABLE, BuildError, build};
+pub use rust::{BUILD_DIRECTORY_VARIABLE, BuildError, Options, build};
 pub use toolchain::ToolchainError;

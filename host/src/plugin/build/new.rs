@@ -153,7 +153,8 @@ mod tests {
     #[test]
     fn names_that_would_not_do_are_refused() {
         let parent = tempfile::tempdir().unwrap();
-        for name in ["", "A", "a_b", "1a", "-a", "a-", "a--b", "../a", "a b", "\u{e4}", &"a".repeat(NAME_MAX_BYTES + 1)] {
+        for name in ["", "A", "a_b", "1a", "-a", "a-", "a--b", "../a", "a b", "\u{e4}", &"a".repeat(NAME_MAX_BYTES + 1)]
+        {
             assert!(matches!(new(name, Language::Rust, parent.path(), None), Err(NewError::Name(_))), "{name}");
         }
         assert_eq!(parent.path().read_dir().unwrap().count(), 0);

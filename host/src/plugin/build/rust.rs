@@ -109,9 +109,25 @@ pub enum BuildError {
     },
 }
 
-/// Builds the plugin in `directory` and returns the path of its component, `target/wasmill/NAME.wasm` there. What cargo says
-/// goes to stderr if the build fails, or if `verbose`.
-pub fn build(directory: &Path, verbose: bool) -> Result<PathBuf, BuildError> {
+/// How to build.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Whether cargo's messages go to stderr in any case, and not only when it fails.
+    pub verbose: bool,
+    /// See [`BUILD_DIRECTORY_VARIABLE`].
+    pub build_directory: Option<PathBuf>,
+}
+
+impl Options {
+    /// What the environment says.
+    pub fn from_environment(verbose: bool) -> Self {
+        let build_directory = env::var_os(BUILD_DIRECTORY_VARIABLE).filter(|value| !value.is_empty());
+        Self { verbose, build_directory: build_directory.map(PathBuf::from) }
+    }
+}
+
+/// Builds the plugin in `directory` and returns the path of its component, `target/wasmill/NAME.wasm` there.
+pub fn build(directory: &Path, options: &Options) -> Result<PathBuf, BuildError> {
     let manifest = directory.join("Cargo.toml");
     if !manifest.is_file() {
         return Err(BuildError::NoManifest(directory.to_owned()));
@@ -121,10 +137,7 @@ pub fn build(directory: &Path, verbose: bool) -> Result<PathBuf, BuildError> {
     let directory = manifest.parent().unwrap_or(directory);
     let toolchain = Toolchain::find(directory)?;
     let package = Package::find(&toolchain, &manifest)?;
-    let build_directory = match env::var_os(BUILD_DIRECTORY_VARIABLE).filter(|value| !value.is_empty()) {
-        Some(shared) => PathBuf::from(shared),
-        None => directory.join("target"),
-    };
+    let build_directory = options.build_directory.clone().unwrap_or_else(|| directory.join("target"));
     let build_directory = std::path::absolute(&build_directory)
         .and_then(|path| fs::create_dir_all(&path).map(|()| path))
         .map_err(|source| BuildError::File { path: build_directory, source })?;
@@ -134,7 +147,7 @@ pub fn build(directory: &Path, verbose: bool) -> Result<PathBuf, BuildError> {
     let _lock = fs::File::create(&lock_path)
         .and_then(|file| file.lock().map(|()| file))
         .map_err(|source| BuildError::File { path: lock_path, source })?;
-    let module = compile(&toolchain, &package, &build_directory, verbose)?;
+    let module = compile(&toolchain, &package, &build_directory, options.verbose)?;
     let component = directory.join("target/wasmill").join(format!("{}.wasm", package.name));
     write_component(&module, &component)?;
     Ok(component)
@@ -162,7 +175,8 @@ impl Package {
             _ => None,
         });
         let Some(package) = package else {
-            let members = packages.iter().filter_map(|package| path(package).parent().map(|at| at.display().to_string()));
+            let members =
+                packages.iter().filter_map(|package| path(package).parent().map(|at| at.display().to_string()));
             let members = members.collect::<Vec<_>>().join(", ");
             return Err(BuildError::NoPackage { manifest: manifest.to_owned(), members });
         };
@@ -212,7 +226,12 @@ fn compile(
         let is_ours = message["manifest_path"].as_str().map(Path::new) == Some(&package.manifest);
         if is_ours && message["reason"] == "compiler-artifact" {
             let files = message["filenames"].as_array().map_or(&[][..], Vec::as_slice);
-            module = files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".wasm")).map(PathBuf::from).or(module);
+            module = files
+                .iter()
+                .filter_map(Value::as_str)
+                .find(|file| file.ends_with(".wasm"))
+                .map(PathBuf::from)
+                .or(module);
         }
     }
     module.ok_or_else(|| BuildError::NoLibrary(package.manifest.clone()))
@@ -276,7 +295,12 @@ mod tests {
 
     #[test]
     fn a_release_profile_is_seen_however_it_is_written() {
-        for text in ["[profile.release]", " [ profile . release ] # mine", "[profile.release.package.a]", "profile.release.lto = true"] {
+        for text in [
+            "[profile.release]",
+            " [ profile . release ] # mine",
+            "[profile.release.package.a]",
+            "profile.release.lto = true",
+        ] {
             assert!(has_release_profile(text), "{text}");
         }
         for text in ["", "[profile.dev]", "# [profile.release]", "[profile.release-small]"] {
@@ -287,7 +311,7 @@ mod tests {
     #[test]
     fn a_directory_without_a_crate_is_named() {
         let directory = tempfile::tempdir().unwrap();
-        let error = build(directory.path(), false).unwrap_err().to_string();
+        let error = build(directory.path(), &Options::default()).unwrap_err().to_string();
         assert!(error.starts_with(&directory.path().display().to_string()), "{error}");
         assert!(error.contains("wasmill plugin new"), "{error}");
     }

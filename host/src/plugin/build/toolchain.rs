@@ -13,8 +13,7 @@ const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 /// Debian's current Rust with the sources of its standard library and a linker. `rustc-web` follows upstream in the stable
 /// releases, where `rustc` stands still.
-const DEBIAN_PACKAGES: [&str; 5] =
-    ["rustc-web", "cargo-web", "rust-web-src", "libstd-rust-web-dev", "rust-web-llvm"];
+const DEBIAN_PACKAGES: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "libstd-rust-web-dev", "rust-web-llvm"];
 
 /// Why there is nothing to compile with.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +26,9 @@ pub enum ToolchainError {
     )]
     Missing,
     /// We tried to install it.
-    #[error("no Rust compiler with a standard library for {TARGET}, and `{command}` failed: {reason}; or run `rustup target add {TARGET}`")]
+    #[error(
+        "no Rust compiler with a standard library for {TARGET}, and `{command}` failed: {reason}; or run `rustup target add {TARGET}`"
+    )]
     Install {
         /// What was run.
         command: String,
