@@ -1,13 +1,15 @@
 //! Which format, as a job file says it. Stand-in until the codecs are merged.
 use arrow_array::RecordBatch;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, Visitor},
+};
 
 use super::{Decoded, Decoder, Encoder};
 use crate::model::{Encoded, Field, Kind, RawBatch, Schema};
 
 /// A format.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Lines.
     Text,
@@ -53,5 +55,28 @@ impl Format {
     /// The columns the format alone decides.
     pub fn fixed_schema(&self) -> Option<Schema> {
         (*self == Format::Text).then(|| Schema::new([Field::new("line", Kind::Utf8)]).ok()).flatten()
+    }
+}
+
+impl<'de> Deserialize<'de> for Format {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Format, D::Error> {
+        struct Name;
+        impl Visitor<'_> for Name {
+            type Value = Format;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a format: `text`, `json`, `csv` or `{ csv: {...} }`")
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<Format, E> {
+                match name {
+                    "text" => Ok(Format::Text),
+                    "json" => Ok(Format::Json),
+                    "csv" => Ok(Format::Csv),
+                    other => Err(E::unknown_variant(other, &["text", "json", "csv"])),
+                }
+            }
+        }
+        deserializer.deserialize_any(Name)
     }
 }

@@ -10,9 +10,9 @@ use super::{ConnectorError, Sink, SinkWriter, Source, SourceReader};
 use crate::model::Clock;
 
 /// Names of sources.
-pub const SOURCES: &[&str] = &["socket", "file", "stdin", "generator"];
+pub const SOURCES: &[&str] = &["file", "generator", "socket", "stdin"];
 /// Names of sinks.
-pub const SINKS: &[&str] = &["print", "file", "discard"];
+pub const SINKS: &[&str] = &["discard", "file", "print"];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     codec::Format,
-    connector::catalogue::{SINKS, SOURCES},
+    connector::{SINKS, SOURCES},
     model::{MAX_PARALLELISM_DEFAULT, MAX_PARALLELISM_LIMIT},
 };
 

@@ -12,10 +12,7 @@ use serde_saphyr::Spanned;
 use super::{OnError, TimeDomain};
 use crate::{
     codec::Format,
-    connector::{
-        Sink, Source,
-        catalogue::{SINKS, SOURCES, next_sink, next_source},
-    },
+    connector::{SINKS, SOURCES, Sink, Source, next_sink, next_source},
 };
 
 #[derive(Debug, Deserialize)]

@@ -40,6 +40,12 @@ pub(super) fn explain(error: &Error) -> Explained {
         Error::Unexpected { expected, .. } => (Code::WrongType, format!("this must be {}", plain(expected)), None),
         Error::InvalidScalar { ty, .. } => (Code::WrongType, format!("this must be {}", plain(ty)), None),
         Error::InvalidBooleanStrict { .. } => (Code::WrongType, "this must be `true` or `false`".into(), None),
+        Error::InvalidCharNotSingleScalar { .. } | Error::InvalidCharNull { .. } => {
+            (Code::WrongType, "this must be a single character".into(), None)
+        }
+        Error::ExternallyTaggedEnumExpectedScalarOrMapping { .. } => {
+            (Code::WrongType, "this must be a word, or a map of one word to its settings".into(), None)
+        }
         Error::NullIntoString { .. } => (Code::WrongType, "a value is missing here".into(), None),
         Error::SerdeInvalidValue { unexpected, expected, .. } => {
             (Code::BadValue, format!("this must be {expected}, not {}", plain(unexpected)), None)

@@ -41,9 +41,8 @@ fn variables_that_cannot_be_filled_in_are_refused() {
         (
             "format: text",
             "format: ${PORT}, on_error: x",
-            r#"error[J0107]: `9999` is not possible here
-  --> job.yaml:4:59
-   = help: the possible values are `text`, `json` and `csv`"#,
+            r#"error[J0106]: this must be a format: `text`, `json`, `csv` or `{ csv: {...} }`, not integer `9999`
+  --> job.yaml:4:51"#,
         ),
         (
             "{ socket: { address: \"localhost:9999\" }, format: text }",
