@@ -117,7 +117,10 @@ impl Schema {
             }
         }
         let arrow = arrow_schema::Schema::new(
-            fields.iter().map(|f| arrow_schema::Field::new(&*f.name, f.kind.data_type(), f.nullable)).collect::<Vec<_>>(),
+            fields
+                .iter()
+                .map(|f| arrow_schema::Field::new(&*f.name, f.kind.data_type(), f.nullable))
+                .collect::<Vec<_>>(),
         );
         Ok(Schema { fields, arrow: Arc::new(arrow) })
     }
