@@ -1,5 +1,18 @@
 //! The outside world: where framed records come from and go to. A connector is a folder or file here and a line in the
 //! catalogue; it knows nothing of formats, jobs or operators.
 mod api;
+mod catalogue;
+mod discard;
+mod file;
+mod generator;
+mod lines;
+mod print;
+mod settings;
+mod socket;
+mod stdin;
+#[cfg(test)]
+mod testing;
 
 pub use api::{BatchLimits, ConnectorError, ReadStatus, Sink, SinkWriter, Source, SourceReader};
+pub use catalogue::{SINKS, SOURCES, next_sink, next_source};
+pub use lines::LINE_BYTES_MAX;
