@@ -3,6 +3,7 @@
 pub mod codec;
 pub mod connector;
 pub mod dataflow;
+mod digits;
 pub mod job;
 pub mod model;
 pub mod plugin;

@@ -1,54 +1,105 @@
-//! Which connectors there are. Stand-in until the connectors are merged.
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+//! Which connectors there are, by the names job files call them. Adding one is a line here.
+use serde::de::{Error, MapAccess};
 
-use serde::{Deserialize, de::MapAccess};
+use super::{Sink, Source, discard::DiscardSink, file, generator::GeneratorSource, print::PrintSink};
+use super::{socket::SocketSource, stdin::StdinSource};
 
-use super::{ConnectorError, Sink, SinkWriter, Source, SourceReader};
-use crate::model::Clock;
+macro_rules! catalogue {
+    ($(#[$list_doc:meta])* $list:ident, $(#[$next_doc:meta])* $next:ident, $api:ident: $($name:literal => $settings:ty,)*) => {
+        $(#[$list_doc])*
+        pub const $list: &[&str] = &[$($name),*];
 
-/// Names of sources.
-pub const SOURCES: &[&str] = &["file", "generator", "socket", "stdin"];
-/// Names of sinks.
-pub const SINKS: &[&str] = &["discard", "file", "print"];
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {
-    #[expect(dead_code, reason = "stand-in")]
-    address: Option<String>,
-    path: Option<PathBuf>,
+        $(#[$next_doc])*
+        pub fn $next<'de, A: MapAccess<'de>>(kind: &str, map: &mut A) -> Result<Box<dyn $api>, A::Error> {
+            match kind {
+                $($name => Ok(Box::new(map.next_value::<$settings>()?)),)*
+                other => Err(A::Error::unknown_variant(other, $list)),
+            }
+        }
+    };
 }
 
-impl Source for Settings {
-    fn parallelism_max(&self) -> Option<usize> {
-        Some(1)
-    }
-    fn can_replay(&self) -> bool {
-        false
-    }
-    fn resolve_paths(&mut self, base: &Path) {
-        self.path = self.path.as_ref().map(|path| base.join(path));
-    }
-    fn open(&self, _: usize, _: usize, _: &Arc<dyn Clock>) -> Result<Box<dyn SourceReader>, ConnectorError> {
-        Err(ConnectorError { place: String::new(), what: "stand-in".into(), retry: false })
-    }
+catalogue! {
+    /// The sources there are.
+    SOURCES,
+    /// Reads the value of the current key as the settings of the source `kind`. Fails for unknown kinds and settings.
+    next_source, Source:
+    "file" => file::FileSource,
+    "generator" => GeneratorSource,
+    "socket" => SocketSource,
+    "stdin" => StdinSource,
 }
 
-impl Sink for Settings {
-    fn open(&self, _: usize, _: usize, _: &Arc<dyn Clock>) -> Result<Box<dyn SinkWriter>, ConnectorError> {
-        Err(ConnectorError { place: String::new(), what: "stand-in".into(), retry: false })
+catalogue! {
+    /// The sinks there are.
+    SINKS,
+    /// Reads the value of the current key as the settings of the sink `kind`. Fails for unknown kinds and settings.
+    next_sink, Sink:
+    "discard" => DiscardSink,
+    "file" => file::FileSink,
+    "print" => PrintSink,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+
+    use serde::{Deserialize, Deserializer, de::Visitor};
+
+    use super::*;
+
+    struct Either(String);
+
+    impl<'de> Deserialize<'de> for Either {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Either, D::Error> {
+            struct EitherVisitor;
+            impl<'de> Visitor<'de> for EitherVisitor {
+                type Value = Either;
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("a connector")
+                }
+                fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Either, A::Error> {
+                    let kind: String = map.next_key()?.unwrap();
+                    Ok(Either(match kind.strip_prefix("to ") {
+                        Some(kind) => format!("{:?}", next_sink(kind, &mut map)?),
+                        None => format!("{:?}", next_source(&kind, &mut map)?),
+                    }))
+                }
+            }
+            deserializer.deserialize_map(EitherVisitor)
+        }
     }
-}
 
-/// Reads a source's settings.
-pub fn next_source<'de, A: MapAccess<'de>>(_kind: &str, map: &mut A) -> Result<Box<dyn Source>, A::Error> {
-    Ok(Box::new(map.next_value::<Settings>()?))
-}
-
-/// Reads a sink's settings.
-pub fn next_sink<'de, A: MapAccess<'de>>(_kind: &str, map: &mut A) -> Result<Box<dyn Sink>, A::Error> {
-    Ok(Box::new(map.next_value::<Settings>()?))
+    #[test]
+    fn settings_are_read_and_unknown_ones_refused() {
+        let read = |text: &str| serde_saphyr::from_str::<Either>(text).map(|e| e.0).map_err(|e| e.to_string());
+        for text in [
+            "socket: { address: \"localhost:9999\", reconnect: { initial: 100ms, max: 10s } }",
+            "socket: { address: \"localhost:9999\", reconnect: false }",
+            "file: { path: data/*.jsonl }",
+            "file: { path: [a, b], follow: true, poll: 1s }",
+            "stdin: {}",
+            "generator: { workload: lines, events: 5, rate: 1000 }",
+            "generator: { workload: transactions }",
+            "to print: {}",
+            "to discard: { checksum: true }",
+            "to file: { path: out/, roll: { size: 128MiB, every: 15min }, prefix: part, extension: csv }",
+        ] {
+            assert!(read(text).is_ok(), "{text}: {:?}", read(text));
+        }
+        for (text, part) in [
+            ("sockets: {}", "sockets"),
+            ("stdin: { x: 1 }", "`x`"),
+            ("socket: { address: 1.2.3.4, reconnect: true }", "reconnect"),
+            ("socket: { address: 1.2.3.4 }", "port"),
+            ("file: { path: a, poll: soon }", "poll"),
+            ("file: { path: \"a[\" }", "a["),
+            ("to file: { path: a, roll: { size: 0 } }", "size"),
+            ("to file: { path: a, prefix: x/y }", "prefix"),
+            ("generator: { workload: lines, rate: 0 }", "rate"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
 }

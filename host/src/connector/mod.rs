@@ -2,6 +2,17 @@
 //! catalogue; it knows nothing of formats, jobs or operators.
 mod api;
 mod catalogue;
+mod discard;
+mod file;
+mod generator;
+mod lines;
+mod print;
+mod settings;
+mod socket;
+mod stdin;
+#[cfg(test)]
+mod testing;
 
 pub use api::{BatchLimits, ConnectorError, ReadStatus, Sink, SinkWriter, Source, SourceReader};
 pub use catalogue::{SINKS, SOURCES, next_sink, next_source};
+pub use lines::LINE_BYTES_MAX;

@@ -1,0 +1,178 @@
+//! Records that are strings. Decoding hands the batch's memory on as the Arrow column, and takes it back for a later batch
+//! once nobody reads it any more, so that a steady stream neither copies nor allocates.
+use std::sync::Arc;
+
+use arrow_array::{Array, RecordBatch, StringArray, builder::StringBuilder, cast::AsArray};
+use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+
+use super::{Decoded, Decoder, Encoder, Malformed, format::only_string};
+use crate::model::{Encoded, RawBatch, Schema};
+
+/// Batches whose memory is waited for; what is handed out beyond them is freed by its last reader.
+const LENT_BATCHES_MAX: usize = 8;
+
+pub struct TextDecoder {
+    schema: Schema,
+    /// Memory handed on.
+    lent: Vec<Buffer>,
+}
+
+impl TextDecoder {
+    pub fn new(schema: &Schema) -> Result<TextDecoder, String> {
+        only_string(schema)?;
+        Ok(TextDecoder { schema: schema.clone(), lent: Vec::new() })
+    }
+
+    /// Empty memory for about `bytes` bytes: from an earlier batch if one is no longer read.
+    fn memory(&mut self, bytes: usize) -> Vec<u8> {
+        let free = self.lent.iter().position(|buffer| buffer.strong_count() == 1);
+        match free.map(|i| self.lent.swap_remove(i).into_vec::<u8>()) {
+            Some(Ok(mut data)) => {
+                data.clear();
+                data
+            }
+            _ => Vec::with_capacity(bytes),
+        }
+    }
+}
+
+impl Decoder for TextDecoder {
+    fn decode(&mut self, raw: &mut RawBatch) -> Decoded {
+        if let Some(decoded) = without_malformed(&self.schema, raw) {
+            return decoded;
+        }
+        let memory = self.memory(raw.data.len());
+        let data = Buffer::from_vec(std::mem::replace(&mut raw.data, memory));
+        let mut offsets = Vec::with_capacity(raw.ends.len() + 1);
+        offsets.push(0);
+        // At most 2 GiB in sum, as `RawBatch` says.
+        offsets.extend(raw.ends.iter().map(|end| *end as i32));
+        if self.lent.len() < LENT_BATCHES_MAX {
+            self.lent.push(data.clone());
+        }
+        // SAFETY: each record is UTF-8, or the batch would have been decoded without it; records follow each other.
+        let lines = unsafe { StringArray::new_unchecked(OffsetBuffer::new(ScalarBuffer::from(offsets)), data, None) };
+        Decoded { rows: batch(&self.schema, lines), malformed: Vec::new() }
+    }
+}
+
+/// If any record is not UTF-8: the others, copied.
+fn without_malformed(schema: &Schema, raw: &RawBatch) -> Option<Decoded> {
+    if raw.data.is_ascii() {
+        return None;
+    }
+    // In UTF-8 as a whole, a record is UTF-8 too if no character spans its ends.
+    let whole = simdutf8::basic::from_utf8(&raw.data);
+    if whole.is_ok_and(|text| raw.ends.iter().all(|end| text.is_char_boundary(*end as usize))) {
+        return None;
+    }
+    let (mut malformed, mut lines) = (Vec::new(), StringBuilder::with_capacity(raw.len(), raw.data.len()));
+    for record in 0..raw.len() {
+        match std::str::from_utf8(raw.record(record)) {
+            Ok(text) => lines.append_value(text),
+            Err(error) => {
+                malformed
+                    .push(Malformed { record, reason: format!("not UTF-8 from byte {} on", error.valid_up_to() + 1) });
+            }
+        }
+    }
+    Some(Decoded { rows: batch(schema, lines.finish()), malformed })
+}
+
+fn batch(schema: &Schema, lines: StringArray) -> RecordBatch {
+    RecordBatch::try_new(schema.arrow().clone(), vec![Arc::new(lines)])
+        // The schema was checked to be one string column.
+        .expect("one column of strings")
+}
+
+pub struct TextEncoder;
+
+impl TextEncoder {
+    pub fn new(schema: &Schema) -> Result<TextEncoder, String> {
+        only_string(schema).map(|_| TextEncoder)
+    }
+}
+
+impl Encoder for TextEncoder {
+    /// A null is written as an empty line.
+    fn encode(&mut self, rows: &RecordBatch, into: &mut Encoded) {
+        into.data.clear();
+        into.ends.clear();
+        let lines = rows.column(0).as_string::<i32>();
+        into.data.reserve(lines.value_data().len() + lines.len());
+        into.ends.reserve(lines.len());
+        for row in 0..lines.len() {
+            if lines.is_valid(row) {
+                into.data.extend_from_slice(lines.value(row).as_bytes());
+            }
+            into.data.push(b'\n');
+            into.ends.push(into.data.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Format;
+
+    fn raw(records: &[&[u8]]) -> RawBatch {
+        let mut raw = RawBatch::default();
+        for record in records {
+            raw.data.extend_from_slice(record);
+            raw.ends.push(raw.data.len() as u32);
+        }
+        raw
+    }
+
+    fn decoder() -> Box<dyn Decoder> {
+        Format::Text.decoder(&Format::Text.fixed_schema().unwrap()).unwrap()
+    }
+
+    fn lines(decoded: &Decoded) -> Vec<&str> {
+        decoded.rows.column(0).as_string::<i32>().iter().map(|line| line.unwrap()).collect()
+    }
+
+    #[test]
+    fn records_become_rows_and_those_that_are_not_utf8_are_left_out() {
+        let decoded = decoder().decode(&mut raw(&[b"one", b"", b"two"]));
+        assert_eq!(lines(&decoded), ["one", "", "two"]);
+        // The second and third are UTF-8 only taken together.
+        let mut batch = raw(&["ä".as_bytes(), b"a\xc3", b"\xa4b", b"c"]);
+        let decoded = decoder().decode(&mut batch);
+        assert_eq!(lines(&decoded), ["ä", "c"]);
+        assert_eq!(batch.record(1), b"a\xc3");
+        let reasons = decoded.malformed.iter().map(|m| (m.record, m.reason.as_str())).collect::<Vec<_>>();
+        assert_eq!(reasons, [(1, "not UTF-8 from byte 2 on"), (2, "not UTF-8 from byte 1 on")]);
+        assert_eq!(decoder().decode(&mut raw(&[])).rows.num_rows(), 0);
+    }
+
+    #[test]
+    fn memory_is_used_again_once_nobody_reads_it() {
+        let mut decoder = decoder();
+        let mut batch = raw(&[b"the first batch"]);
+        let first = batch.data.as_ptr();
+        let decoded = decoder.decode(&mut batch);
+        assert_eq!(decoded.rows.column(0).as_string::<i32>().value_data().as_ptr(), first);
+        batch.clear();
+        batch.data.extend_from_slice(b"the second");
+        batch.ends.push(10);
+        assert_ne!(batch.data.as_ptr(), first);
+        drop(decoded);
+        let decoded = decoder.decode(&mut batch);
+        assert_eq!(lines(&decoded), ["the second"]);
+        assert_eq!((batch.data.as_ptr(), batch.data.len()), (first, 0));
+    }
+
+    #[test]
+    fn text_has_one_string_column() {
+        use crate::model::{Field, Kind};
+        let schema = Schema::new([Field::new("n", Kind::Int64)]).unwrap();
+        assert!(Format::Text.encoder(&schema).err().unwrap().contains("columns:"));
+        let mut encoded = Encoded::default();
+        let decoded = decoder().decode(&mut raw(&["ä".as_bytes(), b""]));
+        Format::Text.encoder(&Format::Text.fixed_schema().unwrap()).unwrap().encode(&decoded.rows, &mut encoded);
+        assert_eq!(encoded.data, "ä\n\n".as_bytes());
+        assert_eq!(encoded.ends, [3, 4]);
+    }
+}

@@ -1,0 +1,281 @@
+//! Lines of files: which files, and which part reads which.
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde::{Deserialize, Deserializer, de};
+
+use super::{bounded::BoundedReader, follow::FollowReader};
+use crate::{
+    connector::{ConnectorError, Source, SourceReader, settings::positive_duration},
+    model::Clock,
+};
+
+/// `file: { path: "data/*.jsonl" }` reads files once, sorted by name, file `i` by part `i` modulo the parallelism; with
+/// `follow: true` also what is added later. Names ending in `.gz`, `.zst` and `.zstd` are decompressed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileSource {
+    /// One or several patterns, with `*`, `?`, `[...]` and `**`.
+    path: Paths,
+    /// Whether to go on with lines and files added later. Default false.
+    #[serde(default)]
+    follow: bool,
+    /// How often to look for what was added. Default 200 ms.
+    #[serde(default = "poll", deserialize_with = "poll_of")]
+    poll: Duration,
+    /// The files, so that all parts share out the same list.
+    #[serde(skip)]
+    files: Mutex<Option<Vec<PathBuf>>>,
+}
+
+fn poll() -> Duration {
+    Duration::from_millis(200)
+}
+
+fn poll_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    positive_duration(deserializer).map_err(|e| de::Error::custom(format!("`poll`: {e}")))
+}
+
+/// Patterns of file names.
+#[derive(Clone, Debug)]
+pub struct Paths(Vec<String>);
+
+impl<'de> Deserialize<'de> for Paths {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Paths, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "`path` must be a pattern or a list of patterns")]
+        enum OneOrMore {
+            One(String),
+            More(Vec<String>),
+        }
+        let patterns = match OneOrMore::deserialize(deserializer)? {
+            OneOrMore::One(pattern) => vec![pattern],
+            OneOrMore::More(patterns) => patterns,
+        };
+        for pattern in &patterns {
+            glob::Pattern::new(pattern).map_err(|e| de::Error::custom(format!("`path` {pattern:?}: {e}")))?;
+        }
+        Ok(Paths(patterns))
+    }
+}
+
+impl Paths {
+    /// The files there are now, sorted by name.
+    pub fn list(&self) -> Result<Vec<PathBuf>, ConnectorError> {
+        let failed = |place: &str, what: String| ConnectorError { place: place.into(), what, retry: false };
+        let mut files = Vec::new();
+        for pattern in &self.0 {
+            for path in glob::glob(pattern).map_err(|e| failed(pattern, e.to_string()))? {
+                let path = path.map_err(|e| failed(pattern, format!("cannot be listed: {e}")))?;
+                if !path.is_dir() {
+                    files.push(path);
+                }
+            }
+        }
+        files.sort();
+        files.dedup();
+        Ok(files)
+    }
+}
+
+impl Source for FileSource {
+    fn parallelism_max(&self) -> Option<usize> {
+        None
+    }
+
+    fn can_replay(&self) -> bool {
+        true
+    }
+
+    fn resolve_paths(&mut self, base: &Path) {
+        for pattern in &mut self.path.0 {
+            // The base is a name, not a pattern.
+            let base = PathBuf::from(glob::Pattern::escape(&base.to_string_lossy()));
+            *pattern = base.join(&*pattern).to_string_lossy().into_owned();
+        }
+    }
+
+    fn open(
+        &self,
+        subtask: usize,
+        parallelism: usize,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Box<dyn SourceReader>, ConnectorError> {
+        if self.follow {
+            return Ok(Box::new(FollowReader::new(self.path.clone(), self.poll, (subtask, parallelism), clock)));
+        }
+        // A list is whole or absent, whoever panicked.
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if files.is_none() {
+            *files = Some(self.path.list()?);
+        }
+        let files = files.as_deref().unwrap_or_default();
+        if files.is_empty() {
+            return Err(ConnectorError {
+                place: self.path.0.join(", "),
+                what: "no such file: check `path`, which is relative to the job file".into(),
+                retry: false,
+            });
+        }
+        Ok(Box::new(BoundedReader::new(files.iter().skip(subtask).step_by(parallelism).cloned().collect())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::{self, OpenOptions},
+        io::Write,
+    };
+
+    use super::*;
+    use crate::{
+        connector::{
+            BatchLimits, ReadStatus,
+            testing::{LIMITS, clock, read_some, records},
+        },
+        model::RawBatch,
+    };
+
+    fn source(directory: &Path, settings: &str) -> FileSource {
+        let mut source: FileSource = serde_saphyr::from_str(settings).unwrap();
+        source.resolve_paths(directory);
+        source
+    }
+
+    fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    async fn all(source: &FileSource, part: usize, of: usize) -> Result<Vec<String>, ConnectorError> {
+        read_some(&mut *source.open(part, of, &clock())?, usize::MAX).await
+    }
+
+    #[tokio::test]
+    async fn files_are_shared_out_in_order_and_decompressed() {
+        let directory = tempfile::Builder::new().prefix("odd [name]").tempdir().unwrap();
+        let path = directory.path();
+        fs::write(path.join("a.txt"), "a1\r\na2").unwrap();
+        fs::write(path.join("b.txt.gz"), [gzip(b"b1\nb2"), gzip(b"x\n\n")].concat()).unwrap();
+        fs::write(path.join("c.txt.zst"), zstd::encode_all(&b"c1\nc2\n"[..], 1).unwrap()).unwrap();
+        fs::write(path.join("d.txt"), "").unwrap();
+        fs::write(path.join("other"), "other\n").unwrap();
+        fs::create_dir(path.join("e.txt")).unwrap();
+        let some = source(path, "{ path: [\"*.txt*\", \"a.*\"] }");
+        assert_eq!(all(&some, 0, 1).await.unwrap(), ["a1", "a2", "b1", "b2x", "", "c1", "c2"]);
+        assert_eq!(all(&some, 0, 2).await.unwrap(), ["a1", "a2", "c1", "c2"]);
+        assert_eq!(all(&some, 1, 2).await.unwrap(), ["b1", "b2x", ""]);
+        assert!(all(&some, 5, 6).await.unwrap().is_empty());
+        let mut reader = some.open(0, 1, &clock()).unwrap();
+        let mut raw = RawBatch::default();
+        reader.read(&mut raw, LIMITS).await.unwrap();
+        assert_eq!(records(&raw), ["a1", "a2"]);
+        assert_eq!(reader.read(&mut raw, LIMITS).await.unwrap(), ReadStatus::More);
+        assert_eq!(raw.len(), 2);
+        raw.clear();
+        reader.read(&mut raw, BatchLimits { records: 1, bytes: 9 }).await.unwrap();
+        raw.clear();
+        reader.read(&mut raw, LIMITS).await.unwrap();
+        assert!(raw.position.place.ends_with("b.txt.gz") && raw.position.record == 2);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let text = (0..100_000).map(|i| format!("line {i}\n")).collect::<String>();
+        let (gz, zst) = (gzip(text.as_bytes()), zstd::encode_all(text.as_bytes(), 1).unwrap());
+        fs::write(path.join("cut.gz"), &gz[..gz.len() / 2]).unwrap();
+        fs::write(path.join("cut.zst"), &zst[..zst.len() / 2]).unwrap();
+        fs::write(path.join("plain.gz"), &text).unwrap();
+        fs::write(path.join("plain.zst"), &text).unwrap();
+        for (name, part) in
+            [("cut.gz", "cut off"), ("cut.zst", "cut off"), ("plain.gz", "not gzip"), ("plain.zst", "not Zstandard")]
+        {
+            let error = all(&source(path, &format!("{{ path: {name} }}")), 0, 1).await.unwrap_err();
+            assert!(error.what.contains(part) && error.place.ends_with(name), "{error}");
+        }
+        assert!(all(&source(path, "{ path: none* }"), 0, 1).await.unwrap_err().what.contains("no such file"));
+    }
+
+    #[tokio::test]
+    async fn reads_given_up_lose_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let lines = (0..200_000).map(|i| i.to_string()).collect::<Vec<_>>();
+        fs::write(directory.path().join("a"), lines.join("\n")).unwrap();
+        let mut reader = source(directory.path(), "{ path: a }").open(0, 1, &clock()).unwrap();
+        let (mut raw, mut found) = (RawBatch::default(), Vec::new());
+        loop {
+            raw.clear();
+            let status = tokio::select! {
+                biased;
+                status = reader.read(&mut raw, LIMITS) => Some(status.unwrap()),
+                () = tokio::task::yield_now() => None,
+            };
+            found.extend(records(&raw));
+            if status == Some(ReadStatus::End) {
+                break;
+            }
+        }
+        assert_eq!(found, lines);
+    }
+
+    #[tokio::test]
+    async fn files_that_grow_are_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let append = |name: &str, text: &str| {
+            let mut file = OpenOptions::new().append(true).create(true).open(path(name)).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+        };
+        let source = source(directory.path(), "{ path: \"*\", follow: true, poll: 1ms }");
+        let mut reader = source.open(0, 1, &clock()).unwrap();
+        assert!(futures::poll!(reader.read(&mut RawBatch::default(), LIMITS)).is_pending());
+        append("a", "a1\na2 beg");
+        assert_eq!(read_some(&mut *reader, 1).await.unwrap(), ["a1"]);
+        append("a", "ins\r\n");
+        assert_eq!(read_some(&mut *reader, 1).await.unwrap(), ["a2 begins"]);
+        append("b", "b1\n");
+        assert_eq!(read_some(&mut *reader, 1).await.unwrap(), ["b1"]);
+        fs::write(path("c.gz"), gzip(b"c1\nc2")).unwrap();
+        assert_eq!(read_some(&mut *reader, 2).await.unwrap(), ["c1", "c2"]);
+        // Cut off, and begun again with less than there was.
+        fs::write(path("a"), "a3\n").unwrap();
+        assert_eq!(read_some(&mut *reader, 1).await.unwrap(), ["a3"]);
+        // Replaced by another, while the last line of the old one was not read yet.
+        append("b", "b2\n");
+        fs::rename(path("b"), directory.path().join(".b.old")).unwrap();
+        append("b", "b3, new\n");
+        assert_eq!(read_some(&mut *reader, 2).await.unwrap(), ["b2", "b3, new"]);
+        fs::remove_file(path("b")).unwrap();
+        append("a", "a4\n");
+        assert_eq!(read_some(&mut *reader, 1).await.unwrap(), ["a4"]);
+    }
+
+    #[tokio::test]
+    async fn each_file_followed_is_read_by_one_part() {
+        let directory = tempfile::tempdir().unwrap();
+        for i in 0..20 {
+            fs::write(directory.path().join(format!("f{i}")), format!("{i}\n")).unwrap();
+        }
+        let source = source(directory.path(), "{ path: \"f*\", follow: true, poll: 1ms }");
+        let mut parts = [0, 1].map(|part| source.open(part, 2, &clock()).unwrap());
+        let [first, second] = &mut parts;
+        let mut found = Vec::new();
+        while found.len() < 20 {
+            let (mut a, mut b) = (RawBatch::default(), RawBatch::default());
+            tokio::select! {
+                status = first.read(&mut a, LIMITS) => drop(status.unwrap()),
+                status = second.read(&mut b, LIMITS) => drop(status.unwrap()),
+            }
+            found.extend([records(&a), records(&b)].concat());
+        }
+        found.sort_by_key(|record| record.parse::<u32>().unwrap());
+        assert_eq!(found, (0..20).map(|i| i.to_string()).collect::<Vec<_>>());
+    }
+}

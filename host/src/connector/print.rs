@@ -1,0 +1,78 @@
+//! Records to standard output, a batch in one piece, so that the lines of several tasks do not mix.
+use std::{
+    io::{ErrorKind, Write},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use serde::Deserialize;
+
+use super::{ConnectorError, Sink, SinkWriter};
+use crate::model::{Batch, Clock, Encoded};
+
+/// `print: {}`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrintSink {}
+
+impl Sink for PrintSink {
+    fn open(
+        &self,
+        _subtask: usize,
+        _parallelism: usize,
+        _clock: &Arc<dyn Clock>,
+    ) -> Result<Box<dyn SinkWriter>, ConnectorError> {
+        Ok(Box::new(PrintWriter { output: std::io::stdout, buffer: Vec::new() }))
+    }
+}
+
+/// Writes to what `output` gives, on a thread where blocking is allowed: the reader of a pipe may be slow.
+struct PrintWriter<F> {
+    output: F,
+    buffer: Vec<u8>,
+}
+
+impl<F, W: Write> PrintWriter<F>
+where
+    F: Fn() -> W + Copy + Send + 'static,
+{
+    async fn blocking(
+        &mut self,
+        work: impl FnOnce(&mut W, &[u8]) -> std::io::Result<()> + Send + 'static,
+    ) -> Result<(), ConnectorError> {
+        let (output, buffer) = (self.output, std::mem::take(&mut self.buffer));
+        let job = tokio::task::spawn_blocking(move || (work(&mut output(), &buffer), buffer));
+        let (result, buffer) = job.await.map_err(|e| failed(&e.into()))?;
+        self.buffer = buffer;
+        result.map_err(|e| failed(&e))
+    }
+}
+
+fn failed(error: &std::io::Error) -> ConnectorError {
+    let what = match error.kind() {
+        ErrorKind::BrokenPipe => "whoever read standard output has stopped reading".into(),
+        _ => format!("cannot write: {error}"),
+    };
+    ConnectorError { place: "stdout".into(), what, retry: false }
+}
+
+#[async_trait]
+impl<F, W: Write + 'static> SinkWriter for PrintWriter<F>
+where
+    F: Fn() -> W + Copy + Send + 'static,
+{
+    async fn write(&mut self, _rows: &Batch, encoded: &Encoded) -> Result<(), ConnectorError> {
+        self.buffer.clear();
+        self.buffer.extend_from_slice(&encoded.data);
+        // Standard output is locked for the whole of one `write_all`.
+        self.blocking(|output, data| output.write_all(data)).await
+    }
+
+    async fn flush(&mut self) -> Result<(), ConnectorError> {
+        self.blocking(|output, _| output.flush()).await
+    }
+
+    async fn close(&mut self) -> Result<(), ConnectorError> {
+        self.flush().await
+    }
+}
