@@ -1,7 +1,10 @@
 //! wasmill: a stream processor whose operators are WebAssembly components.
 #![warn(missing_docs)]
+pub mod bench;
+pub mod cli;
 pub mod codec;
 pub mod connector;
+pub mod control;
 pub mod dataflow;
 mod digits;
 pub mod job;

@@ -2,9 +2,9 @@
 //! catalogue; it knows nothing of formats, jobs or operators.
 mod api;
 mod catalogue;
-mod discard;
+pub(crate) mod discard;
 mod file;
-mod generator;
+pub(crate) mod generator;
 mod lines;
 mod print;
 mod settings;

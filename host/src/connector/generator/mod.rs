@@ -1,6 +1,6 @@
 //! Made-up input that is the same on every machine, for measurements and trials.
-mod behavior;
-mod lines;
+pub(crate) mod behavior;
+pub(crate) mod lines;
 #[cfg(test)]
 mod results;
 mod source;

@@ -1,0 +1,100 @@
+//! The command line: what can be asked, and how answers and errors are shown. The only place that prints.
+mod bench;
+mod plugin;
+mod progress;
+mod run;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    control::RunError,
+    plugin::{PluginEngine, build},
+};
+
+/// The job, or the command, failed while it ran.
+const EXIT_FAILED: u8 = 1;
+// 2 is clap's: the command line is wrong.
+/// Nothing was run: the job file or a plugin is wrong.
+const EXIT_REFUSED: u8 = 3;
+/// Interrupted a second time, before the stop in order was done.
+const EXIT_INTERRUPTED: u8 = 130;
+
+/// A stream processor whose operators are WebAssembly components.
+///
+/// Exit codes: 0 done, 1 failed while running, 2 wrong command line, 3 wrong job file or plugin (nothing was run), 130
+/// interrupted twice. WASMILL_LOG sets what is logged, such as `debug` or `info,guest=debug`; default `info`.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a job until its sources end, or Ctrl-C.
+    Run(run::Run),
+    /// Check a job and show how it would run.
+    Check(run::Check),
+    /// Make and look at plugins.
+    #[command(subcommand)]
+    Plugin(plugin::Plugin),
+    /// Measure a workload: one JSON line.
+    Bench(bench::Bench),
+}
+
+/// Why a command ends.
+enum CommandError {
+    /// Before anything was run.
+    Refused(String),
+    /// While it ran.
+    Failed(String),
+    /// Ctrl-C, twice.
+    Interrupted,
+}
+
+impl From<RunError> for CommandError {
+    fn from(error: RunError) -> Self {
+        let text = error.to_string();
+        if error.is_before_start() { CommandError::Refused(text) } else { CommandError::Failed(text) }
+    }
+}
+
+type CommandResult = Result<(), CommandError>;
+
+/// What the binary does.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("WASMILL_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let result = match arguments.command {
+        Command::Run(run) => run.execute(),
+        Command::Check(check) => check.execute(),
+        Command::Plugin(plugin) => plugin.execute(),
+        Command::Bench(bench) => bench.execute(),
+    };
+    let (code, text) = match result {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(CommandError::Refused(text)) => (EXIT_REFUSED, text),
+        Err(CommandError::Failed(text)) => (EXIT_FAILED, text),
+        Err(CommandError::Interrupted) => (EXIT_INTERRUPTED, "interrupted".into()),
+    };
+    eprintln!("{}{text}", if text.starts_with("error") { "" } else { "error: " });
+    ExitCode::from(code)
+}
+
+/// The engine every command uses, with its cache of compiled code.
+fn engine() -> Result<PluginEngine, CommandError> {
+    PluginEngine::new(PluginEngine::default_cache()).map_err(|error| CommandError::Failed(error.to_string()))
+}
+
+/// A `.wasm` file as it is, a crate's directory built.
+fn component(path: PathBuf, verbose: bool) -> Result<PathBuf, CommandError> {
+    if !path.is_dir() {
+        return Ok(path);
+    }
+    build::build(&path, &build::Options::from_environment(verbose)).map_err(|error| CommandError::Refused(error.to_string()))
+}

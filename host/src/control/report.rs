@@ -1,0 +1,68 @@
+//! What a job has done, so far or in all.
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use crate::{
+    dataflow::{LatencyHistogram, NodeMetrics},
+    model::{EventTime, NO_WATERMARK},
+};
+
+/// What a source, operator or sink has done, all its subtasks together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeReport {
+    /// Its name in the job.
+    pub name: String,
+    /// Rows, or records, in.
+    pub records_in: u64,
+    /// Rows out, side outputs included.
+    pub records_out: u64,
+    /// Rows too late for their window.
+    pub late: u64,
+    /// Rows rejected, or malformed.
+    pub rejected: u64,
+    /// Guests replaced because their memory had grown too much.
+    pub guests_replaced: u64,
+    /// How far event time has come in the subtask that is furthest behind; `None` before the first.
+    pub watermark: Option<EventTime>,
+}
+
+impl NodeReport {
+    pub(super) fn of(name: &str, subtasks: &[Arc<NodeMetrics>]) -> NodeReport {
+        let sum = |count: fn(&NodeMetrics) -> u64| subtasks.iter().map(|metrics| count(metrics)).sum();
+        NodeReport {
+            name: name.to_owned(),
+            records_in: sum(|m| m.records_in.load(Relaxed)),
+            records_out: sum(|m| m.records_out.load(Relaxed)),
+            late: sum(|m| m.late.load(Relaxed)),
+            rejected: sum(|m| m.rejected.load(Relaxed)),
+            guests_replaced: sum(|m| m.guests_replaced.load(Relaxed)),
+            watermark: subtasks.iter().map(|m| m.watermark()).filter(|watermark| *watermark != NO_WATERMARK).min(),
+        }
+    }
+}
+
+/// What a sink says of itself at the end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SinkReport {
+    /// Its name in the job.
+    pub name: String,
+    /// Whatever its connector has to say.
+    pub summary: serde_json::Value,
+}
+
+/// A job that has ended well.
+#[derive(Debug)]
+pub struct JobReport {
+    /// In the order of the plan.
+    pub nodes: Vec<NodeReport>,
+    /// Of sinks that have something to say.
+    pub sinks: Vec<SinkReport>,
+    /// From source to sink, over all sinks.
+    pub latency: LatencyHistogram,
+    /// From start to end.
+    pub elapsed: Duration,
+    /// Whether it was stopped before its sources ended.
+    pub stopped: bool,
+}
