@@ -27,9 +27,9 @@ pub struct GeneratorSource {
 }
 
 fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    match u64::deserialize(deserializer)? {
-        0 => Err(D::Error::custom("`rate` must be at least 1 event a second")),
-        rate => Ok(Some(rate)),
+    match Option::<u64>::deserialize(deserializer)? {
+        Some(0) => Err(D::Error::custom("`rate` must be at least 1 event a second")),
+        rate => Ok(rate),
     }
 }
 
