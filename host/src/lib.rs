@@ -2,5 +2,5 @@
 #![warn(missing_docs)]
 pub mod codec;
 pub mod connector;
-mod digits;
 pub mod model;
+mod writer;
