@@ -10,7 +10,7 @@ use arrow_array::{
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer, bit_util::ceil};
 
 use super::contract::{
-    ColumnRef, ValuesRef, VariableRef,
+    AccumulatorsRef, ColumnRef, ValuesRef, VariableRef,
     types::{Column, Kind as WireKind, Values, Variable},
 };
 use crate::model::{Field, Kind};
@@ -86,6 +86,13 @@ impl Realigned {
             }
         };
         ColumnRef { validity, values }
+    }
+}
+
+impl Realigned {
+    /// The same, as accumulators.
+    pub fn accumulators<'a>(&'a self, column: &'a ArrayRef) -> AccumulatorsRef<'a> {
+        AccumulatorsRef { count: column.len() as u32, values: self.column(column) }
     }
 }
 
