@@ -54,11 +54,7 @@ macro_rules! __export {
                 ) -> Result<Accumulated, Fault> {
                     with(|operator| operator.accumulate(moment, batch, groups, accumulators.values))
                 }
-                fn merge(
-                    accumulators: Accumulators,
-                    others: Accumulators,
-                    groups: Vec<u32>,
-                ) -> Result<Column, Fault> {
+                fn merge(accumulators: Accumulators, others: Accumulators, groups: Vec<u32>) -> Result<Column, Fault> {
                     with(|operator| operator.merge(accumulators.values, others.values, groups))
                 }
                 fn results(accumulators: Accumulators) -> Result<Vec<Column>, Fault> {
@@ -66,7 +62,7 @@ macro_rules! __export {
                 }
             }
             #[cfg(target_arch = "wasm32")]
-    $crate::bindings::aggregate::export!(Component with_types_in $crate::bindings::aggregate);
+            $crate::bindings::aggregate::export!(Component with_types_in $crate::bindings::aggregate);
         };
     };
     ($kind:ident, $operator:ty) => {

@@ -40,12 +40,16 @@ pub(super) fn functions_of(kind: OperatorKind, interface: &str, call: &mut Call)
             vec![call.function(interface, "process")?.check::<ProcessParameters, ProcessResult>(call, "process")?]
         }
         OperatorKind::Aggregate => vec![
-            call.function(interface, "accumulate")?.check::<AccumulateParameters, AccumulateResult>(call, "accumulate")?,
+            call.function(interface, "accumulate")?
+                .check::<AccumulateParameters, AccumulateResult>(call, "accumulate")?,
             call.function(interface, "merge")?.check::<MergeParameters, MergeResult>(call, "merge")?,
             call.function(interface, "results")?.check::<ResultsParameters, ResultsResult>(call, "results")?,
         ],
         other => {
-            return Err(LoadError::Contract(format!("this host cannot run operators of kind {} yet", other.interface())));
+            return Err(LoadError::Contract(format!(
+                "this host cannot run operators of kind {} yet",
+                other.interface()
+            )));
         }
     })
 }
@@ -170,8 +174,8 @@ impl Instance {
         let kind = self.description().states[0].value;
         self.run(records, |Running { call, functions }| {
             let (parts, other_parts) = (Realigned::of(accumulators), Realigned::of(others));
-            let (result,): MergeResult =
-                functions[MERGE].call(call, (parts.accumulators(accumulators), other_parts.accumulators(others), groups))?;
+            let (result,): MergeResult = functions[MERGE]
+                .call(call, (parts.accumulators(accumulators), other_parts.accumulators(others), groups))?;
             column_from_guest(result.map_err(fault)?, kind, false, accumulators.len())
                 .map_err(|what| nonsense(format!("accumulators: {what}")))
         })
@@ -192,7 +196,10 @@ impl Instance {
 
     fn shapes(&self) -> Vec<Shape> {
         let description = self.description();
-        std::iter::once(&description.output).chain(description.side_outputs.iter().map(|side| &side.shape)).cloned().collect()
+        std::iter::once(&description.output)
+            .chain(description.side_outputs.iter().map(|side| &side.shape))
+            .cloned()
+            .collect()
     }
 }
 
