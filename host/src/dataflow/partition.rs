@@ -44,7 +44,7 @@ pub(super) fn partition(
 mod tests {
     use std::{sync::Arc, time::Duration};
 
-    use arrow_array::{Array, Int64Array, StringArray, cast::AsArray, types::Int64Type};
+    use arrow_array::{Int64Array, StringArray, cast::AsArray, types::Int64Type};
 
     use super::*;
     use crate::model::{Field, Kind, Schema, key_hash};
