@@ -113,7 +113,21 @@ fn check_shows_the_plan() {
     let directory = tempfile::tempdir().unwrap();
     let path = job(directory.path(), &COUNT_LINES.replace("name: lines", "name: lines\nparallelism: 2"));
     let output = wasmill().args(["check", &path]).output().unwrap();
-    check(&output, 0, &["job lines\n", "task 0, 2 subtasks\n", "lines source", "words transform", "task 1, 2 subtasks\n", "key word", "counts aggregate", "out sink"]);
+    check(
+        &output,
+        0,
+        &[
+            "job lines\n",
+            "task 0, 2 subtasks\n",
+            "lines (source file)",
+            "words (transform word-count 1.0.0)",
+            "-> task 1 counts, by word",
+            "task 1, 2 subtasks\n",
+            "<- task 0 words, by word",
+            "counts (aggregate word-count 1.0.0 by word)",
+            "out (sink print)",
+        ],
+    );
     assert!(!text(&output.stdout).contains("warning"));
 }
 
@@ -124,10 +138,10 @@ fn inspect_shows_what_a_plugin_says_of_itself() {
         let parts = [
             "contract  wasmill:operator@0.1.0",
             "imports   ",
-            "transform word-count 0.1.0",
+            "transform word-count 1.0.0",
             "reads     { line: string }",
             "writes    { word: string }",
-            "aggregate word-count 0.1.0",
+            "aggregate word-count 1.0.0",
             "writes    { count: i64 }",
             "Aggregating of i64",
         ];
@@ -179,7 +193,8 @@ fn words_from_a_socket_are_counted_until_interrupted() {
 #[test]
 fn lines_from_stdin_are_printed() {
     let directory = tempfile::tempdir().unwrap();
-    let lines = "name: copy\nsources:\n  lines: { stdin: {} }\nsinks:\n  out: { input: lines, format: text, print: {} }\n";
+    let lines =
+        "name: copy\nsources:\n  lines: { stdin: {} }\nsinks:\n  out: { input: lines, format: text, print: {} }\n";
     let path = job(directory.path(), lines);
     let mut running = Running::start(wasmill().args(["run", &path]));
     let (mut out, mut input) = (running.stdout(), running.0.stdin.take().unwrap());
@@ -223,7 +238,16 @@ fn workloads_give_the_same_results_everywhere() {
     for (workload, outputs, checksum) in [("w1", 37_442, "8aa0758ae48b6d18"), ("w6", 80_095, "404cf5cadf894ed7")] {
         for parallelism in ["1", "2"] {
             let mut command = wasmill();
-            command.args(["bench", workload, "--events", "200000", "--parallelism", parallelism, "--verify", "--plugins"]);
+            command.args([
+                "bench",
+                workload,
+                "--events",
+                "200000",
+                "--parallelism",
+                parallelism,
+                "--verify",
+                "--plugins",
+            ]);
             let output = command.arg(guests::root().join("plugins")).output().unwrap();
             check(&output, 0, &[]);
             let result: Value = serde_json::from_slice(&output.stdout).unwrap();

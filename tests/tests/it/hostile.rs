@@ -30,7 +30,7 @@ const BREAKDOWNS: [(&str, &[&str]); 14] = [
     ("offsets-too-long", &["[P0305]", "`line`"]),
     ("wrong-count", &["[P0305]", "`line`"]),
     ("bad-utf8", &["[P0305]", "`line`", "UTF-8"]),
-    ("unknown-origin", &["[P0305]", "origin"]),
+    ("unknown-origin", &["[P0305]", "input row 4", "the input has 4"]),
     ("too-few-columns", &["[P0305]", "columns"]),
     ("wrong-kind", &["[P0305]", "`line`", "i64", "string"]),
     ("null-where-not-nullable", &["[P0305]", "`line`", "null"]),
@@ -90,7 +90,9 @@ fn a_breakdown_is_named_and_survived() {
 fn rejected_rows_end_the_job_with_the_first_of_them() {
     let (result, _) = run(INPUT, 4, "reject");
     let text = result.unwrap_err().to_string();
-    for part in ["[R0501] suspect rejects a record: told to reject", r#"{"line":"one"}"#, "on_error: skip", "suspect.rejected"] {
+    for part in
+        ["[R0501] suspect rejects a record: told to reject", r#"{"line":"one"}"#, "on_error: skip", "suspect.rejected"]
+    {
         assert!(text.contains(part), "{text}");
     }
     check_pass();

@@ -64,9 +64,7 @@ fn count(case: &Case, folder: &Path) -> (Vec<Value>, Vec<Value>) {
         }
         latest = latest.max(at);
     }
-    let line = |((start, word), count): ((i64, String), i64)| {
-        json!({ "word": word, "window_start": start, "window_end": start + case.length, "count": count })
-    };
+    let line = |((start, word), count): ((i64, String), i64)| json!({ "word": word, "window_start": start, "window_end": start + case.length, "count": count });
     (counts.into_iter().map(line).collect(), late)
 }
 

@@ -87,7 +87,10 @@ fn what_the_others_are_made_from_is_taken() {
 fn other_versions_of_the_contract_are_refused() {
     for version in ["0.0.9", "0.2.0"] {
         let name = format!("wasmill:operator/transform@{version}");
-        check(&fine(version, PROCESS, str::to_owned), &["[P0203]", &name, version, "this host speaks wasmill:operator@0.1.0"]);
+        check(
+            &fine(version, PROCESS, str::to_owned),
+            &["[P0203]", &format!("@{version}`"), version, "this host speaks wasmill:operator@0.1.0"],
+        );
         let bare = wat(&format!(r#"(component (instance $i) (export "{name}" (instance $i)))"#));
         check(&bare, &["[P0203]", &name, "this host speaks wasmill:operator@0.1.0"]);
     }

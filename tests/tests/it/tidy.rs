@@ -65,7 +65,9 @@ fn every_file_says_what_it_is_and_is_not_too_long() {
 /// Codes in a file's text: a letter and four digits, in quotes or brackets.
 fn codes(text: &str) -> BTreeSet<String> {
     let is_code = |word: &&str| {
-        word.len() == 5 && word.starts_with(|c: char| c.is_ascii_uppercase()) && word[1..].bytes().all(|b| b.is_ascii_digit())
+        word.len() == 5
+            && word.starts_with(|c: char| c.is_ascii_uppercase())
+            && word[1..].bytes().all(|b| b.is_ascii_digit())
     };
     text.split(['[', ']', '"']).filter(is_code).map(str::to_owned).collect()
 }
@@ -108,7 +110,11 @@ fn heavy_crates_are_hidden_in_their_folders() {
         let text = code(&read(&path));
         for (name, folder) in HEAVY {
             let named = text.split(|c| !is_word(c)).any(|word| word == name);
-            assert!(!named || local(&path).starts_with(folder), "{} names `{name}`, which belongs in {folder}", local(&path));
+            assert!(
+                !named || local(&path).starts_with(folder),
+                "{} names `{name}`, which belongs in {folder}",
+                local(&path)
+            );
         }
     }
 }
@@ -188,11 +194,13 @@ fn frozen_versions_of_the_contract_do_not_change() {
         return;
     }
     let sums = read(&frozen.join("SHA256SUMS"));
-    let mut listed: BTreeMap<&str, &str> = sums.lines().filter_map(|line| line.split_once("  ")).map(|(sum, file)| (file, sum)).collect();
+    let mut listed: BTreeMap<&str, &str> =
+        sums.lines().filter_map(|line| line.split_once("  ")).map(|(sum, file)| (file, sum)).collect();
     for version in frozen.read_dir().unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
         for file in version.read_dir().unwrap().map(|entry| entry.unwrap().path()) {
             let name = file.strip_prefix(&frozen).unwrap().display().to_string();
-            let sum: String = Sha256::digest(fs::read(&file).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
+            let sum: String =
+                Sha256::digest(fs::read(&file).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(listed.remove(&*name), Some(&*sum), "wit/frozen/{name} is not the one in SHA256SUMS");
         }
     }
