@@ -1,4 +1,8 @@
 //! wasmill: a stream processor whose operators are WebAssembly components.
+//!
+//! Layers, each importing only from those above it: [`model`] (what flows), [`job`] and [`window`] (what was asked for, pure),
+//! [`state`], [`codec`], [`connector`] and [`plugin`] (the rim, each behind an interface), [`dataflow`] (the data path),
+//! [`control`] (from a job file to a running job), and [`cli`] and [`bench`] on top. `docs/ARCHITECTURE.md` is the map.
 #![warn(missing_docs)]
 pub mod bench;
 pub mod cli;
@@ -6,9 +10,9 @@ pub mod codec;
 pub mod connector;
 pub mod control;
 pub mod dataflow;
-mod digits;
 pub mod job;
 pub mod model;
 pub mod plugin;
 pub mod state;
 pub mod window;
+mod writer;

@@ -7,6 +7,10 @@
 use crate::bindings::types::{Column, Kind, Values, Variable};
 
 /// A type that a field of a record may have: `i64`, `f64`, `bool`, `&str`, `String`, `&[u8]`, `Vec<u8>`, and an `Option` of each.
+#[diagnostic::on_unimplemented(
+    message = "a column cannot hold `{Self}`",
+    note = "a field is an i64, f64, bool, &str, String, &[u8] or Vec<u8>, or an Option of one"
+)]
 pub trait Field {
     /// The kind of the column it is read from and written to.
     const KIND: Kind;
@@ -29,6 +33,8 @@ pub trait Field {
     fn push(builder: &mut Self::Builder, value: Self::At<'_>);
     /// Adds the slot a null has in the values.
     fn push_null(builder: &mut Self::Builder);
+    /// How many values were added.
+    fn rows(builder: &Self::Builder) -> usize;
     /// Drops all values but the first `rows`.
     fn truncate(builder: &mut Self::Builder, rows: usize);
     /// The column written.
@@ -87,6 +93,10 @@ macro_rules! number {
             fn push_null(builder: &mut Vec<$type>) {
                 builder.push(Default::default());
             }
+            #[inline(always)]
+            fn rows(builder: &Vec<$type>) -> usize {
+                builder.len()
+            }
             fn truncate(builder: &mut Vec<$type>, rows: usize) {
                 builder.truncate(rows);
             }
@@ -113,7 +123,7 @@ impl Bits {
 
     #[inline]
     fn push(&mut self, bit: bool) {
-        if self.count % 8 == 0 {
+        if self.count.is_multiple_of(8) {
             self.bytes.push(0);
         }
         self.bytes[self.count / 8] |= u8::from(bit) << (self.count % 8);
@@ -124,7 +134,7 @@ impl Bits {
         self.count = self.count.min(rows);
         self.bytes.truncate(self.count.div_ceil(8));
         // The next value is put in by an "or", so what was behind it has to go.
-        if self.count % 8 != 0 {
+        if !self.count.is_multiple_of(8) {
             self.bytes[self.count / 8] &= (1 << (self.count % 8)) - 1;
         }
     }
@@ -162,6 +172,10 @@ impl Field for bool {
     #[inline(always)]
     fn push_null(builder: &mut Bits) {
         builder.push(false);
+    }
+    #[inline(always)]
+    fn rows(builder: &Bits) -> usize {
+        builder.count
     }
     fn truncate(builder: &mut Bits, rows: usize) {
         builder.truncate(rows);
@@ -220,31 +234,47 @@ impl VariableBuilder {
     }
 }
 
-/// Appends bytes. Copying a few bytes of a length known only at run time is a call in WebAssembly, which costs more than all else
-/// done to a short value; two copies of a known length that overlap are none.
+/// Appends bytes. Copying a number of bytes known only at run time is a call in WebAssembly, which costs more than all else done
+/// to a short value; two copies of a known size that overlap are no calls.
 #[inline(always)]
 fn append(data: &mut Vec<u8>, bytes: &[u8]) {
-    let length = bytes.len();
-    if length > 16 {
-        data.extend_from_slice(bytes);
-    } else if !(append_overlapping::<8>(data, bytes)
-        || append_overlapping::<4>(data, bytes)
-        || append_overlapping::<2>(data, bytes))
-    {
-        data.extend(bytes.first());
+    const SHORT: usize = 16;
+    let (start, length) = (data.len(), bytes.len());
+    if length > SHORT {
+        return data.extend_from_slice(bytes);
+    }
+    if data.capacity() - start < SHORT {
+        data.reserve(SHORT);
+    }
+    let (from, to) = (bytes.as_ptr(), data.as_mut_ptr());
+    // SAFETY: `length` bytes are read at `from`, no more: each branch copies the first `N` and the last `N` of `N` to `2 * N` bytes.
+    // They are written to the `SHORT` bytes reserved behind `start`, of which `length` are then initialized.
+    unsafe {
+        let to = to.add(start);
+        match length {
+            8.. => copy_ends::<8>(from, to, length),
+            4.. => copy_ends::<4>(from, to, length),
+            2.. => copy_ends::<2>(from, to, length),
+            1 => *to = *from,
+            0 => {}
+        }
+        data.set_len(start + length);
     }
 }
 
-/// Appends `N` to `2 * N` bytes as the first `N` and the last `N` of them; false if there are fewer.
+/// Copies the first and the last `N` of `length` bytes.
+///
+/// # Safety
+///
+/// `length` is at least `N`, and that many bytes can be read and written.
 #[inline(always)]
-fn append_overlapping<const N: usize>(data: &mut Vec<u8>, bytes: &[u8]) -> bool {
-    let (Some(first), Some(last)) = (bytes.first_chunk::<N>(), bytes.last_chunk::<N>()) else { return false };
-    let end = data.len() + bytes.len();
-    data.reserve(2 * N);
-    data.extend_from_slice(first);
-    data.truncate(end - N);
-    data.extend_from_slice(last);
-    true
+unsafe fn copy_ends<const N: usize>(from: *const u8, to: *mut u8, length: usize) {
+    // SAFETY: both copies are within the `length` bytes the caller vouches for, and alignment is that of bytes.
+    unsafe {
+        let last = from.add(length - N).cast::<[u8; N]>().read();
+        to.cast::<[u8; N]>().write(from.cast::<[u8; N]>().read());
+        to.add(length - N).cast::<[u8; N]>().write(last);
+    }
 }
 
 macro_rules! variable {
@@ -276,6 +306,10 @@ macro_rules! variable {
             #[inline(always)]
             fn push_null(builder: &mut VariableBuilder) {
                 builder.push(&[]);
+            }
+            #[inline(always)]
+            fn rows(builder: &VariableBuilder) -> usize {
+                builder.offsets.len() - 1
             }
             fn truncate(builder: &mut VariableBuilder, rows: usize) {
                 builder.truncate(rows);
@@ -329,6 +363,9 @@ impl<T: Field> Field for Option<T> {
     fn push_null((validity, values): &mut Self::Builder) {
         validity.push(false);
         T::push_null(values);
+    }
+    fn rows((validity, _): &Self::Builder) -> usize {
+        validity.count
     }
     fn truncate((validity, values): &mut Self::Builder, rows: usize) {
         validity.truncate(rows);

@@ -27,7 +27,8 @@ pub fn parse<C: Config>(json: &str) -> Result<C, String> {
         return Err(format!("this operator takes no configuration, but was given {json}"));
     }
     // What `()` is read from; no JSON parser gets into a component without configuration this way.
-    C::deserialize(serde::de::value::UnitDeserializer::<serde::de::value::Error>::new()).map_err(|error| error.to_string())
+    C::deserialize(serde::de::value::UnitDeserializer::<serde::de::value::Error>::new())
+        .map_err(|error| error.to_string())
 }
 
 /// The JSON schema of a configuration, empty if there is none.

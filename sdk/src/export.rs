@@ -30,7 +30,7 @@ macro_rules! __export {
                 }
             }
             #[cfg(target_arch = "wasm32")]
-            $crate::bindings::transform::export!(Component with_types_in $crate::bindings::transform);
+    $crate::bindings::transform::export!(Component with_types_in $crate::bindings::transform);
         };
     };
     (aggregate, $operator:ty) => {
@@ -62,11 +62,15 @@ macro_rules! __export {
                 }
             }
             #[cfg(target_arch = "wasm32")]
-            $crate::bindings::aggregate::export!(Component with_types_in $crate::bindings::aggregate);
+    $crate::bindings::aggregate::export!(Component with_types_in $crate::bindings::aggregate);
         };
     };
     ($kind:ident, $operator:ty) => {
-        compile_error!(concat!("`", stringify!($kind), "` is no kind of operator; there are `transform` and `aggregate`"));
+        compile_error!(concat!(
+            "`",
+            stringify!($kind),
+            "` is no kind of operator; there are `transform` and `aggregate`"
+        ));
     };
 }
 

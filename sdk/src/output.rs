@@ -10,6 +10,7 @@ use crate::record::{Record, shape};
 
 /// Rows of one output, being written.
 pub struct Rows<R: Record> {
+    /// The origins of all rows but those of the input row in hand.
     origins: Vec<u32>,
     /// Event times given by the author, each with the index of its row.
     timestamps: Vec<(usize, i64)>,
@@ -22,23 +23,30 @@ impl<R: Record> Rows<R> {
         Self { origins: Vec::with_capacity(rows), timestamps: Vec::new(), columns: R::builder(rows) }
     }
 
-    /// Adds a row that stems from input row `origin`.
+    /// Adds a row.
     #[inline(always)]
-    pub fn push(&mut self, origin: u32, record: R::At<'_>) {
+    pub fn push(&mut self, record: R::At<'_>) {
         R::push(&mut self.columns, record);
-        self.origins.push(origin);
     }
 
-    /// The same with an event time of its own, in milliseconds since 1970-01-01 UTC.
-    pub fn push_at(&mut self, origin: u32, timestamp_ms: i64, record: R::At<'_>) {
-        self.timestamps.push((self.origins.len(), timestamp_ms));
-        self.push(origin, record);
+    /// Adds a row with an event time of its own, in milliseconds since 1970-01-01 UTC.
+    pub fn push_at(&mut self, timestamp_ms: i64, record: R::At<'_>) {
+        self.timestamps.push((R::rows(&self.columns), timestamp_ms));
+        self.push(record);
     }
 
-    /// Drops the rows at the end that stem from input row `origin`.
-    pub fn take_back(&mut self, origin: u32) {
-        let kept = self.origins.iter().rposition(|&of| of != origin).map_or(0, |last| last + 1);
-        self.origins.truncate(kept);
+    /// Ends the input row in hand: the rows added since the last one stem from it.
+    #[inline(always)]
+    pub fn end(&mut self, origin: u32) {
+        let rows = R::rows(&self.columns);
+        if rows != self.origins.len() {
+            self.origins.resize(rows, origin);
+        }
+    }
+
+    /// Drops the rows of the input row in hand.
+    pub fn take_back(&mut self) {
+        let kept = self.origins.len();
         self.timestamps.retain(|&(row, _)| row < kept);
         R::truncate(&mut self.columns, kept);
     }
@@ -71,9 +79,11 @@ pub trait SideOutputs {
     /// Starts all of them empty.
     fn builders() -> Self::Builders;
     /// Adds a row, with an event time of its own or the inherited one.
-    fn push(builders: &mut Self::Builders, origin: u32, timestamp_ms: Option<i64>, record: Self::At<'_>);
-    /// Drops the rows at the end that stem from input row `origin`.
-    fn take_back(builders: &mut Self::Builders, origin: u32);
+    fn push(builders: &mut Self::Builders, timestamp_ms: Option<i64>, record: Self::At<'_>);
+    /// Ends the input row in hand: the rows added since the last one stem from it.
+    fn end(builders: &mut Self::Builders, origin: u32);
+    /// Drops the rows of the input row in hand.
+    fn take_back(builders: &mut Self::Builders);
     /// The rows written, of those outputs that have any.
     fn finish(builders: Self::Builders, inherited: &[i64]) -> Vec<SideRows>;
 }
@@ -86,10 +96,12 @@ impl SideOutputs for () {
         Vec::new()
     }
     fn builders() {}
-    fn push(_: &mut (), _: u32, _: Option<i64>, never: Self::At<'_>) {
+    fn push(_: &mut (), _: Option<i64>, never: Self::At<'_>) {
         match never {}
     }
-    fn take_back(_: &mut (), _: u32) {}
+    #[inline(always)]
+    fn end(_: &mut (), _: u32) {}
+    fn take_back(_: &mut ()) {}
     fn finish(_: (), _: &[i64]) -> Vec<SideRows> {
         Vec::new()
     }
@@ -101,10 +113,10 @@ pub fn side_output<R: Record>(name: &str) -> types::SideOutput {
 }
 
 /// Adds a row to a side output.
-pub fn push_side<R: Record>(rows: &mut Rows<R>, origin: u32, timestamp_ms: Option<i64>, record: R::At<'_>) {
+pub fn push_side<R: Record>(rows: &mut Rows<R>, timestamp_ms: Option<i64>, record: R::At<'_>) {
     match timestamp_ms {
-        Some(timestamp_ms) => rows.push_at(origin, timestamp_ms, record),
-        None => rows.push(origin, record),
+        Some(timestamp_ms) => rows.push_at(timestamp_ms, record),
+        None => rows.push(record),
     }
 }
 
@@ -117,25 +129,25 @@ pub fn finish_side<R: Record>(index: u32, rows: Rows<R>, inherited: &[i64], resu
 
 /// Where a transform puts the records it emits.
 pub struct Output<O: Record, S: SideOutputs = ()> {
-    row: u32,
     main: Rows<O>,
     sides: S::Builders,
 }
 
 impl<O: Record, S: SideOutputs> Output<O, S> {
     pub(crate) fn new(rows: usize) -> Self {
-        Self { row: 0, main: Rows::new(rows), sides: S::builders() }
+        Self { main: Rows::new(rows), sides: S::builders() }
     }
 
     #[inline(always)]
-    pub(crate) fn at_row(&mut self, row: u32) {
-        self.row = row;
+    pub(crate) fn end(&mut self, row: u32) {
+        self.main.end(row);
+        S::end(&mut self.sides, row);
     }
 
     #[cold]
     pub(crate) fn take_back(&mut self) {
-        self.main.take_back(self.row);
-        S::take_back(&mut self.sides, self.row);
+        self.main.take_back();
+        S::take_back(&mut self.sides);
     }
 
     pub(crate) fn finish(self, inherited: &[i64]) -> (types::Rows, Vec<SideRows>) {
@@ -145,24 +157,24 @@ impl<O: Record, S: SideOutputs> Output<O, S> {
     /// Emits a record. It has the event time of the record it stems from.
     #[inline(always)]
     pub fn emit(&mut self, record: O::At<'_>) {
-        self.main.push(self.row, record);
+        self.main.push(record);
     }
 
     /// Emits a record with an event time of its own, in milliseconds since 1970-01-01 UTC.
     #[inline]
     pub fn emit_at(&mut self, timestamp_ms: i64, record: O::At<'_>) {
-        self.main.push_at(self.row, timestamp_ms, record);
+        self.main.push_at(timestamp_ms, record);
     }
 
     /// Emits a record to a side output. It has the event time of the record it stems from.
     #[inline]
     pub fn side(&mut self, record: S::At<'_>) {
-        S::push(&mut self.sides, self.row, None, record);
+        S::push(&mut self.sides, None, record);
     }
 
     /// Emits a record to a side output with an event time of its own, in milliseconds since 1970-01-01 UTC.
     #[inline]
     pub fn side_at(&mut self, timestamp_ms: i64, record: S::At<'_>) {
-        S::push(&mut self.sides, self.row, Some(timestamp_ms), record);
+        S::push(&mut self.sides, Some(timestamp_ms), record);
     }
 }

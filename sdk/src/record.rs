@@ -17,6 +17,7 @@ pub struct FieldInfo {
 }
 
 /// A row as a struct. Implement it by `#[derive(Record)]`; `()` is the record with no columns.
+#[diagnostic::on_unimplemented(message = "`{Self}` is not a record", note = "mark the struct #[derive(Record)]")]
 pub trait Record {
     /// The columns, in order.
     const FIELDS: &'static [FieldInfo];
@@ -37,6 +38,8 @@ pub trait Record {
     fn builder(rows: usize) -> Self::Builder;
     /// Adds a row.
     fn push(builder: &mut Self::Builder, record: Self::At<'_>);
+    /// How many rows were added.
+    fn rows(builder: &Self::Builder) -> usize;
     /// Drops all rows but the first `rows`.
     fn truncate(builder: &mut Self::Builder, rows: usize);
     /// The columns written.
@@ -54,7 +57,7 @@ macro_rules! no_columns {
             const WHOLE_ROW: bool = $whole;
             type At<'r> = $type;
             type Reader<'r> = ();
-            type Builder = ();
+            type Builder = usize;
 
             fn reader(_: &[Column], _: usize) -> Result<(), String> {
                 Ok(())
@@ -63,11 +66,21 @@ macro_rules! no_columns {
             fn read<'r>(_: &Self::Reader<'r>, _: usize) -> Self::At<'r> {
                 $value
             }
-            fn builder(_: usize) {}
+            fn builder(_: usize) -> usize {
+                0
+            }
             #[inline(always)]
-            fn push(_: &mut (), _: Self::At<'_>) {}
-            fn truncate(_: &mut (), _: usize) {}
-            fn finish(_: ()) -> Vec<Column> {
+            fn push(builder: &mut usize, _: Self::At<'_>) {
+                *builder += 1;
+            }
+            #[inline(always)]
+            fn rows(builder: &usize) -> usize {
+                *builder
+            }
+            fn truncate(builder: &mut usize, rows: usize) {
+                *builder = rows;
+            }
+            fn finish(_: usize) -> Vec<Column> {
                 Vec::new()
             }
         }

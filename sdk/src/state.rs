@@ -8,6 +8,10 @@ use crate::column::Field;
 
 /// A type that state can have: `i64`, `f64`, `bool`, `String`, `Vec<u8>`, or a struct or enum marked `#[state(postcard)]` or
 /// `#[state(json)]`.
+#[diagnostic::on_unimplemented(
+    message = "state cannot be `{Self}`",
+    note = "state is an i64, f64, bool, String or Vec<u8>, or a struct or enum marked #[state(postcard)] or #[state(json)]"
+)]
 pub trait State: Sized {
     /// How it travels.
     const KIND: Kind;

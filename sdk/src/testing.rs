@@ -16,10 +16,7 @@ const IDENTITY: Identity = Identity { name: "test", version: "0.0.0" };
 const MOMENT: Moment = Moment { processing_time: 0, watermark: i64::MIN, seed: 0 };
 
 /// The columns of the input by name, among which the operator's are looked up.
-fn batch<'i, I: Record<At<'i> = I>>(
-    description: &Description,
-    records: impl IntoIterator<Item = (i64, I)>,
-) -> Batch {
+fn batch<'i, I: Record<At<'i> = I>>(description: &Description, records: impl IntoIterator<Item = (i64, I)>) -> Batch {
     let mut timestamps = Vec::new();
     let mut builder = I::builder(0);
     for (timestamp_ms, record) in records {

@@ -52,12 +52,12 @@ where
     let mut metrics = M::start();
     let mut rejections = Vec::new();
     for (row, &timestamp_ms) in batch.timestamps.iter().enumerate() {
-        output.at_row(row as u32);
         context.at_row(row as u32, timestamp_ms);
         if let Err(reason) = each(I::read(&reader, row), &mut output, &context, &mut metrics) {
             output.take_back();
             rejections.push(Rejection { row: row as u32, reason });
         }
+        output.end(row as u32);
     }
     let (main, side_outputs) = output.finish(&batch.timestamps);
     Ok(Emission { main, side_outputs, rejections, measurements: metrics.finish() })

@@ -9,7 +9,7 @@ use crate::connector::{
     discard::fnv1a,
     generator::{behavior, lines},
 };
-use crate::model::key_hash;
+use crate::{model::key_hash, writer::Writer};
 
 /// Length of W1's windows.
 const WINDOW_MS: i64 = 5000;
@@ -75,7 +75,9 @@ fn word_count(run: &Run, subtask: u32, windows: &Windows) -> Outputs {
             }
         }
         line.clear();
-        lines::push(&mut line, i);
+        let mut writer = Writer::new(&mut line, lines::RECORD_BYTES_MAX);
+        lines::push(&mut writer, i);
+        writer.finish();
         line.make_ascii_lowercase();
         for word in line.split(|byte| *byte == b' ') {
             count(&mut counts, word, 1);
@@ -116,10 +118,10 @@ fn close(run: &Run, window: i64, counts: Counts, windows: &Windows, outputs: &mu
     for (word, times) in all.iter() {
         line.clear();
         line.extend_from_slice(word);
-        line.push(b',');
-        crate::digits::push_i64(&mut line, window);
-        line.push(b',');
-        crate::digits::push_u64(&mut line, *times);
+        for number in [window.unsigned_abs(), *times] {
+            line.push(b',');
+            line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        }
         outputs.add(&line, run.verify);
     }
     windows.remove(&window);
@@ -130,7 +132,9 @@ fn scores(run: &Run, subtask: u32) -> Outputs {
     let (mut record, mut line) = (Vec::with_capacity(256), Vec::with_capacity(256));
     for i in (u64::from(subtask)..run.events).step_by(run.parallelism as usize) {
         record.clear();
-        behavior::push(&mut record, i);
+        let mut writer = Writer::new(&mut record, behavior::RECORD_BYTES_MAX);
+        behavior::push(&mut writer, i);
+        writer.finish();
         let Some([user, item, behavior, timestamp]) = parse(&record) else { continue };
         let score = match behavior {
             b"cart" => 2,
@@ -139,15 +143,17 @@ fn scores(run: &Run, subtask: u32) -> Outputs {
             _ => continue,
         };
         line.clear();
-        for (key, value) in [(&b"{\"userId\":"[..], user), (b",\"itemId\":", item)] {
-            line.extend_from_slice(key);
-            crate::digits::push_u64(&mut line, number(value));
-        }
-        line.extend_from_slice(b",\"score\":");
-        crate::digits::push_u64(&mut line, score);
-        line.extend_from_slice(b",\"timestamp\":");
-        crate::digits::push_u64(&mut line, number(timestamp));
-        line.push(b'}');
+        let mut writer = Writer::new(&mut line, 2 * behavior::RECORD_BYTES_MAX);
+        writer.bytes(b"{\"userId\":");
+        writer.u64(number(user));
+        writer.bytes(b",\"itemId\":");
+        writer.u64(number(item));
+        writer.bytes(b",\"score\":");
+        writer.u64(score);
+        writer.bytes(b",\"timestamp\":");
+        writer.u64(number(timestamp));
+        writer.bytes(b"}");
+        writer.finish();
         outputs.add(&line, run.verify);
     }
     outputs

@@ -10,8 +10,8 @@ use super::{
     view::{Values, View},
 };
 use crate::{
-    digits,
     model::{Encoded, Kind, RawBatch, Schema},
+    writer::Writer,
 };
 
 /// How CSV is written down.
@@ -43,6 +43,9 @@ fn delimiter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error>
 fn some_columns(schema: &Schema) -> Result<(), String> {
     if schema.fields().is_empty() { Err("format `csv` needs at least one column".into()) } else { Ok(()) }
 }
+
+/// Bytes per field first reserved.
+const FIELD_BYTES_GUESS: usize = 16;
 
 pub struct CsvDecoder {
     settings: CsvSettings,
@@ -113,12 +116,13 @@ fn unquote<'a>(quoted: &'a str, into: &mut Vec<u8>) -> Option<&'a str> {
 /// Sets a field, of which `None` is one of nothing at all.
 fn set(column: &mut Column, row: usize, field: Option<&str>) -> Result<(), String> {
     let Some(text) = field else {
-        return match column.field.kind {
-            _ if column.field.nullable => Ok(column.set_null(row)),
-            Kind::Utf8 => Ok(column.set_str(row, "")),
-            Kind::Binary => Ok(column.set_bytes(row, b"")),
-            kind => Err(format!("`{}` is empty, but must be of type {kind}", column.field.name)),
-        };
+        match column.field.kind {
+            _ if column.field.nullable => column.set_null(row),
+            Kind::Utf8 => column.set_str(row, ""),
+            Kind::Binary => column.set_bytes(row, b""),
+            kind => return Err(format!("`{}` is empty, but must be of type {kind}", column.field.name)),
+        }
+        return Ok(());
     };
     let valid = match column.field.kind {
         Kind::Boolean => text.parse().map(|value| column.set_bool(row, value)).is_ok(),
@@ -178,34 +182,27 @@ impl CsvEncoder {
     }
 
     /// Quotes only what would be read differently without.
-    fn push_string(&self, out: &mut Vec<u8>, text: &[u8]) {
+    fn push_string(&self, out: &mut Writer, text: &[u8]) {
         let special = |byte: &u8| matches!(byte, b'"' | b'\r' | b'\n') || *byte == self.settings.delimiter;
         if !text.is_empty() && !text.iter().any(special) {
-            return out.extend_from_slice(text);
+            return out.bytes(text);
         }
-        out.push(b'"');
+        out.block(b"\"", 1);
         for byte in text {
-            if *byte == b'"' {
-                out.push(b'"');
+            out.block(b"\"", usize::from(*byte == b'"'));
+            out.block(&[*byte], 1);
+        }
+        out.block(b"\"", 1);
+    }
+
+    fn push_header(&mut self, out: &mut Writer) {
+        for (i, field) in self.schema.fields().iter().enumerate() {
+            if i > 0 {
+                out.block(&[self.settings.delimiter], 1);
             }
-            out.push(*byte);
+            self.push_string(out, field.name.as_bytes());
         }
-        out.push(b'"');
-    }
-
-    fn end_record(&self, into: &mut Encoded) {
-        // Each field was followed by a delimiter, and there is at least one.
-        into.data.pop();
-        into.data.push(b'\n');
-        into.ends.push(into.data.len());
-    }
-
-    fn push_header(&mut self, into: &mut Encoded) {
-        for field in self.schema.fields() {
-            self.push_string(&mut into.data, field.name.as_bytes());
-            into.data.push(self.settings.delimiter);
-        }
-        self.end_record(into);
+        out.block(b"\n", 1);
         self.header = false;
     }
 }
@@ -214,40 +211,40 @@ impl Encoder for CsvEncoder {
     fn encode(&mut self, rows: &RecordBatch, into: &mut Encoded) {
         into.data.clear();
         into.ends.clear();
+        let mut out = Writer::new(&mut into.data, rows.num_rows() * rows.num_columns() * FIELD_BYTES_GUESS);
         if self.header {
-            self.push_header(into);
+            self.push_header(&mut out);
+            into.ends.push(out.len());
         }
         let views = View::of(rows);
+        into.ends.reserve(rows.num_rows());
         for row in 0..rows.num_rows() {
-            for view in &views {
-                let out = &mut into.data;
+            for (i, view) in views.iter().enumerate() {
+                if i > 0 {
+                    out.block(&[self.settings.delimiter], 1);
+                }
                 match &view.values {
                     _ if view.is_null(row) => {}
-                    Values::Boolean(values) => {
-                        out.extend_from_slice(if values.value(row) { b"true" } else { b"false" })
-                    }
-                    Values::Int64(values) => digits::push_i64(out, values[row]),
-                    Values::Float64(values) => push_f64(out, values[row]),
-                    Values::Utf8(values) => self.push_string(out, values.value(row).as_bytes()),
+                    Values::Boolean(values) => out.bytes(if values.value(row) { b"true" } else { b"false" }),
+                    Values::Int64(values) => out.i64(values[row]),
+                    Values::Float64(values) => push_f64(&mut out, values[row]),
+                    Values::Utf8(values) => self.push_string(&mut out, values.value(row).as_bytes()),
                     Values::Binary(values) => {
-                        self.push_string(out, BASE64_STANDARD.encode(values.value(row)).as_bytes());
+                        self.push_string(&mut out, BASE64_STANDARD.encode(values.value(row)).as_bytes());
                     }
                 }
-                into.data.push(self.settings.delimiter);
             }
-            self.end_record(into);
+            out.block(b"\n", 1);
+            into.ends.push(out.len());
         }
+        out.finish();
     }
 }
 
 /// As JSON would have it, and `NaN`, `inf`, `-inf`.
-fn push_f64(out: &mut Vec<u8>, value: f64) {
-    if value.is_finite() {
-        // Writing a number to memory does not fail.
-        let _ = serde_json::to_writer(out, &value);
-    } else {
-        out.extend_from_slice(value.to_string().as_bytes());
-    }
+fn push_f64(out: &mut Writer, value: f64) {
+    let text = if value.is_finite() { serde_json::Value::from(value).to_string() } else { value.to_string() };
+    out.bytes(text.as_bytes());
 }
 
 #[cfg(test)]

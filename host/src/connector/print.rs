@@ -76,3 +76,27 @@ where
         self.flush().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+    use crate::connector::testing::batch;
+
+    #[tokio::test]
+    async fn batches_are_written_and_a_reader_that_is_gone_is_said() {
+        let (mut reader, pipe) = std::io::pipe().unwrap();
+        let pipe: &'static std::io::PipeWriter = Box::leak(Box::new(pipe));
+        let mut writer = PrintWriter { output: move || pipe, buffer: Vec::new() };
+        let (rows, encoded) = batch(&["one", "two"]);
+        writer.write(&rows, &encoded).await.unwrap();
+        writer.flush().await.unwrap();
+        let mut found = [0; 8];
+        reader.read_exact(&mut found).unwrap();
+        assert_eq!(&found, b"one\ntwo\n");
+        drop(reader);
+        let error = writer.write(&rows, &encoded).await.unwrap_err();
+        assert!(error.what.contains("stopped reading") && !error.retry);
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use arrow_array::ArrayRef;
 
 use super::{
-    key_table::KeyTable,
+    key_table::{KeyTable, Mark},
     values::{Values, gather, scatter},
 };
 use crate::model::{EventTime, KeyRows, Kind};
@@ -22,8 +22,6 @@ struct Window {
     start: EventTime,
     keys: KeyTable,
     values: Values,
-    /// Per key: the batch that last touched it, and its group then.
-    touched: Vec<(u32, u32)>,
 }
 
 /// The accumulators a batch touches.
@@ -135,7 +133,7 @@ impl WindowStore {
             Ok(at) => at,
             Err(at) => {
                 let (keys, values) = (KeyTable::default(), Values::new(self.kind));
-                self.windows.insert(at, Window { start, keys, values, touched: Vec::new() });
+                self.windows.insert(at, Window { start, keys, values });
                 touched.windows.iter_mut().filter(|window| **window >= at).for_each(|window| *window += 1);
                 at
             }
@@ -167,7 +165,7 @@ impl WindowStore {
 
     /// Takes the first window out.
     pub fn take_first(&mut self) -> Option<WindowContents> {
-        let Window { start, keys, values, .. } = self.windows.pop_front()?;
+        let Window { start, keys, values } = self.windows.pop_front()?;
         let set = (0..keys.len()).filter(|key| values.is_set(*key)).map(|key| (0, key as u32)).collect();
         Some(WindowContents { start, keys, values, kind: self.kind, set })
     }
@@ -175,20 +173,16 @@ impl WindowStore {
 
 impl Window {
     fn touch(&mut self, keys: &KeyRows, hashes: &[u64], first_row: usize, (batch, rank): (u32, u32), into: &mut Touched) {
-        into.groups.reserve(hashes.len());
-        for (i, hash) in hashes.iter().enumerate() {
-            let number = self.keys.number(*hash, keys.get(first_row + i));
-            if number == self.touched.len() {
-                self.touched.push((batch.wrapping_sub(1), 0));
-            }
-            let (last, group) = &mut self.touched[number];
-            if *last != batch {
-                *last = batch;
-                *group = into.places.len() as u32;
+        let unseen = Mark { batch: batch.wrapping_sub(1), group: 0 };
+        into.groups.extend(hashes.iter().enumerate().map(|(i, hash)| {
+            let (data, length) = keys.tail(first_row + i);
+            let (number, mark) = self.keys.find(*hash, data, length, unseen);
+            if mark.batch != batch {
+                *mark = Mark { batch, group: into.places.len() as u32 };
                 into.places.push((rank, number as u32));
             }
-            into.groups.push(*group);
-        }
+            mark.group
+        }));
         self.values.grow(self.keys.len());
     }
 }

@@ -53,7 +53,8 @@ mod tests {
     #[test]
     fn lines_become_lower_case_words() {
         let mut harness = TransformHarness::<words>::new();
-        let result = harness.run([Line { line: "To be, or NOT\tto be" }, Line { line: "  " }, Line { line: "ÉTÉ\u{2003}été" }]);
+        let result =
+            harness.run([Line { line: "To be, or NOT\tto be" }, Line { line: "  " }, Line { line: "ÉTÉ\u{2003}été" }]);
         let expected = ["to", "be,", "or", "not", "to", "be", "été", "été"].map(|word| Word { word });
         assert_eq!(result.emitted::<Word>(), expected);
         assert_eq!(result.origins(), [0, 0, 0, 0, 0, 0, 2, 2]);

@@ -26,9 +26,9 @@ struct Accumulate {
 fn accumulate(signature: &Signature) -> Result<Accumulate> {
     let parameters = method::parameters(signature);
     let (accumulator, input, context) = match parameters[..] {
-        [Type::Reference(TypeReference { mutability: Some(_), elem, .. }), input] => (elem, input, quote!()),
+        [Type::Reference(TypeReference { mutability: Some(_), elem, .. }), input] => (elem, input, None),
         [Type::Reference(TypeReference { mutability: Some(_), elem, .. }), input, context] if is_context(context) => {
-            (elem, input, quote!(context))
+            (elem, input, Some(quote!(context)))
         }
         _ => return refuse(signature, ACCUMULATE),
     };
@@ -36,8 +36,8 @@ fn accumulate(signature: &Signature) -> Result<Accumulate> {
     if returned.ty != syn::parse_quote!(()) {
         return Err(Error::new_spanned(&signature.output, "it returns nothing, or `Result<(), E>`"));
     }
-    let path = method::path(signature);
-    let call = method::outcome(quote!(#path(accumulator, record, #context)), returned.fallible);
+    let arguments: Vec<_> = [quote!(accumulator), quote!(record)].into_iter().chain(context).collect();
+    let call = method::outcome(method::call(signature, &arguments), returned.fallible);
     Ok(Accumulate { accumulator: (**accumulator).clone(), input: method::elided(input), call })
 }
 
@@ -52,13 +52,21 @@ fn pass(parameter: &Type, value: TokenStream) -> TokenStream {
 
 pub fn block(block: ItemImpl) -> Result<TokenStream> {
     method::inherent(&block)?;
+    for name in ["create", "accumulate", "merge", "result"] {
+        let receiver = method::method(&block, name).and_then(|method| method.sig.receiver());
+        if let Some(receiver) =
+            receiver.filter(|receiver| receiver.mutability.is_some() || receiver.reference.is_none())
+        {
+            return Err(Error::new_spanned(
+                receiver,
+                "an aggregate keeps all it knows in the accumulator: take `&self`",
+            ));
+        }
+    }
     let Accumulate { accumulator, input, call } = accumulate(method::required(&block, "accumulate", ACCUMULATE)?)?;
     let merge = method::required(&block, "merge", MERGE)?;
     let merge_call = match method::parameters(merge)[..] {
-        [_, other] => {
-            let (path, other) = (method::path(merge), pass(other, quote!(other)));
-            quote!(#path(accumulator, #other))
-        }
+        [_, other] => method::call(merge, &[quote!(accumulator), pass(other, quote!(other))]),
         _ => return refuse(merge, MERGE),
     };
     let result = method::required(&block, "result", RESULT)?;
@@ -67,17 +75,11 @@ pub fn block(block: ItemImpl) -> Result<TokenStream> {
         return Err(Error::new_spanned(&result.output, "a result cannot fail: reject the record in `accumulate`"));
     }
     let result_call = match method::parameters(result)[..] {
-        [of] => {
-            let (path, of) = (method::path(result), pass(of, quote!(accumulator)));
-            quote!(#path(#of))
-        }
+        [of] => method::call(result, &[pass(of, quote!(accumulator))]),
         _ => return refuse(result, RESULT),
     };
     let create = match method::method(&block, "create") {
-        Some(create) => {
-            let path = method::path(&create.sig);
-            quote!(#path())
-        }
+        Some(create) => method::call(&create.sig, &[]),
         None => quote!(<#accumulator as ::core::default::Default>::default()),
     };
     let (config, instance) = method::constructor(&block)?;

@@ -62,13 +62,16 @@ pub fn side_outputs(input: DeriveInput) -> Result<TokenStream> {
                 fn builders() -> Self::Builders {
                     (#(Rows::<#types>::new(0),)*)
                 }
-                fn push(builders: &mut Self::Builders, origin: u32, timestamp_ms: Option<i64>, record: Self::At<'_>) {
+                fn push(builders: &mut Self::Builders, timestamp_ms: Option<i64>, record: Self::At<'_>) {
                     match record {
-                        #(#ident::#patterns => push_side::<#types>(&mut builders.#indices, origin, timestamp_ms, #values),)*
+                        #(#ident::#patterns => push_side::<#types>(&mut builders.#indices, timestamp_ms, #values),)*
                     }
                 }
-                fn take_back(builders: &mut Self::Builders, origin: u32) {
-                    #(builders.#indices.take_back(origin);)*
+                fn end(builders: &mut Self::Builders, origin: u32) {
+                    #(builders.#indices.end(origin);)*
+                }
+                fn take_back(builders: &mut Self::Builders) {
+                    #(builders.#indices.take_back();)*
                 }
                 fn finish(builders: Self::Builders, inherited: &[i64]) -> Vec<SideRows> {
                     let mut result = Vec::new();
@@ -84,7 +87,9 @@ pub fn metrics(input: DeriveInput) -> Result<TokenStream> {
     let fields = match &input.data {
         Data::Struct(data) => match &data.fields {
             Fields::Named(fields) => &fields.named,
-            _ => return Err(Error::new_spanned(&input.ident, "metrics have named fields: they are the metrics' names")),
+            _ => {
+                return Err(Error::new_spanned(&input.ident, "metrics have named fields: they are the metrics' names"));
+            }
         },
         _ => return Err(Error::new_spanned(&input.ident, "metrics are a struct")),
     };

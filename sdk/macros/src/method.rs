@@ -3,11 +3,11 @@
 //! Guarantees: errors point at the parameter or type that is wrong. Must not know: kinds of operator.
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{quote, quote_spanned};
 use syn::visit_mut::VisitMut;
 use syn::{
-    Error, FnArg, GenericArgument, ImplItem, ImplItemFn, ItemImpl, Lifetime, PathArguments, Result, ReturnType, Signature,
-    Type, TypePath, parse_quote, spanned::Spanned,
+    Error, FnArg, GenericArgument, ImplItem, ImplItemFn, ItemImpl, Lifetime, PathArguments, Result, ReturnType,
+    Signature, Type, TypePath, parse_quote, spanned::Spanned,
 };
 
 /// Refuses arguments of a macro that takes none.
@@ -110,9 +110,8 @@ pub fn method<'a>(block: &'a ItemImpl, name: &str) -> Option<&'a ImplItemFn> {
 
 /// The method of this name, which has to be there.
 pub fn required<'a>(block: &'a ItemImpl, name: &str, signature: &str) -> Result<&'a Signature> {
-    let method = method(block, name).ok_or_else(|| {
-        Error::new_spanned(&block.self_ty, format!("a method is missing: `{signature}`"))
-    })?;
+    let method = method(block, name)
+        .ok_or_else(|| Error::new_spanned(&block.self_ty, format!("a method is missing: `{signature}`")))?;
     plain(&method.sig)?;
     Ok(&method.sig)
 }
@@ -128,22 +127,29 @@ pub fn inherent(block: &ItemImpl) -> Result<()> {
     Ok(())
 }
 
-/// How to call a method, on the instance or not.
-pub fn path(signature: &Signature) -> TokenStream {
+/// A call of a method, on the instance `self` where it takes one. It is found as the author's even where the operator's trait has one
+/// of the same name.
+pub fn call(signature: &Signature, arguments: &[TokenStream]) -> TokenStream {
     let name = &signature.ident;
-    if signature.receiver().is_some() { quote!(self.#name) } else { quote!(Self::#name) }
+    let receiver = signature.receiver().map(|_| quote!(self,));
+    quote!(Self::#name(#receiver #(#arguments),*))
 }
 
 /// The type of the configuration and the expression that makes an instance of it, as a `Result<Self, String>`.
 pub fn constructor(block: &ItemImpl) -> Result<(Type, TokenStream)> {
     let Some(new) = method(block, "new") else {
-        return Ok((parse_quote!(()), quote!(::core::result::Result::Ok(Self {}))));
+        // Any struct with no fields can be written so; one with fields is an error at its name.
+        let instance = quote_spanned!(block.self_ty.span()=> Self {});
+        return Ok((parse_quote!(()), quote!(::core::result::Result::Ok(#instance))));
     };
     plain(&new.sig)?;
     let returned = returned(&new.sig)?;
     match parameters(&new.sig)[..] {
         [] if new.sig.receiver().is_none() => Ok((parse_quote!(()), outcome(quote!(Self::new()), returned.fallible))),
         [config] => Ok((config.clone(), outcome(quote!(Self::new(configuration)), returned.fallible))),
-        _ => Err(Error::new_spanned(&new.sig, "`new` takes the configuration: `fn new(config: Config) -> Result<Self, E>`")),
+        _ => Err(Error::new_spanned(
+            &new.sig,
+            "`new` takes the configuration: `fn new(config: Config) -> Result<Self, E>`",
+        )),
     }
 }

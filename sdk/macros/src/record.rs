@@ -105,6 +105,9 @@ pub fn expand(input: DeriveInput) -> Result<TokenStream> {
     let name: Vec<_> = columns.iter().map(|column| &column.name).collect();
     let index: Vec<_> = columns.iter().map(|column| &column.index).collect();
     let count = columns.len();
+    let Some(first) = ty.first() else {
+        return Err(Error::new_spanned(&input.ident, "a record with no columns is `()`"));
+    };
     Ok(quote! {
         const _: () = {
             use ::wasmill_sdk::bindings::types::Column;
@@ -139,6 +142,10 @@ pub fn expand(input: DeriveInput) -> Result<TokenStream> {
                 #[inline(always)]
                 fn push(builder: &mut Self::Builder, record: Self::At<'_>) {
                     #(<#ty as Field>::push(&mut builder.#index, record.#member);)*
+                }
+                #[inline(always)]
+                fn rows(builder: &Self::Builder) -> usize {
+                    <#first as Field>::rows(&builder.0)
                 }
                 fn truncate(builder: &mut Self::Builder, rows: usize) {
                     #(<#ty as Field>::truncate(&mut builder.#index, rows);)*

@@ -123,10 +123,17 @@ fn of_return_type(form: Form, signature: &Signature, parts: &mut Parts) -> Resul
     Ok(())
 }
 
-/// The operator's trait; `call` is the author's function, `instance` makes the operator from `configuration`.
-fn operator(form: Form, operator: &Type, config: &Type, parts: &Parts, call: TokenStream, instance: TokenStream) -> TokenStream {
-    let Parts { input, output, sides, metrics, arguments, .. } = parts;
-    let outcome = method::outcome(quote!(#call(#(#arguments),*)), parts.fallible);
+/// The operator's trait; `call` calls the author's function, `instance` makes the operator from `configuration`.
+fn operator(
+    form: Form,
+    operator: &Type,
+    config: &Type,
+    parts: &Parts,
+    call: TokenStream,
+    instance: TokenStream,
+) -> TokenStream {
+    let Parts { input, output, sides, metrics, .. } = parts;
+    let outcome = method::outcome(call, parts.fallible);
     let emit = match form {
         Form::Map => quote!(#outcome.map(|record| out.emit(record))),
         Form::Filter => quote! {
@@ -166,16 +173,20 @@ fn operator(form: Form, operator: &Type, config: &Type, parts: &Parts, call: Tok
 /// A function as a transform: a type of the function's name, which holds the configuration.
 pub fn function(form: Form, function: ItemFn) -> Result<TokenStream> {
     if let Some(FnArg::Receiver(receiver)) = function.sig.inputs.first() {
-        return Err(Error::new_spanned(receiver, "for a transform with fields, use `#[transform]` on its `impl` block"));
+        return Err(Error::new_spanned(
+            receiver,
+            "for a transform with fields, use `#[transform]` on its `impl` block",
+        ));
     }
     let parts = parts(form, &function.sig)?;
     let (ident, visibility) = (&function.sig.ident, &function.vis);
     let config = parts.config.clone().unwrap_or_else(nothing);
     let instance = quote!(Ok(Self { configuration }));
-    let operator = operator(form, &parse_quote!(#ident), &config, &parts, quote!(#ident), instance);
+    let arguments = &parts.arguments;
+    let call = quote!(#ident(#(#arguments),*));
+    let operator = operator(form, &parse_quote!(#ident), &config, &parts, call, instance);
     let documentation = format!("The operator of the function `{ident}`.");
     Ok(quote! {
-        #[allow(clippy::needless_pass_by_value)]
         #function
         #[doc = #documentation]
         #[allow(non_camel_case_types, dead_code)]
@@ -190,9 +201,13 @@ pub fn block(block: ItemImpl) -> Result<TokenStream> {
     let process = method::required(&block, "process", "fn process(&mut self, record: In, out: &mut Output<Out>)")?;
     let parts = parts(Form::FlatMap, process)?;
     if let Some(config) = &parts.config {
-        return Err(Error::new_spanned(config, "the configuration is given to `new`: keep what you need of it in a field"));
+        return Err(Error::new_spanned(
+            config,
+            "the configuration is given to `new`: keep what you need of it in a field",
+        ));
     }
     let (config, instance) = method::constructor(&block)?;
-    let operator = operator(Form::FlatMap, &block.self_ty, &config, &parts, method::path(process), instance);
+    let call = method::call(process, &parts.arguments);
+    let operator = operator(Form::FlatMap, &block.self_ty, &config, &parts, call, instance);
     Ok(quote!(#block #operator))
 }

@@ -7,33 +7,42 @@ use crate::{
         Encoder,
         view::{Values, View},
     },
-    digits,
-    model::{Encoded, Schema},
+    model::{Encoded, Field, Schema},
+    writer::Writer,
 };
 
 /// Bytes a number takes at most, about.
 const NUMBER_BYTES: usize = 24;
 
+/// `,"name":` in blocks of 16 bytes.
+struct Name {
+    first: [u8; 16],
+    rest: Vec<[u8; 16]>,
+    length: usize,
+}
+
 pub struct JsonEncoder {
-    /// Per column what stands before its value, such as `,"name":`, in blocks of 16 bytes, and its length.
-    names: Vec<(Vec<[u8; 16]>, usize)>,
+    /// Per column what stands before its value.
+    names: Vec<Name>,
 }
 
 impl JsonEncoder {
     pub fn new(schema: &Schema) -> JsonEncoder {
-        let name = |(i, field): (usize, &crate::model::Field)| {
+        let name = |(i, field): (usize, &Field)| {
             let mut text = if i == 0 { b"{".to_vec() } else { b",".to_vec() };
-            push_str(&mut text, &field.name);
+            // Writing to memory does not fail.
+            let _ = serde_json::to_writer(&mut text, &*field.name);
             text.push(b':');
             let length = text.len();
             text.resize(length.next_multiple_of(16), 0);
-            (text.as_chunks().0.to_vec(), length)
+            let (blocks, _) = text.as_chunks();
+            Name { first: blocks[0], rest: blocks[1..].to_vec(), length }
         };
         JsonEncoder { names: schema.fields().iter().enumerate().map(name).collect() }
     }
 
     fn bytes_expected(&self, rows: &RecordBatch, views: &[View]) -> usize {
-        let names: usize = self.names.iter().map(|(_, length)| length + NUMBER_BYTES).sum();
+        let names: usize = self.names.iter().map(|name| name.length + NUMBER_BYTES).sum();
         let strings = views.iter().map(|view| match &view.values {
             Values::Utf8(values) => values.value_data().len(),
             Values::Binary(values) => values.value_data().len() / 3 * 4,
@@ -45,47 +54,58 @@ impl JsonEncoder {
 
 impl Encoder for JsonEncoder {
     fn encode(&mut self, rows: &RecordBatch, into: &mut Encoded) {
-        let out = &mut into.data;
-        out.clear();
+        into.data.clear();
         into.ends.clear();
-        into.ends.reserve(rows.num_rows());
         let views = View::of(rows);
-        out.reserve(self.bytes_expected(rows, &views));
+        let mut out = Writer::new(&mut into.data, self.bytes_expected(rows, &views));
+        let mut escaped = Vec::new();
+        into.ends.reserve(rows.num_rows());
         for row in 0..rows.num_rows() {
             if views.is_empty() {
-                out.push(b'{');
+                out.bytes(b"{");
             }
-            for (view, (name, length)) in views.iter().zip(&self.names) {
-                // Whole blocks and then cutting off is faster than copying just enough.
-                let end = out.len() + length;
-                name.iter().for_each(|block| out.extend_from_slice(block));
-                out.truncate(end);
+            for (view, name) in views.iter().zip(&self.names) {
+                out.block(&name.first, name.length);
+                let mut left = name.length;
+                for block in &name.rest {
+                    left -= 16;
+                    out.block(block, left);
+                }
                 match &view.values {
-                    _ if view.is_null(row) => out.extend_from_slice(b"null"),
-                    Values::Int64(values) => digits::push_i64(out, values[row]),
-                    Values::Utf8(values) => push_str(out, values.value(row)),
-                    // Writing a number to memory does not fail. What is not finite becomes null.
-                    Values::Float64(values) => drop(serde_json::to_writer(&mut *out, &values[row])),
-                    Values::Boolean(values) => {
-                        out.extend_from_slice(if values.value(row) { b"true" } else { b"false" })
+                    _ if view.is_null(row) => out.bytes(b"null"),
+                    Values::Int64(values) => out.i64(values[row]),
+                    Values::Utf8(values) => push_str(&mut out, values.value(row), &mut escaped),
+                    Values::Float64(values) => {
+                        escaped.clear();
+                        // Writing to memory does not fail. What is not finite becomes null.
+                        let _ = serde_json::to_writer(&mut escaped, &values[row]);
+                        out.bytes(&escaped);
                     }
-                    Values::Binary(values) => push_str(out, &BASE64_STANDARD.encode(values.value(row))),
+                    Values::Boolean(values) => out.bytes(if values.value(row) { b"true" } else { b"false" }),
+                    Values::Binary(values) => {
+                        push_str(&mut out, &BASE64_STANDARD.encode(values.value(row)), &mut escaped);
+                    }
                 }
             }
-            out.extend_from_slice(b"}\n");
+            out.block(b"}\n", 2);
             into.ends.push(out.len());
         }
+        out.finish();
     }
 }
 
-fn push_str(out: &mut Vec<u8>, text: &str) {
+/// Appends a string in quotes; `escaped` is memory to use.
+#[inline(always)]
+fn push_str(out: &mut Writer, text: &str, escaped: &mut Vec<u8>) {
     let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
     // Without an early end this is done many bytes at a time.
     if text.bytes().fold(false, |found, byte| found | special(byte)) {
-        // Writing a string to memory does not fail.
-        return drop(serde_json::to_writer(out, text));
+        escaped.clear();
+        // Writing to memory does not fail.
+        let _ = serde_json::to_writer(&mut *escaped, text);
+        return out.bytes(escaped);
     }
-    out.push(b'"');
-    out.extend_from_slice(text.as_bytes());
-    out.push(b'"');
+    out.block(b"\"", 1);
+    out.bytes(text.as_bytes());
+    out.block(b"\"", 1);
 }

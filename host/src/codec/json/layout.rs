@@ -36,7 +36,7 @@ impl Literal {
     #[inline]
     fn skip(&self, buffer: &[u8], at: usize) -> Option<usize> {
         let differs = |(word, mask): &(u128, u128), at: usize| {
-            let found = u128::from_le_bytes(*buffer.get(at..)?.first_chunk()?);
+            let found = u128::from_le_bytes(*buffer.get(at..at + 16)?.first_chunk()?);
             Some((found ^ word) & mask != 0)
         };
         if differs(&self.first, at)? {

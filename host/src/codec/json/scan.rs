@@ -4,13 +4,13 @@
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-#[inline]
+#[inline(always)]
 fn word(buffer: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(*buffer.get(at..)?.first_chunk()?))
+    Some(u64::from_le_bytes(*buffer.get(at..at + 8)?.first_chunk()?))
 }
 
 /// The value of eight digits, the first in the lowest byte, each byte 0 to 9.
-#[inline]
+#[inline(always)]
 fn eight(digits: u64) -> u64 {
     let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
     let low = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(100 + (1_000_000 << 32));
@@ -19,7 +19,7 @@ fn eight(digits: u64) -> u64 {
 }
 
 /// The value of up to 19 digits, and how many there are.
-#[inline]
+#[inline(always)]
 fn digits(buffer: &[u8], mut at: usize) -> Option<(u64, usize)> {
     const POWERS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
     const DIGITS_MAX: usize = 19;
@@ -45,7 +45,7 @@ fn digits(buffer: &[u8], mut at: usize) -> Option<(u64, usize)> {
 }
 
 /// An integer as JSON has it, and where it ends. What follows is not looked at.
-#[inline]
+#[inline(always)]
 pub fn integer(buffer: &[u8], at: usize) -> Option<(i64, usize)> {
     let negative = *buffer.get(at)? == b'-';
     let first = at + usize::from(negative);
@@ -81,7 +81,7 @@ pub fn number_end(buffer: &[u8], at: usize) -> Option<usize> {
 
 /// For a string that begins at `at`, after its opening quote: where its closing quote is, and whether it is all ASCII.
 /// `None` if it has escapes or control characters. Whether it is UTF-8 is not looked at.
-#[inline]
+#[inline(always)]
 pub fn string_end(buffer: &[u8], mut at: usize) -> Option<(usize, bool)> {
     let mut highs = 0;
     loop {

@@ -2,6 +2,7 @@
 use std::sync::LazyLock;
 
 use super::{FIRST_TIME_MS, random};
+use crate::writer::Writer;
 
 const WORDS: u64 = 10_000;
 const WORDS_PER_LINE: u64 = 10;
@@ -60,13 +61,10 @@ pub fn prepare() {
 }
 
 /// Event `i`.
-#[inline]
-pub fn push(out: &mut Vec<u8>, i: u64) {
+#[inline(always)]
+pub fn push(out: &mut Writer, i: u64) {
     let slot = &SLOTS[(random(11, i) >> 48) as usize];
-    // The whole slot, of which the rest is cut off again, since a copy of fixed length takes no loop.
-    let end = out.len() + usize::from(slot[SLOT_BYTES - 1]);
-    out.extend_from_slice(slot);
-    out.truncate(end);
+    out.block(slot, usize::from(slot[SLOT_BYTES - 1]));
 }
 
 /// Event time of event `i`, in ms since 1970-01-01 UTC.

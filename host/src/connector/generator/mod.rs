@@ -34,7 +34,7 @@ fn low(x: u64) -> u64 {
 /// 0 to `limit` - 1, for `x` of 32 bits.
 #[inline]
 fn below(x: u64, limit: u64) -> u64 {
-    x * limit >> 32
+    (x * limit) >> 32
 }
 
 /// One of 100 000 users. The event's number modulo 8 is that of the user, so that with 1, 2, 4 or 8 tasks all events of a user
@@ -42,12 +42,4 @@ fn below(x: u64, limit: u64) -> u64 {
 #[inline]
 fn user(x: u64, i: u64) -> u64 {
     below(x, 12_500) * 8 + (i & 7)
-}
-
-/// Appends up to 16 bytes: as a whole block, of which the rest is cut off again, since that takes no loop.
-#[inline]
-fn push_block(out: &mut Vec<u8>, block: &[u8; 16], length: usize) {
-    let end = out.len() + length;
-    out.extend_from_slice(block);
-    out.truncate(end);
 }

@@ -2,7 +2,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{behavior, lines, transactions};
-use crate::connector::discard::fnv1a;
+use crate::{connector::discard::fnv1a, writer::Writer};
 
 const EVENTS: u64 = 200_000;
 
@@ -13,10 +13,12 @@ fn summary(output: impl IntoIterator<Item = String>) -> (String, usize) {
     (format!("{sum:016x}"), count)
 }
 
-fn made(push: impl Fn(&mut Vec<u8>, u64), max: usize) -> impl Iterator<Item = String> {
+fn made(push: impl Fn(&mut Writer, u64), max: usize) -> impl Iterator<Item = String> {
     (0..EVENTS).map(move |i| {
         let mut out = Vec::new();
-        push(&mut out, i);
+        let mut writer = Writer::new(&mut out, max);
+        push(&mut writer, i);
+        writer.finish();
         assert!(out.len() <= max);
         String::from_utf8(out).unwrap()
     })

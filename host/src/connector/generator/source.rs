@@ -8,6 +8,7 @@ use super::{behavior, lines, transactions};
 use crate::{
     connector::{BatchLimits, ConnectorError, ReadStatus, Source, SourceReader},
     model::{Clock, Position, RawBatch},
+    writer::Writer,
 };
 
 /// The least time between two batches of a paced generator, so that it does not spin.
@@ -27,9 +28,9 @@ pub struct GeneratorSource {
 }
 
 fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    match u64::deserialize(deserializer)? {
-        0 => Err(D::Error::custom("`rate` must be at least 1 event a second")),
-        rate => Ok(Some(rate)),
+    match Option::<u64>::deserialize(deserializer)? {
+        Some(0) => Err(D::Error::custom("`rate` must be at least 1 event a second")),
+        rate => Ok(rate),
     }
 }
 
@@ -137,32 +138,28 @@ impl GeneratorReader {
         if into.is_empty() {
             into.position = Position { place: self.place.clone(), record: self.made + 1 };
         }
-        into.ends.reserve(count);
-        into.data.reserve(count * self.record_bytes_max());
         match self.workload {
             Workload::Lines => {
-                into.timestamps.reserve(count);
-                self.make_with(into, count, lines::push, |into, i| into.timestamps.push(lines::time(i)));
+                let (first, stride) = (self.next, self.stride);
+                into.timestamps.extend((0..count as u64).map(|i| lines::time(first + i * stride)));
+                self.make_with(into, count, lines::push);
             }
-            Workload::Behavior => self.make_with(into, count, behavior::push, |_, _| ()),
-            Workload::Transactions => self.make_with(into, count, transactions::push, |_, _| ()),
+            Workload::Behavior => self.make_with(into, count, behavior::push),
+            Workload::Transactions => self.make_with(into, count, transactions::push),
         }
     }
 
-    #[inline]
-    fn make_with(
-        &mut self,
-        into: &mut RawBatch,
-        count: usize,
-        push: impl Fn(&mut Vec<u8>, u64),
-        time: impl Fn(&mut RawBatch, u64),
-    ) {
-        for _ in 0..count {
-            push(&mut into.data, self.next);
-            into.ends.push(into.data.len() as u32);
-            time(into, self.next);
-            self.next += self.stride;
+    #[inline(always)]
+    fn make_with(&mut self, into: &mut RawBatch, count: usize, push: impl Fn(&mut Writer, u64)) {
+        let mut out = Writer::new(&mut into.data, count * self.record_bytes_max());
+        let (first, stride) = (self.next, self.stride);
+        into.ends.reserve(count);
+        for i in 0..count as u64 {
+            push(&mut out, first + i * stride);
+            into.ends.push(out.len() as u32);
         }
+        out.finish();
+        self.next += count as u64 * stride;
         self.made += count as u64;
     }
 

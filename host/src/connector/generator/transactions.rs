@@ -1,13 +1,13 @@
 //! Payments as JSON, in order, one a millisecond: many small ones, few large ones, and a fifth of them by few users.
-use super::{FIRST_TIME_MS, below, high, low, push_block, random, user};
-use crate::digits::push_u64;
+use super::{FIRST_TIME_MS, below, high, low, random, user};
+use crate::writer::Writer;
 
 /// The longest record, in bytes.
 pub const RECORD_BYTES_MAX: usize = 80;
 
 /// Event `i`: `{"user":U,"amount":A,"timestamp":T}`.
-#[inline]
-pub fn push(out: &mut Vec<u8>, i: u64) {
+#[inline(always)]
+pub fn push(out: &mut Writer, i: u64) {
     let (a, c) = (random(3, 2 * i), random(3, 2 * i + 1));
     let who = if below(low(c), 100) < 20 { below(high(a), 125) * 8 + (i & 7) } else { user(high(a), i) };
     let amount = match below(high(c), 100) {
@@ -15,11 +15,11 @@ pub fn push(out: &mut Vec<u8>, i: u64) {
         50..95 => 100 + below(low(a), 9_901),
         _ => 10_001 + below(low(a), 90_000),
     };
-    push_block(out, b"{\"user\":        ", 8);
-    push_u64(out, who);
-    push_block(out, b",\"amount\":      ", 10);
-    push_u64(out, amount);
-    push_block(out, b",\"timestamp\":   ", 13);
-    push_u64(out, FIRST_TIME_MS + i);
-    out.push(b'}');
+    out.block(b"{\"user\":        ", 8);
+    out.u64(who);
+    out.block(b",\"amount\":      ", 10);
+    out.u64(amount);
+    out.block(b",\"timestamp\":   ", 13);
+    out.u64(FIRST_TIME_MS + i);
+    out.block(b"}", 1);
 }
