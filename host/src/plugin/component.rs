@@ -91,6 +91,7 @@ impl Plugin {
                 let mut call = Call::open(self, *kind, &placement, &limits)?;
                 let (described,): (contract::types::Description,) = call
                     .function(&interface(*kind, version), "describe")?
+                    .check::<(), (contract::types::Description,)>(&call, "describe")?
                     .call(&mut call, ())
                     .map_err(|failure| LoadError::Start(format!("`describe`: {failure}")))?;
                 description_from_wire(*kind, described).map_err(LoadError::Description)
