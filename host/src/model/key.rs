@@ -206,7 +206,9 @@ mod tests {
     #[test]
     fn keys_are_decoded_to_the_columns_they_were_encoded_from() {
         let all = columns();
-        for picked in [vec![0], vec![1], vec![2], vec![3], vec![0, 1], vec![3, 0], vec![1, 2, 3], vec![0, 3, 1, 2], vec![]] {
+        for picked in
+            [vec![0], vec![1], vec![2], vec![3], vec![0, 1], vec![3, 0], vec![1, 2, 3], vec![0, 3, 1, 2], vec![]]
+        {
             let columns: Vec<ArrayRef> = picked.iter().map(|i| all[*i].clone()).collect();
             let kinds: Vec<Kind> = columns.iter().filter_map(|c| Kind::of(c.data_type())).collect();
             let keys = KeyRows::encode(&columns, 3);

@@ -43,7 +43,10 @@ impl Plugin {
         let io = |error| LoadError::Io { path: path.to_owned(), error };
         let length = std::fs::metadata(path).map_err(io)?.len();
         if length > COMPONENT_BYTES_MAX {
-            return Err(LoadError::Invalid(format!("{} has {length} bytes, at most {COMPONENT_BYTES_MAX} are taken", path.display())));
+            return Err(LoadError::Invalid(format!(
+                "{} has {length} bytes, at most {COMPONENT_BYTES_MAX} are taken",
+                path.display()
+            )));
         }
         Plugin::from_bytes(engine, &std::fs::read(path).map_err(io)?, path)
     }

@@ -152,7 +152,8 @@ mod tests {
     #[test]
     fn keys_whose_hashes_are_equal_are_told_apart() {
         let mut table = KeyTable::default();
-        let keys: Vec<Vec<u8>> = (0..40u8).flat_map(|i| [vec![0; i.into()], vec![i + 1], vec![7; 9 + usize::from(i)]]).collect();
+        let keys: Vec<Vec<u8>> =
+            (0..40u8).flat_map(|i| [vec![0; i.into()], vec![i + 1], vec![7; 9 + usize::from(i)]]).collect();
         for round in 0..2 {
             for (i, key) in keys.iter().enumerate() {
                 assert_eq!(number(&mut table, 42, key), i, "round {round}");

@@ -116,7 +116,10 @@ impl WindowStore {
         let mut row = 0;
         // Rows mostly come in runs of one window.
         while row < starts.len() {
-            let run = starts[row..].iter().position(|start| *start != starts[row]).map_or(starts.len(), |length| row + length);
+            let run = starts[row..]
+                .iter()
+                .position(|start| *start != starts[row])
+                .map_or(starts.len(), |length| row + length);
             let at = self.open(starts[row], touched);
             let rank = touched.windows.iter().position(|window| *window == at).unwrap_or_else(|| {
                 touched.windows.push(at);
@@ -172,7 +175,14 @@ impl WindowStore {
 }
 
 impl Window {
-    fn touch(&mut self, keys: &KeyRows, hashes: &[u64], first_row: usize, (batch, rank): (u32, u32), into: &mut Touched) {
+    fn touch(
+        &mut self,
+        keys: &KeyRows,
+        hashes: &[u64],
+        first_row: usize,
+        (batch, rank): (u32, u32),
+        into: &mut Touched,
+    ) {
         let unseen = Mark { batch: batch.wrapping_sub(1), group: 0 };
         into.groups.extend(hashes.iter().enumerate().map(|(i, hash)| {
             let (data, length) = keys.tail(first_row + i);
@@ -202,9 +212,8 @@ mod tests {
         let mut touched = Touched::default();
         store.touch(&keys, &hashes, starts, &mut touched);
         let old = store.gather(&touched);
-        let mut counts: Vec<i64> = (0..old.len())
-            .map(|i| if old.is_null(i) { 0 } else { old.as_primitive::<Int64Type>().value(i) })
-            .collect();
+        let mut counts: Vec<i64> =
+            (0..old.len()).map(|i| if old.is_null(i) { 0 } else { old.as_primitive::<Int64Type>().value(i) }).collect();
         touched.groups.iter().for_each(|group| counts[*group as usize] += 1);
         store.scatter(&touched, &(Arc::new(Int64Array::from(counts)) as ArrayRef));
     }
