@@ -214,11 +214,20 @@ fn lines_from_stdin_are_printed() {
     assert_eq!(running.end().0, Some(0));
 }
 
+const ENDLESS: &str = r#"name: endless
+parallelism: 2
+sources:
+  lines: { generator: { workload: lines } }
+operators:
+  words: { input: lines, transform: { plugin: "${WORD_COUNT}" } }
+sinks:
+  out: { input: words, format: text, print: {} }
+"#;
+
 #[test]
 fn a_job_without_end_ends_when_interrupted() {
     let directory = tempfile::tempdir().unwrap();
-    let endless = "name: endless\nparallelism: 2\nsources:\n  lines: { generator: { workload: lines } }\noperators:\n  words: { input: lines, transform: { plugin: \"${WORD_COUNT}\" } }\nsinks:\n  out: { input: words, format: text, print: {} }\n";
-    let path = job(directory.path(), endless);
+    let path = job(directory.path(), ENDLESS);
     let mut running = Running::start(wasmill().args(["run", &path]));
     let mut out = running.stdout();
     let mut line = String::new();
