@@ -36,7 +36,7 @@ macro_rules! __export {
     (aggregate, $operator:ty) => {
         const _: () = {
             use $crate::aggregate::Aggregate;
-            use $crate::bindings::exports_of_aggregate::Accumulated;
+            use $crate::bindings::exports_of_aggregate::{Accumulated, Accumulators};
             use $crate::bindings::types::{Batch, Column, Description, Fault, Moment, Placement};
             $crate::__instance!($operator, Aggregate);
             impl $crate::bindings::exports_of_aggregate::Guest for Component {
@@ -50,19 +50,19 @@ macro_rules! __export {
                     moment: Moment,
                     batch: Batch,
                     groups: Vec<u32>,
-                    accumulators: Column,
+                    accumulators: Accumulators,
                 ) -> Result<Accumulated, Fault> {
-                    with(|operator| operator.accumulate(moment, batch, groups, accumulators))
+                    with(|operator| operator.accumulate(moment, batch, groups, accumulators.values))
                 }
-                fn merge(accumulators: Column, others: Column, groups: Vec<u32>) -> Result<Column, Fault> {
-                    with(|operator| operator.merge(accumulators, others, groups))
+                fn merge(accumulators: Accumulators, others: Accumulators, groups: Vec<u32>) -> Result<Column, Fault> {
+                    with(|operator| operator.merge(accumulators.values, others.values, groups))
                 }
-                fn results(accumulators: Column) -> Result<Vec<Column>, Fault> {
-                    with(|operator| operator.results(accumulators))
+                fn results(accumulators: Accumulators) -> Result<Vec<Column>, Fault> {
+                    with(|operator| operator.results(accumulators.values))
                 }
             }
             #[cfg(target_arch = "wasm32")]
-    $crate::bindings::aggregate::export!(Component with_types_in $crate::bindings::aggregate);
+            $crate::bindings::aggregate::export!(Component with_types_in $crate::bindings::aggregate);
         };
     };
     ($kind:ident, $operator:ty) => {

@@ -66,7 +66,10 @@ impl Start {
         measured.wall = report.elapsed;
         if run.rate.is_some() {
             let quantile = |share| report.latency.quantile(share);
-            measured.latency = quantile(0.5).zip(quantile(0.99)).zip(quantile(0.999).zip(quantile(1.0))).map(|((a, b), (c, d))| [a, b, c, d]);
+            measured.latency = quantile(0.5)
+                .zip(quantile(0.99))
+                .zip(quantile(0.999).zip(quantile(1.0)))
+                .map(|((a, b), (c, d))| [a, b, c, d]);
         }
         Some(measured)
     }

@@ -69,10 +69,10 @@ fn word_count(run: &Run, subtask: u32, windows: &Windows) -> Outputs {
     let mut line = Vec::with_capacity(256);
     for i in (u64::from(subtask)..run.events).step_by(run.parallelism as usize) {
         let start = lines::time(i).div_euclid(WINDOW_MS) * WINDOW_MS;
-        if window != Some(start) {
-            if let Some(window) = window.replace(start) {
-                close(run, window, std::mem::take(&mut counts), windows, &mut outputs);
-            }
+        if window != Some(start)
+            && let Some(window) = window.replace(start)
+        {
+            close(run, window, std::mem::take(&mut counts), windows, &mut outputs);
         }
         line.clear();
         let mut writer = Writer::new(&mut line, lines::RECORD_BYTES_MAX);

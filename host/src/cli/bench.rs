@@ -57,7 +57,9 @@ impl Bench {
             let prepared = bench::prepare(&run, &engine()?, &self.plugins)?;
             let start = bench::Start::now();
             let report = execute(prepared, false)?;
-            start.end(&run, &report).ok_or_else(|| CommandError::Failed("the job has no count of its outputs".into()))?
+            start
+                .end(&run, &report)
+                .ok_or_else(|| CommandError::Failed("the job has no count of its outputs".into()))?
         };
         println!("{}", measured.json(&run));
         Ok(())

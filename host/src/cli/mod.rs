@@ -96,5 +96,6 @@ fn component(path: PathBuf, verbose: bool) -> Result<PathBuf, CommandError> {
     if !path.is_dir() {
         return Ok(path);
     }
-    build::build(&path, &build::Options::from_environment(verbose)).map_err(|error| CommandError::Refused(error.to_string()))
+    build::build(&path, &build::Options::from_environment(verbose))
+        .map_err(|error| CommandError::Refused(error.to_string()))
 }

@@ -104,7 +104,10 @@ fn describe(description: &Description) {
     }
     for state in &description.states {
         let ttl = state.time_to_live.map(|ttl| format!(", lives {} ms", ttl.milliseconds)).unwrap_or_default();
-        println!("  state     {}: {:?} of {}, schema version {}{ttl}", state.name, state.kind, state.value, state.schema_version);
+        println!(
+            "  state     {}: {:?} of {}, schema version {}{ttl}",
+            state.name, state.kind, state.value, state.schema_version
+        );
     }
     for (name, kind) in &description.metrics {
         println!("  metric    {name}: {kind:?}");

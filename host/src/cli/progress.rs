@@ -31,7 +31,12 @@ impl Progress {
             let read = read(&nodes);
             let rate = (read - records) as f64 / (now - at).as_secs_f64();
             (records, at) = (read, now);
-            line.0.set_message(format!("{} records, {}/s{}", grouped(read), grouped(rate as u64), event_time(&nodes, &*clock)));
+            line.0.set_message(format!(
+                "{} records, {}/s{}",
+                grouped(read),
+                grouped(rate as u64),
+                event_time(&nodes, &*clock)
+            ));
             line.0.tick();
         }
     }
@@ -43,7 +48,9 @@ impl Progress {
         }
         for node in &report.nodes {
             let mut line = format!("{}: {} in, {} out", node.name, grouped(node.records_in), grouped(node.records_out));
-            for (count, what) in [(node.late, "late"), (node.rejected, "rejected"), (node.guests_replaced, "guests replaced")] {
+            for (count, what) in
+                [(node.late, "late"), (node.rejected, "rejected"), (node.guests_replaced, "guests replaced")]
+            {
                 if count > 0 {
                     line.push_str(&format!(", {} {what}", grouped(count)));
                 }
@@ -89,7 +96,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             text.push(' ');
         }
         text.push(digit);

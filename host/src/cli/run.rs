@@ -64,13 +64,11 @@ fn warn(prepared: &Prepared) {
 
 /// Runs a job to its end. The first Ctrl-C stops it in order, the second at once.
 pub(super) fn execute(prepared: Arc<Prepared>, show_progress: bool) -> Result<JobReport, CommandError> {
-    let runtime = data_runtime().map_err(|error| CommandError::Failed(format!("no threads can be started: {error}")))?;
+    let runtime =
+        data_runtime().map_err(|error| CommandError::Failed(format!("no threads can be started: {error}")))?;
     let stop = CancellationToken::new();
-    let environment = Environment {
-        clock: Arc::new(SystemClock::new()),
-        seed: 0,
-        exchanges: Arc::new(MemoryExchanges),
-    };
+    let environment =
+        Environment { clock: Arc::new(SystemClock::new()), seed: 0, exchanges: Arc::new(MemoryExchanges) };
     let result = runtime.block_on(async {
         let clock = environment.clock.clone();
         let job = Job::start(prepared, environment, &AllHere, stop.clone())?;

@@ -87,15 +87,14 @@ fn check_configuration(
     plugin: &Arc<Plugin>,
 ) -> Result<(), RunError> {
     let placement = Placement { operator: name.to_owned(), subtask: 0, parallelism: 1 };
-    plugin
-        .instantiate(operator.step.kind(), &configuration(operator), placement, limits(operator))
-        .map(|_| ())
-        .map_err(|error| RunError::Plugin {
+    plugin.instantiate(operator.step.kind(), &configuration(operator), placement, limits(operator)).map(|_| ()).map_err(
+        |error| RunError::Plugin {
             place: place(spec, operator),
             operator: name.to_owned(),
             path: plugin.path().to_owned(),
             error,
-        })
+        },
+    )
 }
 
 /// The configuration as the plugin gets it.

@@ -103,9 +103,12 @@ impl Job {
     fn report(&self) -> JobReport {
         let latency = LatencyHistogram::default();
         latency.merge(&self.latency);
-        let sinks = self.prepared.spec.sinks.iter().filter_map(|(name, sink)| {
-            Some(SinkReport { name: name.clone(), summary: sink.connector.summary()? })
-        });
+        let sinks = self
+            .prepared
+            .spec
+            .sinks
+            .iter()
+            .filter_map(|(name, sink)| Some(SinkReport { name: name.clone(), summary: sink.connector.summary()? }));
         JobReport {
             nodes: self.view().nodes(),
             sinks: sinks.collect(),

@@ -104,7 +104,8 @@ impl<'a> Wiring<'a> {
             let stop = self.stop.clone();
             return Ok(Wired { name, future: Box::pin(source.run(stop)) });
         }
-        let inputs = task.incoming.iter().filter_map(|edge| self.receivers.remove(&(*edge, subtask))).flatten().collect();
+        let inputs =
+            task.incoming.iter().filter_map(|edge| self.receivers.remove(&(*edge, subtask))).flatten().collect();
         let stage = self.stage(head, subtask)?;
         let task = OperatorTask::new(inputs, stage, self.environment.clock.clone());
         Ok(Wired { name, future: Box::pin(task.run()) })

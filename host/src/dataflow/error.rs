@@ -1,5 +1,8 @@
 //! Why a task failed: what, where, and whether trying again may help.
-use crate::{connector::ConnectorError, plugin::{CallError, CallFailure, LoadError}};
+use crate::{
+    connector::ConnectorError,
+    plugin::{CallError, CallFailure, LoadError},
+};
 
 /// Whose fault a failure is, which decides whether a restart may help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +69,9 @@ impl TaskError {
     /// Whose fault it is.
     pub fn class(&self) -> FailureClass {
         match self {
-            TaskError::Call(CallError { failure: CallFailure::Deadline(_) | CallFailure::Memory(_), .. }) => FailureClass::Resource,
+            TaskError::Call(CallError { failure: CallFailure::Deadline(_) | CallFailure::Memory(_), .. }) => {
+                FailureClass::Resource
+            }
             TaskError::Call(_) | TaskError::Load { .. } | TaskError::Rejected { .. } => FailureClass::Operator,
             TaskError::Connector { .. } => FailureClass::Connector,
             TaskError::Bug { .. } | TaskError::Disconnected => FailureClass::Bug,
@@ -76,6 +81,9 @@ impl TaskError {
     /// The first letter and digits of its message: stable, with a page under `docs/errors`.
     pub fn code(&self) -> String {
         let text = self.to_string();
-        text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(code, _)| code.to_owned()).unwrap_or_default()
+        text.split_once('[')
+            .and_then(|(_, rest)| rest.split_once(']'))
+            .map(|(code, _)| code.to_owned())
+            .unwrap_or_default()
     }
 }

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Message, NodeMetrics, Sender, TaskError, partition::partition};
-use crate::{
-    model::{Batch, EventTime, Schema},
-};
+use crate::model::{Batch, EventTime, Schema};
 
 /// A step of a task. All calls come from one task, one after the other.
 #[async_trait]

@@ -44,12 +44,10 @@ pub(super) fn partition(
 mod tests {
     use std::{sync::Arc, time::Duration};
 
-    use arrow_array::{Array, Int64Array, StringArray, cast::AsArray, types::Int64Type};
+    use arrow_array::{Int64Array, StringArray, cast::AsArray, types::Int64Type};
 
     use super::*;
-    use crate::{
-        model::{Field, Kind, Schema, key_hash},
-        };
+    use crate::model::{Field, Kind, Schema, key_hash};
 
     #[test]
     fn each_key_goes_to_the_owner_of_its_group_and_keeps_its_order() {

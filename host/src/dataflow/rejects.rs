@@ -41,13 +41,22 @@ impl Rejects {
     }
 
     /// Rejects rows of a batch.
-    pub async fn rows(&mut self, batch: &Batch, rows: Vec<(usize, String)>, outputs: &mut Outputs) -> Result<(), TaskError> {
+    pub async fn rows(
+        &mut self,
+        batch: &Batch,
+        rows: Vec<(usize, String)>,
+        outputs: &mut Outputs,
+    ) -> Result<(), TaskError> {
         if rows.is_empty() {
             return Ok(());
         }
         let rejects = rows
             .into_iter()
-            .map(|(row, reason)| Reject { reason, record: self.text(&batch.columns, row), timestamp: batch.timestamps[row] })
+            .map(|(row, reason)| Reject {
+                reason,
+                record: self.text(&batch.columns, row),
+                timestamp: batch.timestamps[row],
+            })
             .collect();
         self.records(rejects, batch.arrived, outputs).await
     }
@@ -69,7 +78,9 @@ impl Rejects {
                 column(rejects.iter().map(|reject| reject.reason.as_str()).collect()),
                 column(rejects.iter().map(|reject| reject.record.as_str()).collect()),
             ];
-            let columns = self.schema.record_batch(columns, rejects.len())
+            let columns = self
+                .schema
+                .record_batch(columns, rejects.len())
                 .map_err(|what| TaskError::Bug { node: self.node.clone(), what })?;
             let timestamps = rejects.iter().map(|reject| reject.timestamp).collect();
             return outputs.emit(self.port, Batch { columns, timestamps, arrived, key_hashes: None }).await;

@@ -46,7 +46,8 @@ impl Operator for SinkStage {
     async fn batch(&mut self, mut batch: Batch, _outputs: &mut Outputs) -> Result<(), TaskError> {
         if let Some((columns, schema)) = &self.writes {
             let picked = columns.iter().map(|column| batch.columns.column(*column).clone()).collect();
-            batch.columns = schema.record_batch(picked, batch.rows())
+            batch.columns = schema
+                .record_batch(picked, batch.rows())
                 .map_err(|what| TaskError::Bug { node: self.node.clone(), what })?;
         }
         self.encoder.encode(&batch.columns, &mut self.encoded);

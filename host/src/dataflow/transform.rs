@@ -22,7 +22,13 @@ pub struct Transform {
 
 impl Transform {
     /// `schemas` are those of the main output and of the declared side outputs, in order.
-    pub fn new(instance: Instance, reads: Vec<usize>, schemas: Vec<Schema>, rejects: Rejects, moments: Moments) -> Transform {
+    pub fn new(
+        instance: Instance,
+        reads: Vec<usize>,
+        schemas: Vec<Schema>,
+        rejects: Rejects,
+        moments: Moments,
+    ) -> Transform {
         Transform { instance, reads, schemas, rejects, moments, watermark: NO_WATERMARK, seen: 0 }
     }
 }

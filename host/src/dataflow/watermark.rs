@@ -14,7 +14,10 @@ pub struct BoundedOutOfOrderness {
 impl BoundedOutOfOrderness {
     /// Before anything was seen.
     pub fn new(bound: Duration) -> Self {
-        BoundedOutOfOrderness { bound_ms: i64::try_from(bound.as_millis()).unwrap_or(i64::MAX), watermark: NO_WATERMARK }
+        BoundedOutOfOrderness {
+            bound_ms: i64::try_from(bound.as_millis()).unwrap_or(i64::MAX),
+            watermark: NO_WATERMARK,
+        }
     }
 
     /// Takes note of times; the new watermark if it moved.
@@ -105,7 +108,8 @@ impl WatermarkMerge {
         if self.inputs.iter().all(|input| input.status == Status::Ended) {
             return Progress::End;
         }
-        let active = self.inputs.iter().filter(|input| input.status == Status::Active).map(|input| input.watermark).min();
+        let active =
+            self.inputs.iter().filter(|input| input.status == Status::Active).map(|input| input.watermark).min();
         match active {
             // Only idle and ended inputs: what the idle ones will send is bounded by nothing, so time stands still.
             None if self.idle => Progress::None,

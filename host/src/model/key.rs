@@ -30,7 +30,7 @@ pub fn key_hash(key: &[u8]) -> u64 {
 /// The key group of a hash, below `max_parallelism`.
 #[inline]
 pub fn key_group(hash: u64, max_parallelism: u32) -> u32 {
-    ((hash >> 32) * u64::from(max_parallelism) >> 32) as u32
+    (((hash >> 32) * u64::from(max_parallelism)) >> 32) as u32
 }
 
 /// The task a key group belongs to, below `parallelism`.
@@ -97,6 +97,18 @@ impl KeyRows {
         match self {
             KeyRows::Fixed { width, data } => &data[row * width..(row + 1) * width],
             KeyRows::Variable { offsets, data } => &data[offsets[row] as usize..offsets[row + 1] as usize],
+        }
+    }
+
+    /// The bytes from the start of a row's key on, and the key's length.
+    #[inline]
+    pub fn tail(&self, row: usize) -> (&[u8], usize) {
+        match self {
+            KeyRows::Fixed { width, data } => (&data[row * width..], *width),
+            KeyRows::Variable { offsets, data } => {
+                let start = offsets[row] as usize;
+                (&data[start..], offsets[row + 1] as usize - start)
+            }
         }
     }
 
@@ -194,7 +206,9 @@ mod tests {
     #[test]
     fn keys_are_decoded_to_the_columns_they_were_encoded_from() {
         let all = columns();
-        for picked in [vec![0], vec![1], vec![2], vec![3], vec![0, 1], vec![3, 0], vec![1, 2, 3], vec![0, 3, 1, 2], vec![]] {
+        for picked in
+            [vec![0], vec![1], vec![2], vec![3], vec![0, 1], vec![3, 0], vec![1, 2, 3], vec![0, 3, 1, 2], vec![]]
+        {
             let columns: Vec<ArrayRef> = picked.iter().map(|i| all[*i].clone()).collect();
             let kinds: Vec<Kind> = columns.iter().filter_map(|c| Kind::of(c.data_type())).collect();
             let keys = KeyRows::encode(&columns, 3);

@@ -11,7 +11,10 @@ pub use batch::Batch;
 pub use description::{
     Description, MetricKind, OperatorKind, Shape, SideOutput, StateDescription, StateKind, TimeToLive,
 };
-pub use key::{KeyDecodeError, KeyRows, MAX_PARALLELISM_DEFAULT, MAX_PARALLELISM_LIMIT, decode_keys, key_group, key_hash, subtask_of};
+pub use key::{
+    KeyDecodeError, KeyRows, MAX_PARALLELISM_DEFAULT, MAX_PARALLELISM_LIMIT, decode_keys, key_group, key_hash,
+    subtask_of,
+};
 pub use raw::{Encoded, Position, RawBatch};
 pub use schema::{Field, Kind, Schema, SchemaError};
 pub use time::{Clock, EventTime, NO_WATERMARK, SystemClock, WATERMARK_END};

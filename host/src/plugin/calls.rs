@@ -9,7 +9,7 @@ use arrow_select::take::take_record_batch;
 use super::{
     columns::{Realigned, column_from_guest, columns_from_guest},
     contract::{
-        Accumulated, BatchRef, ColumnRef,
+        Accumulated, AccumulatorsRef, BatchRef, ColumnRef,
         types::{self, Column, Emission, Fault, Measurement, Moment, Rejection, Rows},
     },
     error::{CallError, CallFailure, LoadError},
@@ -21,11 +21,11 @@ pub use types::Moment as CallMoment;
 
 type ProcessParameters<'a> = (Moment, BatchRef<'a>);
 type ProcessResult = (Result<Emission, Fault>,);
-type AccumulateParameters<'a> = (Moment, BatchRef<'a>, &'a [u32], ColumnRef<'a>);
+type AccumulateParameters<'a> = (Moment, BatchRef<'a>, &'a [u32], AccumulatorsRef<'a>);
 type AccumulateResult = (Result<Accumulated, Fault>,);
-type MergeParameters<'a> = (ColumnRef<'a>, ColumnRef<'a>, &'a [u32]);
+type MergeParameters<'a> = (AccumulatorsRef<'a>, AccumulatorsRef<'a>, &'a [u32]);
 type MergeResult = (Result<Column, Fault>,);
-type ResultsParameters<'a> = (ColumnRef<'a>,);
+type ResultsParameters<'a> = (AccumulatorsRef<'a>,);
 type ResultsResult = (Result<Vec<Column>, Fault>,);
 
 const PROCESS: usize = 0;
@@ -40,12 +40,16 @@ pub(super) fn functions_of(kind: OperatorKind, interface: &str, call: &mut Call)
             vec![call.function(interface, "process")?.check::<ProcessParameters, ProcessResult>(call, "process")?]
         }
         OperatorKind::Aggregate => vec![
-            call.function(interface, "accumulate")?.check::<AccumulateParameters, AccumulateResult>(call, "accumulate")?,
+            call.function(interface, "accumulate")?
+                .check::<AccumulateParameters, AccumulateResult>(call, "accumulate")?,
             call.function(interface, "merge")?.check::<MergeParameters, MergeResult>(call, "merge")?,
             call.function(interface, "results")?.check::<ResultsParameters, ResultsResult>(call, "results")?,
         ],
         other => {
-            return Err(LoadError::Contract(format!("this host cannot run operators of kind {} yet", other.interface())));
+            return Err(LoadError::Contract(format!(
+                "this host cannot run operators of kind {} yet",
+                other.interface()
+            )));
         }
     })
 }
@@ -148,7 +152,7 @@ impl Instance {
             let wire = BatchRef { rows: batch.rows() as u32, timestamps: &batch.timestamps, columns: &refs };
             let parts = Realigned::of(accumulators);
             let (result,): AccumulateResult =
-                functions[ACCUMULATE].call(call, (moment, wire, groups, parts.column(accumulators)))?;
+                functions[ACCUMULATE].call(call, (moment, wire, groups, parts.accumulators(accumulators)))?;
             let Accumulated { accumulators: new, rejections, measurements } = result.map_err(fault)?;
             Ok(Accumulators {
                 values: column_from_guest(new, kind, false, accumulators.len())
@@ -170,8 +174,8 @@ impl Instance {
         let kind = self.description().states[0].value;
         self.run(records, |Running { call, functions }| {
             let (parts, other_parts) = (Realigned::of(accumulators), Realigned::of(others));
-            let (result,): MergeResult =
-                functions[MERGE].call(call, (parts.column(accumulators), other_parts.column(others), groups))?;
+            let (result,): MergeResult = functions[MERGE]
+                .call(call, (parts.accumulators(accumulators), other_parts.accumulators(others), groups))?;
             column_from_guest(result.map_err(fault)?, kind, false, accumulators.len())
                 .map_err(|what| nonsense(format!("accumulators: {what}")))
         })
@@ -185,14 +189,17 @@ impl Instance {
         };
         self.run(records, |Running { call, functions }| {
             let parts = Realigned::of(accumulators);
-            let (result,): ResultsResult = functions[RESULTS].call(call, (parts.column(accumulators),))?;
+            let (result,): ResultsResult = functions[RESULTS].call(call, (parts.accumulators(accumulators),))?;
             columns_from_guest(result.map_err(fault)?, &declared, accumulators.len()).map_err(nonsense)
         })
     }
 
     fn shapes(&self) -> Vec<Shape> {
         let description = self.description();
-        std::iter::once(&description.output).chain(description.side_outputs.iter().map(|side| &side.shape)).cloned().collect()
+        std::iter::once(&description.output)
+            .chain(description.side_outputs.iter().map(|side| &side.shape))
+            .cloned()
+            .collect()
     }
 }
 

@@ -10,7 +10,7 @@ use arrow_array::{
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer, bit_util::ceil};
 
 use super::contract::{
-    ColumnRef, ValuesRef, VariableRef,
+    AccumulatorsRef, ColumnRef, ValuesRef, VariableRef,
     types::{Column, Kind as WireKind, Values, Variable},
 };
 use crate::model::{Field, Kind};
@@ -34,7 +34,7 @@ impl Realigned {
     /// Copies what must be copied of `column`.
     pub fn of(column: &ArrayRef) -> Realigned {
         let mut parts = Realigned::default();
-        if let Some(nulls) = column.nulls().filter(|nulls| nulls.null_count() > 0 && nulls.offset() % 8 != 0) {
+        if let Some(nulls) = column.nulls().filter(|nulls| nulls.null_count() > 0 && !nulls.offset().is_multiple_of(8)) {
             parts.validity = Some(aligned_bits(nulls.inner()));
         }
         let rebased = |offsets: &OffsetBuffer<i32>| {
@@ -44,7 +44,7 @@ impl Realigned {
         match Kind::of(column.data_type()) {
             Some(Kind::Boolean) => {
                 let values = column.as_boolean().values();
-                parts.bits = (values.offset() % 8 != 0).then(|| aligned_bits(values));
+                parts.bits = (!values.offset().is_multiple_of(8)).then(|| aligned_bits(values));
             }
             Some(Kind::Utf8) => parts.offsets = rebased(column.as_string::<i32>().offsets()),
             Some(Kind::Binary) => parts.offsets = rebased(column.as_binary::<i32>().offsets()),
@@ -89,6 +89,13 @@ impl Realigned {
     }
 }
 
+impl Realigned {
+    /// The same, as accumulators.
+    pub fn accumulators<'a>(&'a self, column: &'a ArrayRef) -> AccumulatorsRef<'a> {
+        AccumulatorsRef { count: column.len() as u32, values: self.column(column) }
+    }
+}
+
 /// The host's name for the contract's kind.
 pub fn kind_from_wire(kind: WireKind) -> Kind {
     match kind {
@@ -119,7 +126,8 @@ pub fn columns_from_guest(columns: Vec<Column>, declared: &[Field], rows: usize)
         .into_iter()
         .zip(declared)
         .map(|(column, field)| {
-            column_from_guest(column, field.kind, field.nullable, rows).map_err(|what| format!("column `{}`: {what}", field.name))
+            column_from_guest(column, field.kind, field.nullable, rows)
+                .map_err(|what| format!("column `{}`: {what}", field.name))
         })
         .collect()
 }
@@ -173,7 +181,11 @@ fn check_count(values: usize, rows: usize) -> Result<(), Nonsense> {
 
 fn check_bits(bytes: usize, rows: usize, what: &str) -> Result<(), Nonsense> {
     let wanted = ceil(rows, 8);
-    if bytes == wanted { Ok(()) } else { Err(format!("has {bytes} bytes of {what} bits, {wanted} are needed for {rows} rows")) }
+    if bytes == wanted {
+        Ok(())
+    } else {
+        Err(format!("has {bytes} bytes of {what} bits, {wanted} are needed for {rows} rows"))
+    }
 }
 
 fn checked_variable(variable: Variable, rows: usize) -> Result<(OffsetBuffer<i32>, Buffer), Nonsense> {
@@ -238,8 +250,16 @@ mod tests {
             (utf8(&[0, 99, 99], "é".as_bytes()), 2, "offsets end at 99, the data at 2"),
             (utf8(&[], b""), 0, "has 0 offsets for 0 rows, 1 are needed"),
             (Column { validity: None, values: Values::Int64(vec![1]) }, 1, "holds i64, declared is string"),
-            (Column { validity: Some(vec![1, 0]), ..utf8(&[0, 1], b"a") }, 1, "has 2 bytes of validity bits, 1 are needed for 1 rows"),
-            (Column { validity: Some(vec![1]), ..utf8(&[0, 1, 1], b"a") }, 2, "row 1 is null, declared is not nullable"),
+            (
+                Column { validity: Some(vec![1, 0]), ..utf8(&[0, 1], b"a") },
+                1,
+                "has 2 bytes of validity bits, 1 are needed for 1 rows",
+            ),
+            (
+                Column { validity: Some(vec![1]), ..utf8(&[0, 1, 1], b"a") },
+                2,
+                "row 1 is null, declared is not nullable",
+            ),
         ];
         for (column, rows, reason) in rows {
             assert_eq!(column_from_guest(column, Kind::Utf8, false, rows).unwrap_err(), reason);

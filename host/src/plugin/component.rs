@@ -43,7 +43,10 @@ impl Plugin {
         let io = |error| LoadError::Io { path: path.to_owned(), error };
         let length = std::fs::metadata(path).map_err(io)?.len();
         if length > COMPONENT_BYTES_MAX {
-            return Err(LoadError::Invalid(format!("{} has {length} bytes, at most {COMPONENT_BYTES_MAX} are taken", path.display())));
+            return Err(LoadError::Invalid(format!(
+                "{} has {length} bytes, at most {COMPONENT_BYTES_MAX} are taken",
+                path.display()
+            )));
         }
         Plugin::from_bytes(engine, &std::fs::read(path).map_err(io)?, path)
     }
@@ -88,6 +91,7 @@ impl Plugin {
                 let mut call = Call::open(self, *kind, &placement, &limits)?;
                 let (described,): (contract::types::Description,) = call
                     .function(&interface(*kind, version), "describe")?
+                    .check::<(), (contract::types::Description,)>(&call, "describe")?
                     .call(&mut call, ())
                     .map_err(|failure| LoadError::Start(format!("`describe`: {failure}")))?;
                 description_from_wire(*kind, described).map_err(LoadError::Description)

@@ -63,6 +63,14 @@ pub struct BatchRef<'a> {
     pub columns: &'a [ColumnRef<'a>],
 }
 
+/// `aggregate.accumulators`, borrowed.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub struct AccumulatorsRef<'a> {
+    pub count: u32,
+    pub values: ColumnRef<'a>,
+}
+
 /// `aggregate.accumulated`.
 #[derive(ComponentType, wasmtime::component::Lift)]
 #[component(record)]

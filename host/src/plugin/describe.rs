@@ -1,7 +1,9 @@
 //! A guest's description in the host's terms, checked: names that can be referred to, a version that is one.
 use super::{
     columns::kind_from_wire,
-    contract::types::{self, Description as Wire, MetricKind as WireMetric, Shape as WireShape, StateKind as WireState},
+    contract::types::{
+        self, Description as Wire, MetricKind as WireMetric, Shape as WireShape, StateKind as WireState,
+    },
 };
 use crate::model::{
     Description, Field, MetricKind, OperatorKind, Schema, Shape, SideOutput, StateDescription, StateKind, TimeToLive,
@@ -21,7 +23,11 @@ fn fields(wire: &[types::Field]) -> Result<Vec<Field>, String> {
 }
 
 fn bounded<T>(list: &[T], what: &str) -> Result<(), String> {
-    if list.len() > LIST_ENTRIES_MAX { Err(format!("it has {} {what}, {LIST_ENTRIES_MAX} are allowed", list.len())) } else { Ok(()) }
+    if list.len() > LIST_ENTRIES_MAX {
+        Err(format!("it has {} {what}, {LIST_ENTRIES_MAX} are allowed", list.len()))
+    } else {
+        Ok(())
+    }
 }
 
 fn shape(wire: &WireShape) -> Result<Shape, String> {
@@ -68,9 +74,11 @@ fn check_name(what: &str, name: &str) -> Result<(), String> {
 /// The description in the host's terms, or what is wrong with it.
 pub(super) fn description_from_wire(kind: OperatorKind, wire: Wire) -> Result<Description, String> {
     check_name("plugin", &wire.name)?;
-    let version = semver::Version::parse(&wire.version)
-        .map_err(|error| format!("version `{}` is not a semantic version (MAJOR.MINOR.PATCH): {error}", wire.version))?;
-    let inputs_wanted = if matches!(kind, OperatorKind::ConnectedProcess | OperatorKind::BroadcastProcess) { 2 } else { 1 };
+    let version = semver::Version::parse(&wire.version).map_err(|error| {
+        format!("version `{}` is not a semantic version (MAJOR.MINOR.PATCH): {error}", wire.version)
+    })?;
+    let inputs_wanted =
+        if matches!(kind, OperatorKind::ConnectedProcess | OperatorKind::BroadcastProcess) { 2 } else { 1 };
     if wire.inputs.len() != inputs_wanted {
         return Err(format!("it describes {} inputs, a {} has {inputs_wanted}", wire.inputs.len(), kind.interface()));
     }

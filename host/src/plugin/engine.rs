@@ -77,7 +77,9 @@ impl PluginEngine {
             // SAFETY: the directory is the user's own and files appear in it whole, by rename, written by this very function.
             match unsafe { Component::deserialize_file(&self.engine, &path) } {
                 Ok(component) => return Ok((component, digest)),
-                Err(error) => tracing::warn!(path = %path.display(), %error, "a compiled component is unusable; compiling anew"),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "a compiled component is unusable; compiling anew")
+                }
             }
         }
         let component = self.compile_anew(bytes)?;

@@ -84,7 +84,11 @@ impl fmt::Display for CallFailure {
                 write!(f, "it ran longer than `limits.batch_time`, {}", humantime::format_duration(*limit))
             }
             CallFailure::Memory(limit) => {
-                write!(f, "it wanted more memory than `limits.memory`, {}", bytesize::ByteSize(*limit as u64).display().iec())
+                write!(
+                    f,
+                    "it wanted more memory than `limits.memory`, {}",
+                    bytesize::ByteSize(*limit as u64).display().iec()
+                )
             }
             CallFailure::Stack => f.write_str("its calls nested too deeply: the stack is full"),
             CallFailure::Nonsense(what) => write!(f, "it returned what breaks the contract: {what}"),

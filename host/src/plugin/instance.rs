@@ -1,10 +1,6 @@
 //! A running guest: calls into it, what each may cost, and its replacement. An instance belongs to one task; nothing that must
 //! last lives in it, so it is thrown away after any failure and whenever its memory has grown too much.
-use std::{
-    ops::Range,
-    sync::Arc,
-    time::Duration,
-};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use wasmtime::{
     AsContext, AsContextMut, Store, StoreContext, StoreContextMut, Trap,
@@ -67,7 +63,12 @@ impl AsContextMut for Call {
 pub(super) struct Function(Func);
 
 impl Call {
-    pub(super) fn open(plugin: &Plugin, kind: OperatorKind, placement: &Placement, limits: &Limits) -> Result<Call, LoadError> {
+    pub(super) fn open(
+        plugin: &Plugin,
+        kind: OperatorKind,
+        placement: &Placement,
+        limits: &Limits,
+    ) -> Result<Call, LoadError> {
         let state = GuestState {
             operator: placement.operator.clone(),
             subtask: placement.subtask,
@@ -93,7 +94,9 @@ impl Call {
             .get_export_index(&mut self.store, None, interface)
             .and_then(|index| self.instance.get_export_index(&mut self.store, Some(&index), name))
             .and_then(|index| self.instance.get_func(&mut self.store, index));
-        found.map(Function).ok_or_else(|| LoadError::Contract(format!("the component exports `{interface}` without its function `{name}`")))
+        found.map(Function).ok_or_else(|| {
+            LoadError::Contract(format!("the component exports `{interface}` without its function `{name}`"))
+        })
     }
 }
 
@@ -114,7 +117,9 @@ impl Function {
     {
         match self.typed::<P, R>(call) {
             Ok(_) => Ok(self),
-            Err(error) => Err(LoadError::Contract(format!("`{name}` has another type than in the contract: {error:#}"))),
+            Err(error) => {
+                Err(LoadError::Contract(format!("`{name}` has another type than in the contract: {error:#}")))
+            }
         }
     }
 
@@ -147,7 +152,11 @@ fn failure(store: &Store<GuestState>, batch_time: Duration, error: &wasmtime::Er
         Some(Trap::Interrupt) => CallFailure::Deadline(batch_time),
         Some(Trap::StackOverflow) => CallFailure::Stack,
         Some(trap) => {
-            let place = error.chain().map(ToString::to_string).find(|text| text.starts_with("error while executing")).unwrap_or_default();
+            let place = error
+                .chain()
+                .map(ToString::to_string)
+                .find(|text| text.starts_with("error while executing"))
+                .unwrap_or_default();
             let logged = state.last_error.as_ref().map(|line| format!("{line}; ")).unwrap_or_default();
             CallFailure::Trap(format!("{logged}{trap}{}{place}", if place.is_empty() { "" } else { "; " }))
         }
@@ -183,10 +192,9 @@ impl Instance {
         placement: Placement,
         limits: Limits,
     ) -> Result<Instance, LoadError> {
-        let description = plugin
-            .description(kind)
-            .cloned()
-            .ok_or_else(|| LoadError::Contract(format!("{} exports no {}", plugin.path().display(), kind.interface())))?;
+        let description = plugin.description(kind).cloned().ok_or_else(|| {
+            LoadError::Contract(format!("{} exports no {}", plugin.path().display(), kind.interface()))
+        })?;
         let mut instance = Instance {
             plugin,
             kind,
@@ -219,7 +227,8 @@ impl Instance {
 
     fn start(&self) -> Result<Running, LoadError> {
         let mut call = Call::open(&self.plugin, self.kind, &self.placement, &self.limits)?;
-        let version = self.plugin.exports.iter().find(|(kind, _)| *kind == self.kind).map_or("", |(_, version)| version.as_str());
+        let version =
+            self.plugin.exports.iter().find(|(kind, _)| *kind == self.kind).map_or("", |(_, version)| version.as_str());
         let interface = interface(self.kind, version);
         let placement = types::Placement {
             operator: self.placement.operator.clone(),

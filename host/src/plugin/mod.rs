@@ -4,7 +4,14 @@ pub mod build;
 mod calls;
 mod columns;
 mod component;
-#[allow(missing_docs, dead_code, unused_variables, unreachable_pub, clippy::all, reason = "generated in part, and data only")]
+#[allow(
+    missing_docs,
+    dead_code,
+    unused_variables,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated in part, and data only"
+)]
 mod contract;
 mod describe;
 mod engine;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use arrow_array::ArrayRef;
 
 use super::{
-    key_table::KeyTable,
+    key_table::{KeyTable, Mark},
     values::{Values, gather, scatter},
 };
 use crate::model::{EventTime, KeyRows, Kind};
@@ -22,8 +22,6 @@ struct Window {
     start: EventTime,
     keys: KeyTable,
     values: Values,
-    /// Per key: the batch that last touched it, and its group then.
-    touched: Vec<(u32, u32)>,
 }
 
 /// The accumulators a batch touches.
@@ -118,7 +116,10 @@ impl WindowStore {
         let mut row = 0;
         // Rows mostly come in runs of one window.
         while row < starts.len() {
-            let run = starts[row..].iter().position(|start| *start != starts[row]).map_or(starts.len(), |length| row + length);
+            let run = starts[row..]
+                .iter()
+                .position(|start| *start != starts[row])
+                .map_or(starts.len(), |length| row + length);
             let at = self.open(starts[row], touched);
             let rank = touched.windows.iter().position(|window| *window == at).unwrap_or_else(|| {
                 touched.windows.push(at);
@@ -135,7 +136,7 @@ impl WindowStore {
             Ok(at) => at,
             Err(at) => {
                 let (keys, values) = (KeyTable::default(), Values::new(self.kind));
-                self.windows.insert(at, Window { start, keys, values, touched: Vec::new() });
+                self.windows.insert(at, Window { start, keys, values });
                 touched.windows.iter_mut().filter(|window| **window >= at).for_each(|window| *window += 1);
                 at
             }
@@ -167,28 +168,31 @@ impl WindowStore {
 
     /// Takes the first window out.
     pub fn take_first(&mut self) -> Option<WindowContents> {
-        let Window { start, keys, values, .. } = self.windows.pop_front()?;
+        let Window { start, keys, values } = self.windows.pop_front()?;
         let set = (0..keys.len()).filter(|key| values.is_set(*key)).map(|key| (0, key as u32)).collect();
         Some(WindowContents { start, keys, values, kind: self.kind, set })
     }
 }
 
 impl Window {
-    fn touch(&mut self, keys: &KeyRows, hashes: &[u64], first_row: usize, (batch, rank): (u32, u32), into: &mut Touched) {
-        into.groups.reserve(hashes.len());
-        for (i, hash) in hashes.iter().enumerate() {
-            let number = self.keys.number(*hash, keys.get(first_row + i));
-            if number == self.touched.len() {
-                self.touched.push((batch.wrapping_sub(1), 0));
-            }
-            let (last, group) = &mut self.touched[number];
-            if *last != batch {
-                *last = batch;
-                *group = into.places.len() as u32;
+    fn touch(
+        &mut self,
+        keys: &KeyRows,
+        hashes: &[u64],
+        first_row: usize,
+        (batch, rank): (u32, u32),
+        into: &mut Touched,
+    ) {
+        let unseen = Mark { batch: batch.wrapping_sub(1), group: 0 };
+        into.groups.extend(hashes.iter().enumerate().map(|(i, hash)| {
+            let (data, length) = keys.tail(first_row + i);
+            let (number, mark) = self.keys.find(*hash, data, length, unseen);
+            if mark.batch != batch {
+                *mark = Mark { batch, group: into.places.len() as u32 };
                 into.places.push((rank, number as u32));
             }
-            into.groups.push(*group);
-        }
+            mark.group
+        }));
         self.values.grow(self.keys.len());
     }
 }
@@ -208,9 +212,8 @@ mod tests {
         let mut touched = Touched::default();
         store.touch(&keys, &hashes, starts, &mut touched);
         let old = store.gather(&touched);
-        let mut counts: Vec<i64> = (0..old.len())
-            .map(|i| if old.is_null(i) { 0 } else { old.as_primitive::<Int64Type>().value(i) })
-            .collect();
+        let mut counts: Vec<i64> =
+            (0..old.len()).map(|i| if old.is_null(i) { 0 } else { old.as_primitive::<Int64Type>().value(i) }).collect();
         touched.groups.iter().for_each(|group| counts[*group as usize] += 1);
         store.scatter(&touched, &(Arc::new(Int64Array::from(counts)) as ArrayRef));
     }

@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn times_at_the_ends_of_the_scale_do_not_overflow() {
         let windows = Tumbling::new(Duration::from_secs(5), Duration::from_secs(1));
-        assert!(windows.start_of(i64::MIN) >= i64::MIN);
-        assert!(windows.start_of(i64::MAX) <= i64::MAX);
+        assert_eq!(windows.start_of(i64::MIN), i64::MIN);
+        assert!((0..5000).contains(&(i64::MAX - windows.start_of(i64::MAX))));
     }
 }

@@ -99,7 +99,8 @@ static bool is_null(const wasmill_operator_types_column_t *column, size_t row) {
 }
 
 /* Makes nulls zero, in place: arguments are ours, and a result may consist of them. */
-static int64_t *counts(wasmill_operator_types_column_t *column) {
+static int64_t *counts(exports_wasmill_operator_aggregate_accumulators_t *accumulators) {
+  wasmill_operator_types_column_t *column = &accumulators->values;
   word_count_list_s64_t *values = &column->values.val.int64;
   for (size_t i = 0; i < values->len; i++)
     if (is_null(column, i)) values->ptr[i] = 0;
@@ -110,33 +111,33 @@ static int64_t *counts(wasmill_operator_types_column_t *column) {
 bool exports_wasmill_operator_aggregate_accumulate(wasmill_operator_types_moment_t *moment,
                                                    wasmill_operator_types_batch_t *batch,
                                                    word_count_list_u32_t *groups,
-                                                   wasmill_operator_types_column_t *accumulators,
+                                                   exports_wasmill_operator_aggregate_accumulators_t *accumulators,
                                                    exports_wasmill_operator_aggregate_accumulated_t *result,
                                                    wasmill_operator_types_fault_t *fault) {
   (void)moment, (void)batch, (void)fault;
   int64_t *totals = counts(accumulators);
   for (size_t row = 0; row < groups->len; row++) totals[groups->ptr[row]]++;
-  *result = (exports_wasmill_operator_aggregate_accumulated_t){.accumulators = *accumulators};
+  *result = (exports_wasmill_operator_aggregate_accumulated_t){.accumulators = accumulators->values};
   return true;
 }
 
-bool exports_wasmill_operator_aggregate_merge(wasmill_operator_types_column_t *accumulators,
-                                              wasmill_operator_types_column_t *others,
+bool exports_wasmill_operator_aggregate_merge(exports_wasmill_operator_aggregate_accumulators_t *accumulators,
+                                              exports_wasmill_operator_aggregate_accumulators_t *others,
                                               word_count_list_u32_t *groups,
                                               wasmill_operator_types_column_t *result,
                                               wasmill_operator_types_fault_t *fault) {
   (void)fault;
   int64_t *totals = counts(accumulators), *added = counts(others);
   for (size_t i = 0; i < groups->len; i++) totals[groups->ptr[i]] += added[i];
-  *result = *accumulators;
+  *result = accumulators->values;
   return true;
 }
 
-bool exports_wasmill_operator_aggregate_results(wasmill_operator_types_column_t *accumulators,
+bool exports_wasmill_operator_aggregate_results(exports_wasmill_operator_aggregate_accumulators_t *accumulators,
                                                 exports_wasmill_operator_aggregate_list_column_t *columns,
                                                 wasmill_operator_types_fault_t *fault) {
   (void)fault;
   (void)counts(accumulators);
-  *columns = (exports_wasmill_operator_aggregate_list_column_t){accumulators, 1};
+  *columns = (exports_wasmill_operator_aggregate_list_column_t){&accumulators->values, 1};
   return true;
 }

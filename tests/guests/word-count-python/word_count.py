@@ -3,7 +3,7 @@ bindings alone. `bytes` knows ASCII only: words are separated by ASCII white spa
 which is also several times faster than decoding each line."""
 
 from wit_world import exports
-from wit_world.exports.aggregate import Accumulated
+from wit_world.exports.aggregate import Accumulated, Accumulators
 from wit_world.imports.types import (
     Batch,
     Column,
@@ -71,25 +71,25 @@ class Aggregate(exports.Aggregate):
     def configure(self, configuration: str, placement: Placement) -> None:
         pass
 
-    def accumulate(self, moment: Moment, batch: Batch, groups: list[int], accumulators: Column) -> Accumulated:
+    def accumulate(self, moment: Moment, batch: Batch, groups: list[int], accumulators: Accumulators) -> Accumulated:
         totals = counts(accumulators)
         for group in groups:
             totals[group] += 1
         return Accumulated(column(totals), [], [])
 
-    def merge(self, accumulators: Column, others: Column, groups: list[int]) -> Column:
+    def merge(self, accumulators: Accumulators, others: Accumulators, groups: list[int]) -> Column:
         totals = counts(accumulators)
         for group, count in zip(groups, counts(others)):
             totals[group] += count
         return column(totals)
 
-    def results(self, accumulators: Column) -> list[Column]:
+    def results(self, accumulators: Accumulators) -> list[Column]:
         return [column(counts(accumulators))]
 
 
-def counts(accumulators: Column) -> list[int]:
+def counts(accumulators: Accumulators) -> list[int]:
     """The values, with zero for null: an accumulator that is new."""
-    values, validity = accumulators.values.value, accumulators.validity
+    values, validity = accumulators.values.values.value, accumulators.values.validity
     if validity is None:
         return values
     return [value if validity[i >> 3] >> (i & 7) & 1 else 0 for i, value in enumerate(values)]

@@ -1,0 +1,12 @@
+//! The end-to-end tests, one program: whole jobs with real plugins, the command line, and the rules of the repository itself.
+mod backpressure;
+mod cli;
+mod golden;
+mod guests;
+mod hostile;
+mod idle;
+mod jobs;
+mod new_plugin;
+mod oracle;
+mod refused;
+mod tidy;
