@@ -62,7 +62,7 @@ macro_rules! __export {
                 }
             }
             #[cfg(target_arch = "wasm32")]
-            $crate::bindings::aggregate::export!(Component with_types_in $crate::bindings::aggregate);
+    $crate::bindings::aggregate::export!(Component with_types_in $crate::bindings::aggregate);
         };
     };
     ($kind:ident, $operator:ty) => {

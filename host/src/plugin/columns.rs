@@ -34,7 +34,8 @@ impl Realigned {
     /// Copies what must be copied of `column`.
     pub fn of(column: &ArrayRef) -> Realigned {
         let mut parts = Realigned::default();
-        if let Some(nulls) = column.nulls().filter(|nulls| nulls.null_count() > 0 && !nulls.offset().is_multiple_of(8)) {
+        if let Some(nulls) = column.nulls().filter(|nulls| nulls.null_count() > 0 && !nulls.offset().is_multiple_of(8))
+        {
             parts.validity = Some(aligned_bits(nulls.inner()));
         }
         let rebased = |offsets: &OffsetBuffer<i32>| {
