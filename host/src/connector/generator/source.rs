@@ -71,7 +71,7 @@ impl Source for GeneratorSource {
             stride: parallelism as u64,
             made: 0,
             events: self.events.unwrap_or(u64::MAX),
-            pace: self.rate.map(|rate| Pace { rate, start: clock.monotonic(), earliest: Duration::ZERO }),
+            pace: self.rate.map(|rate| Pace { rate, start: None, earliest: Duration::ZERO }),
             clock: clock.clone(),
         }))
     }
@@ -95,7 +95,8 @@ struct GeneratorReader {
 struct Pace {
     /// Events a second, of all parts.
     rate: u64,
-    start: Duration,
+    /// When the first event was asked for: before that nobody could have taken any.
+    start: Option<Duration>,
     /// When the next batch may be made.
     earliest: Duration,
 }
@@ -103,12 +104,14 @@ struct Pace {
 impl Pace {
     fn due(&self, event: u64) -> Duration {
         let nanoseconds = u128::from(event % self.rate) * 1_000_000_000 / u128::from(self.rate);
-        self.start + Duration::from_secs(event / self.rate) + Duration::from_nanos(nanoseconds as u64)
+        self.start.unwrap_or_default()
+            + Duration::from_secs(event / self.rate)
+            + Duration::from_nanos(nanoseconds as u64)
     }
 
     /// How many events are due by now: those with lower numbers.
     fn due_by(&self, now: Duration) -> u64 {
-        let since = now.saturating_sub(self.start).as_nanos();
+        let since = now.saturating_sub(self.start.unwrap_or_default()).as_nanos();
         u64::try_from(since * u128::from(self.rate) / 1_000_000_000).map_or(u64::MAX, |n| n.saturating_add(1))
     }
 }
@@ -168,6 +171,7 @@ impl GeneratorReader {
         let Some(pace) = &mut self.pace else {
             return u64::MAX;
         };
+        pace.start.get_or_insert_with(|| self.clock.monotonic());
         let ready = pace.due(self.next).max(pace.earliest);
         if wait && self.clock.monotonic() < ready {
             self.clock.sleep_until(ready).await;
