@@ -80,7 +80,7 @@ fn list(items: impl Iterator<Item = impl ToString>) -> String {
 }
 
 fn fields(fields: &[Field]) -> String {
-    format!("{{ {} }}", list(fields.iter()))
+    if fields.is_empty() { "no columns".into() } else { format!("{{ {} }}", list(fields.iter())) }
 }
 
 fn shape(shape: &Shape) -> String {
