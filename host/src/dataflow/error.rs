@@ -77,13 +77,4 @@ impl TaskError {
             TaskError::Bug { .. } | TaskError::Disconnected => FailureClass::Bug,
         }
     }
-
-    /// The first letter and digits of its message: stable, with a page under `docs/errors`.
-    pub fn code(&self) -> String {
-        let text = self.to_string();
-        text.split_once('[')
-            .and_then(|(_, rest)| rest.split_once(']'))
-            .map(|(code, _)| code.to_owned())
-            .unwrap_or_default()
-    }
 }

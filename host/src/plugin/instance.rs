@@ -174,7 +174,6 @@ pub struct Instance {
     description: Description,
     /// None after a failure, until the next call needs one.
     running: Option<Running>,
-    calls: u64,
     replaced: u64,
 }
 
@@ -203,7 +202,6 @@ impl Instance {
             limits,
             description,
             running: None,
-            calls: 0,
             replaced: 0,
         };
         instance.running = Some(instance.start()?);
@@ -218,11 +216,6 @@ impl Instance {
     /// How many times the guest was replaced because its memory had grown too much.
     pub fn replaced(&self) -> u64 {
         self.replaced
-    }
-
-    /// How many calls were made; a part of the seed of the next.
-    pub fn calls(&self) -> u64 {
-        self.calls
     }
 
     fn start(&self) -> Result<Running, LoadError> {
@@ -257,7 +250,6 @@ impl Instance {
             Some(running) => running,
             None => self.start().map_err(|error| self.error(records.clone(), CallFailure::Trap(error.to_string())))?,
         };
-        self.calls += 1;
         let result = work(&mut running).map_err(|failure| self.error(records, failure))?;
         if running.call.store.data().memory_bytes > self.limits.retire_memory_bytes {
             self.replaced += 1;
