@@ -1,10 +1,11 @@
 //! wasmill: a stream processor whose operators are WebAssembly components.
 //!
 //! Layers, each importing only from those above it: [`model`] (what flows), [`job`] and [`window`] (what was asked for, pure),
-//! [`state`], [`codec`], [`connector`] and [`plugin`] (the rim, each behind an interface), [`dataflow`] (the data path),
+//! [`checkpoint`] (what is durable), [`state`], [`codec`], [`connector`] and [`plugin`] (the rim, each behind an interface), [`dataflow`] (the data path),
 //! [`control`] (from a job file to a running job), and [`cli`] and [`bench`] on top. `docs/ARCHITECTURE.md` is the map.
 #![warn(missing_docs)]
 pub mod bench;
+pub mod checkpoint;
 pub mod cli;
 pub mod codec;
 pub mod connector;

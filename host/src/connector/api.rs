@@ -4,7 +4,7 @@ use std::{fmt::Debug, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 
-use crate::model::{Batch, Clock, Encoded, RawBatch};
+use crate::model::{Batch, Clock, Encoded, RawBatch, SplitPosition};
 
 /// How much a source may put in a batch.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,21 @@ pub struct ConnectorError {
     pub retry: bool,
 }
 
+/// Where a source or sink is opened.
+#[derive(Clone)]
+pub struct Opening {
+    /// Stable identity of the node in the job, part of the names of whatever it leaves outside.
+    pub uid: String,
+    /// Which part, from 0.
+    pub subtask: usize,
+    /// Of how many.
+    pub parallelism: usize,
+    /// Which start of the job this is: larger than that of every start before, as far as checkpoints tell.
+    pub start: u64,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
 /// A parallel part of a source, owned by one task.
 #[async_trait]
 pub trait SourceReader: Send {
@@ -43,6 +58,12 @@ pub trait SourceReader: Send {
     /// waiting; waits if it would add none at all. All records of a batch come from one place in sequence: if the next one does
     /// not continue `into`, returns [`ReadStatus::More`] without adding. Dropping the future loses nothing.
     async fn read(&mut self, into: &mut RawBatch, limits: BatchLimits) -> Result<ReadStatus, ConnectorError>;
+
+    /// How far it has read, over all records handed out: reading on from there hands out those after them. Nothing for a source
+    /// that cannot replay.
+    fn positions(&self) -> Vec<SplitPosition> {
+        Vec::new()
+    }
 }
 
 /// A configured source, before it runs.
@@ -53,12 +74,12 @@ pub trait Source: Send + Sync + Debug {
     fn can_replay(&self) -> bool;
     /// Makes relative paths in its settings relative to `base`.
     fn resolve_paths(&mut self, _base: &Path) {}
-    /// Opens part `subtask` of `parallelism`.
+    /// Opens a part. `restored` are the positions of all parts of an earlier run, which may have been more or fewer: the parts
+    /// opened now divide among themselves what is left, each split going to exactly one. `None` for the first start.
     fn open(
         &self,
-        subtask: usize,
-        parallelism: usize,
-        clock: &Arc<dyn Clock>,
+        opening: &Opening,
+        restored: Option<&[SplitPosition]>,
     ) -> Result<Box<dyn SourceReader>, ConnectorError>;
 }
 
@@ -70,21 +91,47 @@ pub trait SinkWriter: Send {
     async fn write(&mut self, rows: &Batch, encoded: &Encoded) -> Result<(), ConnectorError>;
     /// Makes what was written visible outside; called when the stream pauses and at its end.
     async fn flush(&mut self) -> Result<(), ConnectorError>;
-    /// The end of the stream: nothing is written after.
+    /// A barrier: everything written so far is durable outside, but not visible yet if the sink is exactly-once. What it takes to
+    /// make it visible is the result, in the connector's own encoding; nothing if nothing is left to be done.
+    async fn prepare(&mut self, _checkpoint: u64) -> Result<Vec<Vec<u8>>, ConnectorError> {
+        self.flush().await?;
+        Ok(Vec::new())
+    }
+    /// The checkpoint with these committables is complete: makes them visible. Called in their order, at most once for each, by
+    /// the writer that prepared them.
+    async fn commit(&mut self, _committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+    /// The end of the stream: nothing is written after. Everything was prepared and committed before.
     async fn close(&mut self) -> Result<(), ConnectorError>;
 }
 
+/// What a sink promises about a record after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// It is there exactly once.
+    ExactlyOnce,
+    /// It is there, perhaps more than once.
+    AtLeastOnce,
+}
+
 /// A configured sink, before it runs.
+#[async_trait]
 pub trait Sink: Send + Sync + Debug {
     /// Makes relative paths in its settings relative to `base`.
     fn resolve_paths(&mut self, _base: &Path) {}
-    /// Opens part `subtask` of `parallelism`.
-    fn open(
-        &self,
-        subtask: usize,
-        parallelism: usize,
-        clock: &Arc<dyn Clock>,
-    ) -> Result<Box<dyn SinkWriter>, ConnectorError>;
+    /// The most it can promise as configured.
+    fn delivery(&self) -> Delivery {
+        Delivery::AtLeastOnce
+    }
+    /// Before any part is opened: resolves what an earlier run left. `committables` were prepared, and their checkpoint is
+    /// complete: they are made visible unless they are already. Whatever else the node `uid` has prepared or begun outside is undone.
+    /// `start` is that of the parts opened next.
+    async fn recover(&self, _uid: &str, _start: u64, _committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+    /// Opens a part.
+    fn open(&self, opening: &Opening) -> Result<Box<dyn SinkWriter>, ConnectorError>;
     /// Once all its parts are closed: what there is to say about the whole, as JSON.
     fn summary(&self) -> Option<serde_json::Value> {
         None

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ConnectorError, Sink, SinkWriter};
-use crate::model::{Batch, Clock, Encoded};
+use super::{ConnectorError, Opening, Sink, SinkWriter};
+use crate::model::{Batch, Encoded};
 
 /// `discard: { checksum: true }`. Its summary is `{"records":..,"bytes":..}` (rows, and encoded bytes with line ends) and
 /// with a checksum `"checksum":"16 hex digits"`: the wrapping sum of the FNV-1a hashes of 64 bits of each encoded record
@@ -38,12 +38,7 @@ pub fn fnv1a(bytes: &[u8]) -> u64 {
 }
 
 impl Sink for DiscardSink {
-    fn open(
-        &self,
-        _subtask: usize,
-        _parallelism: usize,
-        _clock: &Arc<dyn Clock>,
-    ) -> Result<Box<dyn SinkWriter>, ConnectorError> {
+    fn open(&self, _opening: &Opening) -> Result<Box<dyn SinkWriter>, ConnectorError> {
         Ok(Box::new(DiscardWriter { checksum: self.checksum, totals: self.totals.clone() }))
     }
 
@@ -91,7 +86,7 @@ impl SinkWriter for DiscardWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connector::testing::{batch, clock};
+    use crate::connector::testing::{batch, clock, opening};
 
     #[tokio::test]
     async fn records_are_summed_up_over_all_parts() {
@@ -99,7 +94,7 @@ mod tests {
         assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
         let sink: DiscardSink = serde_saphyr::from_str("{ checksum: true }").unwrap();
         for part in 0..2 {
-            let mut writer = sink.open(part, 2, &clock()).unwrap();
+            let mut writer = sink.open(&opening(part, 2, &clock())).unwrap();
             let (rows, encoded) = batch(&["foobar", ""]);
             writer.write(&rows, &encoded).await.unwrap();
             writer.close().await.unwrap();

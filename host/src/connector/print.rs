@@ -1,14 +1,11 @@
 //! Records to standard output, a batch in one piece, so that the lines of several tasks do not mix.
-use std::{
-    io::{ErrorKind, Write},
-    sync::Arc,
-};
+use std::io::{ErrorKind, Write};
 
 use async_trait::async_trait;
 use serde::Deserialize;
 
-use super::{ConnectorError, Sink, SinkWriter};
-use crate::model::{Batch, Clock, Encoded};
+use super::{ConnectorError, Opening, Sink, SinkWriter};
+use crate::model::{Batch, Encoded};
 
 /// `print: {}`
 #[derive(Debug, Deserialize)]
@@ -16,12 +13,7 @@ use crate::model::{Batch, Clock, Encoded};
 pub struct PrintSink {}
 
 impl Sink for PrintSink {
-    fn open(
-        &self,
-        _subtask: usize,
-        _parallelism: usize,
-        _clock: &Arc<dyn Clock>,
-    ) -> Result<Box<dyn SinkWriter>, ConnectorError> {
+    fn open(&self, _opening: &Opening) -> Result<Box<dyn SinkWriter>, ConnectorError> {
         Ok(Box::new(PrintWriter { output: std::io::stdout, buffer: Vec::new() }))
     }
 }

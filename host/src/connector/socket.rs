@@ -8,11 +8,11 @@ use serde::{Deserialize, Deserializer, de::Error};
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
 use super::{
-    BatchLimits, ConnectorError, ReadStatus, Source, SourceReader,
+    BatchLimits, ConnectorError, Opening, ReadStatus, Source, SourceReader,
     lines::{Lines, Nothing, Taken},
     settings::positive_duration,
 };
-use crate::model::{Clock, RawBatch};
+use crate::model::{Clock, RawBatch, SplitPosition};
 
 const CHUNK_BYTES: usize = 64 << 10;
 
@@ -100,10 +100,10 @@ impl Source for SocketSource {
 
     fn open(
         &self,
-        subtask: usize,
-        _parallelism: usize,
-        clock: &Arc<dyn Clock>,
+        opening: &Opening,
+        _restored: Option<&[SplitPosition]>,
     ) -> Result<Box<dyn SourceReader>, ConnectorError> {
+        let &Opening { subtask, ref clock, .. } = opening;
         if subtask > 0 {
             return Ok(Box::new(Nothing));
         }
@@ -263,7 +263,7 @@ mod tests {
     use tokio::{io::AsyncWriteExt, net::TcpListener};
 
     use super::*;
-    use crate::connector::testing::{LIMITS, ManualClock, clock, read_some, records};
+    use crate::connector::testing::{LIMITS, ManualClock, clock, opening, read_some, records};
 
     fn source(address: &str, reconnect: &str) -> SocketSource {
         serde_saphyr::from_str(&format!("{{ address: \"{address}\", reconnect: {reconnect} }}")).unwrap()
@@ -273,7 +273,7 @@ mod tests {
     async fn lines_arrive_however_they_are_cut_and_over_several_connections() {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = server.local_addr().unwrap().to_string();
-        let mut reader = source(&address, "{ initial: 1ms, max: 2ms }").open(0, 1, &clock()).unwrap();
+        let mut reader = source(&address, "{ initial: 1ms, max: 2ms }").open(&opening(0, 1, &clock()), None).unwrap();
         let serve = async {
             let (mut first, _) = server.accept().await.unwrap();
             first.set_nodelay(true).unwrap();
@@ -294,11 +294,11 @@ mod tests {
     async fn without_reconnecting_the_end_of_the_connection_is_that_of_the_stream() {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = server.local_addr().unwrap().to_string();
-        let mut reader = source(&address, "false").open(0, 2, &clock()).unwrap();
+        let mut reader = source(&address, "false").open(&opening(0, 2, &clock()), None).unwrap();
         let serve = async { server.accept().await.unwrap().0.write_all(b"a\nb").await.unwrap() };
         let (found, ()) = tokio::join!(read_some(&mut *reader, usize::MAX), serve);
         assert_eq!(found.unwrap(), ["a", "b"]);
-        let mut second = source(&address, "false").open(1, 2, &clock()).unwrap();
+        let mut second = source(&address, "false").open(&opening(1, 2, &clock()), None).unwrap();
         assert!(read_some(&mut *second, 1).await.unwrap().is_empty());
     }
 
@@ -308,7 +308,7 @@ mod tests {
         let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
         let manual = ManualClock::new();
         let shared: Arc<dyn Clock> = manual.clone();
-        let mut reader = source(&address, "{ initial: 1s, max: 4s }").open(0, 1, &shared).unwrap();
+        let mut reader = source(&address, "{ initial: 1s, max: 4s }").open(&opening(0, 1, &shared), None).unwrap();
         let serve = async {
             // The pause after the first attempt, which nobody took, is waited for, or the attempt is still being made.
             while manual.0.receiver_count() == 0 {
@@ -336,7 +336,7 @@ mod tests {
     async fn reads_given_up_lose_nothing() {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = server.local_addr().unwrap().to_string();
-        let mut reader = source(&address, "false").open(0, 1, &clock()).unwrap();
+        let mut reader = source(&address, "false").open(&opening(0, 1, &clock()), None).unwrap();
         let serve = async {
             let mut stream = server.accept().await.unwrap().0;
             for i in 0..2000 {
@@ -366,7 +366,7 @@ mod tests {
     async fn a_line_too_long_is_an_error() {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = server.local_addr().unwrap().to_string();
-        let mut reader = source(&address, "false").open(0, 1, &clock()).unwrap();
+        let mut reader = source(&address, "false").open(&opening(0, 1, &clock()), None).unwrap();
         let serve = async { drop(server.accept().await.unwrap().0.write_all(&vec![b'x'; 2 << 20]).await) };
         let read = async {
             let error = read_some(&mut *reader, 1).await.unwrap_err();

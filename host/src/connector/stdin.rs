@@ -1,16 +1,16 @@
 //! Lines from standard input. It is read on a thread of its own, which nothing waits for: a read of a terminal cannot be
 //! interrupted, and must not keep the process from ending.
-use std::{io::Read, sync::Arc};
+use std::io::Read;
 
 use async_trait::async_trait;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::{
-    BatchLimits, ConnectorError, ReadStatus, Source, SourceReader,
+    BatchLimits, ConnectorError, Opening, ReadStatus, Source, SourceReader,
     lines::{Lines, Nothing, Taken},
 };
-use crate::model::{Clock, RawBatch};
+use crate::model::{Clock, RawBatch, SplitPosition};
 
 const CHUNK_BYTES: usize = 64 << 10;
 
@@ -35,10 +35,10 @@ impl Source for StdinSource {
 
     fn open(
         &self,
-        subtask: usize,
-        _parallelism: usize,
-        _clock: &Arc<dyn Clock>,
+        opening: &Opening,
+        _restored: Option<&[SplitPosition]>,
     ) -> Result<Box<dyn SourceReader>, ConnectorError> {
+        let &Opening { subtask, .. } = opening;
         if subtask > 0 {
             return Ok(Box::new(Nothing));
         }

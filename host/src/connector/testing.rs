@@ -4,13 +4,17 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use arrow_array::{RecordBatch, StringArray};
 use tokio::sync::watch;
 
-use super::{BatchLimits, ConnectorError, ReadStatus, SourceReader};
+use super::{BatchLimits, ConnectorError, Opening, ReadStatus, SourceReader};
 use crate::model::{Batch, Clock, Encoded, Field, Kind, RawBatch, Schema, SystemClock};
 
 pub const LIMITS: BatchLimits = BatchLimits { records: 4096, bytes: 1 << 20 };
 
 pub fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock::new())
+}
+
+pub fn opening(subtask: usize, parallelism: usize, clock: &Arc<dyn Clock>) -> Opening {
+    Opening { uid: "node".into(), subtask, parallelism, start: 1, clock: clock.clone() }
 }
 
 pub fn records(raw: &RawBatch) -> Vec<String> {

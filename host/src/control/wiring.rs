@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     codec::Format,
-    connector::BatchLimits,
+    connector::{BatchLimits, Opening},
     dataflow::{
         Environment, LatencyHistogram, Moments, NodeMetrics, Operator, OperatorTask, Outputs, Receiver, Rejects, Route,
         Sender, SinkStage, SourceSettings, SourceTask, Stage, Target, TaskError, Transform, Windowed, WindowedSettings,
@@ -125,12 +125,22 @@ impl<'a> Wiring<'a> {
         let schema = &node.outputs[0].schema;
         let reader = spec
             .connector
-            .open(subtask as usize, node.parallelism as usize, &self.environment.clock)
+            .open(&self.opening(node, subtask), None)
             .map_err(|error| TaskError::Connector { node: node.name.clone(), error })?;
         let decoder = spec.format.decoder(schema).map_err(|what| bug(&node.name, what))?;
         let rejects = self.rejects(node, spec.on_error, schema)?;
         let outputs = self.outputs(node, subtask)?;
         Ok(SourceTask::new(settings, reader, decoder, rejects, outputs, self.environment.clock.clone()))
+    }
+
+    fn opening(&self, node: &PlanNode, subtask: u32) -> Opening {
+        Opening {
+            uid: node.uid.clone(),
+            subtask: subtask as usize,
+            parallelism: node.parallelism as usize,
+            start: 0,
+            clock: self.environment.clock.clone(),
+        }
     }
 
     fn rejects(&self, node: &PlanNode, on_error: crate::job::OnError, rows: &Schema) -> Result<Rejects, TaskError> {
@@ -190,7 +200,7 @@ impl<'a> Wiring<'a> {
         let spec = &self.spec().sinks[&node.name];
         let writer = spec
             .connector
-            .open(subtask as usize, node.parallelism as usize, &self.environment.clock)
+            .open(&self.opening(node, subtask))
             .map_err(|error| TaskError::Connector { node: node.name.clone(), error })?;
         let encoder = spec.format.encoder(written).map_err(|what| bug(&node.name, what))?;
         let all = node.input.as_ref().is_some_and(|input| input == written);

@@ -6,8 +6,7 @@ use async_trait::async_trait;
 
 use super::{Operator, Outputs, Rejects, TaskError, moments::Moments};
 use crate::{
-    job::TimeDomain,
-    model::{Batch, EventTime, KeyRows, Kind, NO_WATERMARK, Schema, WATERMARK_END, decode_keys},
+    model::{Batch, EventTime, KeyRows, Kind, NO_WATERMARK, Schema, TimeDomain, WATERMARK_END, decode_keys},
     plugin::Instance,
     state::{Touched, WindowContents, WindowStore},
     window::Tumbling,

@@ -9,10 +9,11 @@ use serde::{
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
-use super::{OnError, TimeDomain};
+use super::OnError;
 use crate::{
     codec::Format,
     connector::{SINKS, SOURCES, Sink, Source, next_sink, next_source},
+    model::TimeDomain,
 };
 
 #[derive(Debug, Deserialize)]

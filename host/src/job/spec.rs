@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     codec::Format,
     connector::{Sink, Source},
-    model::{Field, Kind, OperatorKind},
+    model::{Field, Kind, OperatorKind, TimeDomain},
 };
 
 /// A place in the job file; 0:0 if unknown.
@@ -232,17 +232,6 @@ pub struct WindowSpec {
     pub offset: Duration,
     /// Which time decides. Default event time.
     pub time: TimeDomain,
-}
-
-/// Which time a window goes by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TimeDomain {
-    /// The time in the records.
-    #[default]
-    Event,
-    /// The time at which they are processed.
-    Processing,
 }
 
 /// `limits: { memory: 256MiB, batch_time: 10s, retire_memory: 128MiB }`.

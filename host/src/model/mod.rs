@@ -3,8 +3,10 @@
 mod batch;
 mod description;
 mod key;
+mod keyed;
 mod raw;
 mod schema;
+mod snapshot;
 mod time;
 
 pub use batch::Batch;
@@ -15,6 +17,11 @@ pub use key::{
     KeyDecodeError, KeyRows, MAX_PARALLELISM_DEFAULT, MAX_PARALLELISM_LIMIT, decode_keys, key_group, key_hash,
     subtask_of,
 };
+pub use keyed::{KeyGroups, MapPage, MapReader, NoMaps, StateChange, StateValues, TimerChange, Window};
 pub use raw::{Encoded, Position, RawBatch};
 pub use schema::{Field, Kind, Schema, SchemaError};
-pub use time::{Clock, EventTime, NO_WATERMARK, SystemClock, WATERMARK_END};
+pub use snapshot::{
+    Blob, OperatorState, Part, Redistribution, SnapshotKind, SnapshotRequest, SplitPosition, StoreFormat,
+    StoreSnapshot, SubtaskState,
+};
+pub use time::{Clock, EventTime, NO_WATERMARK, SystemClock, TimeDomain, WATERMARK_END};

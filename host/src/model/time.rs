@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use serde::Deserialize;
+
 /// Milliseconds since 1970-01-01 UTC.
 pub type EventTime = i64;
 
@@ -14,6 +16,17 @@ pub const NO_WATERMARK: EventTime = i64::MIN;
 
 /// The watermark after the last record: every window fires.
 pub const WATERMARK_END: EventTime = i64::MAX;
+
+/// Which time something goes by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimeDomain {
+    /// The time in the records.
+    #[default]
+    Event,
+    /// The time at which they are processed.
+    Processing,
+}
 
 /// Where time comes from.
 pub trait Clock: Send + Sync {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::{
     connector::{
-        ConnectorError, Sink, SinkWriter,
+        ConnectorError, Opening, Sink, SinkWriter,
         settings::{size, some_positive_duration},
     },
     model::{Batch, Clock, Encoded},
@@ -91,12 +91,8 @@ impl Sink for FileSink {
         self.path = base.join(&self.path);
     }
 
-    fn open(
-        &self,
-        subtask: usize,
-        _parallelism: usize,
-        clock: &Arc<dyn Clock>,
-    ) -> Result<Box<dyn SinkWriter>, ConnectorError> {
+    fn open(&self, opening: &Opening) -> Result<Box<dyn SinkWriter>, ConnectorError> {
+        let &Opening { subtask, ref clock, .. } = opening;
         let next = self.next_part(subtask).map_err(|e| failed(&self.path, &e))?;
         let settings = Arc::new(self.clone());
         let (part, buffer) = (None, Vec::with_capacity(BUFFER_BYTES));
@@ -236,7 +232,7 @@ impl SinkWriter for FileWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connector::testing::{ManualClock, batch, clock};
+    use crate::connector::testing::{ManualClock, batch, clock, opening};
 
     fn names(directory: &Path) -> Vec<String> {
         let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -256,7 +252,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let out = directory.path().join("out");
         let sink = sink(directory.path(), "{ path: out/, roll: { size: 20B } }");
-        let mut writer = sink.open(3, 4, &clock()).unwrap();
+        let mut writer = sink.open(&opening(3, 4, &clock())).unwrap();
         let (rows, encoded) = batch(&["123456789"]);
         assert!(names(&out).is_empty());
         writer.write(&rows, &encoded).await.unwrap();
@@ -270,7 +266,7 @@ mod tests {
         assert_eq!(fs::read_to_string(out.join("part-3-0.jsonl")).unwrap(), "123456789\n123456789\n");
         assert_eq!(fs::read_to_string(out.join("part-3-1.jsonl")).unwrap(), "123456789\n");
         // A part without records is none.
-        sink.open(3, 4, &clock()).unwrap().close().await.unwrap();
+        sink.open(&opening(3, 4, &clock())).unwrap().close().await.unwrap();
         assert_eq!(names(&out).len(), 2);
     }
 
@@ -282,7 +278,7 @@ mod tests {
         fs::write(file(".p-0-9.csv.inprogress"), "left").unwrap();
         fs::write(file("p-1-20.csv"), "another's").unwrap();
         let sink = sink(directory.path(), "{ path: ., prefix: p, extension: csv }");
-        let mut writer = sink.open(0, 1, &clock()).unwrap();
+        let mut writer = sink.open(&opening(0, 1, &clock())).unwrap();
         let (rows, encoded) = batch(&["new"]);
         writer.write(&rows, &encoded).await.unwrap();
         // Someone else takes the name meanwhile.
@@ -299,7 +295,7 @@ mod tests {
         let manual = ManualClock::new();
         let shared: Arc<dyn Clock> = manual.clone();
         let sink = sink(directory.path(), "{ path: ., roll: { every: 15min } }");
-        let mut writer = sink.open(0, 1, &shared).unwrap();
+        let mut writer = sink.open(&opening(0, 1, &shared)).unwrap();
         let (rows, encoded) = batch(&["a"]);
         writer.write(&rows, &encoded).await.unwrap();
         manual.advance(Duration::from_secs(899));

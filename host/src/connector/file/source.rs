@@ -1,7 +1,7 @@
 //! Lines of files: which files, and which part reads which.
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::{bounded::BoundedReader, follow::FollowReader};
 use crate::{
-    connector::{ConnectorError, Source, SourceReader, settings::positive_duration},
-    model::Clock,
+    connector::{ConnectorError, Opening, Source, SourceReader, settings::positive_duration},
+    model::SplitPosition,
 };
 
 /// `file: { path: "data/*.jsonl" }` reads files once, sorted by name, file `i` by part `i` modulo the parallelism; with
@@ -100,10 +100,10 @@ impl Source for FileSource {
 
     fn open(
         &self,
-        subtask: usize,
-        parallelism: usize,
-        clock: &Arc<dyn Clock>,
+        opening: &Opening,
+        _restored: Option<&[SplitPosition]>,
     ) -> Result<Box<dyn SourceReader>, ConnectorError> {
+        let &Opening { subtask, parallelism, ref clock, .. } = opening;
         if self.follow {
             return Ok(Box::new(FollowReader::new(self.path.clone(), self.poll, (subtask, parallelism), clock)));
         }
@@ -134,8 +134,8 @@ mod tests {
     use super::*;
     use crate::{
         connector::{
-            BatchLimits, ReadStatus,
-            testing::{LIMITS, clock, read_some, records},
+            BatchLimits, Opening, ReadStatus,
+            testing::{LIMITS, clock, opening, read_some, records},
         },
         model::RawBatch,
     };
@@ -153,7 +153,7 @@ mod tests {
     }
 
     async fn all(source: &FileSource, part: usize, of: usize) -> Result<Vec<String>, ConnectorError> {
-        read_some(&mut *source.open(part, of, &clock())?, usize::MAX).await
+        read_some(&mut *source.open(&opening(part, of, &clock()), None)?, usize::MAX).await
     }
 
     #[tokio::test]
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(all(&some, 0, 2).await.unwrap(), ["a1", "a2", "c1", "c2"]);
         assert_eq!(all(&some, 1, 2).await.unwrap(), ["b1", "b2x", ""]);
         assert!(all(&some, 5, 6).await.unwrap().is_empty());
-        let mut reader = some.open(0, 1, &clock()).unwrap();
+        let mut reader = some.open(&opening(0, 1, &clock()), None).unwrap();
         let mut raw = RawBatch::default();
         reader.read(&mut raw, LIMITS).await.unwrap();
         assert_eq!(records(&raw), ["a1", "a2"]);
@@ -208,7 +208,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let lines = (0..200_000).map(|i| i.to_string()).collect::<Vec<_>>();
         fs::write(directory.path().join("a"), lines.join("\n")).unwrap();
-        let mut reader = source(directory.path(), "{ path: a }").open(0, 1, &clock()).unwrap();
+        let mut reader = source(directory.path(), "{ path: a }").open(&opening(0, 1, &clock()), None).unwrap();
         let (mut raw, mut found) = (RawBatch::default(), Vec::new());
         loop {
             raw.clear();
@@ -234,7 +234,7 @@ mod tests {
             file.write_all(text.as_bytes()).unwrap();
         };
         let source = source(directory.path(), "{ path: \"*\", follow: true, poll: 1ms }");
-        let mut reader = source.open(0, 1, &clock()).unwrap();
+        let mut reader = source.open(&opening(0, 1, &clock()), None).unwrap();
         assert!(futures::poll!(reader.read(&mut RawBatch::default(), LIMITS)).is_pending());
         append("a", "a1\na2 beg");
         assert_eq!(read_some(&mut *reader, 1).await.unwrap(), ["a1"]);
@@ -264,7 +264,7 @@ mod tests {
             fs::write(directory.path().join(format!("f{i}")), format!("{i}\n")).unwrap();
         }
         let source = source(directory.path(), "{ path: \"f*\", follow: true, poll: 1ms }");
-        let mut parts = [0, 1].map(|part| source.open(part, 2, &clock()).unwrap());
+        let mut parts = [0, 1].map(|part| source.open(&opening(part, 2, &clock()), None).unwrap());
         let [first, second] = &mut parts;
         let mut found = Vec::new();
         while found.len() < 20 {

@@ -6,8 +6,8 @@ use serde::{Deserialize, Deserializer, de::Error};
 
 use super::{behavior, lines, transactions};
 use crate::{
-    connector::{BatchLimits, ConnectorError, ReadStatus, Source, SourceReader},
-    model::{Clock, Position, RawBatch},
+    connector::{BatchLimits, ConnectorError, Opening, ReadStatus, Source, SourceReader},
+    model::{Clock, Position, RawBatch, SplitPosition},
     writer::Writer,
 };
 
@@ -57,10 +57,10 @@ impl Source for GeneratorSource {
 
     fn open(
         &self,
-        subtask: usize,
-        parallelism: usize,
-        clock: &Arc<dyn Clock>,
+        opening: &Opening,
+        _restored: Option<&[SplitPosition]>,
     ) -> Result<Box<dyn SourceReader>, ConnectorError> {
+        let &Opening { subtask, parallelism, ref clock, .. } = opening;
         if matches!(self.workload, Workload::Lines) {
             lines::prepare();
         }
@@ -218,7 +218,7 @@ impl SourceReader for GeneratorReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connector::testing::{LIMITS, ManualClock, clock, read_some, records};
+    use crate::connector::testing::{LIMITS, ManualClock, clock, opening, read_some, records};
 
     fn source(settings: &str) -> GeneratorSource {
         serde_saphyr::from_str(settings).unwrap()
@@ -228,10 +228,12 @@ mod tests {
     async fn parts_share_the_events() {
         for workload in ["lines", "behavior", "transactions"] {
             let source = source(&format!("{{ workload: {workload}, events: 10001 }}"));
-            let whole = read_some(&mut *source.open(0, 1, &clock()).unwrap(), usize::MAX).await.unwrap();
+            let whole =
+                read_some(&mut *source.open(&opening(0, 1, &clock()), None).unwrap(), usize::MAX).await.unwrap();
             assert_eq!(whole.len(), 10_001);
             for part in 0..3 {
-                let found = read_some(&mut *source.open(part, 3, &clock()).unwrap(), usize::MAX).await.unwrap();
+                let found =
+                    read_some(&mut *source.open(&opening(part, 3, &clock()), None).unwrap(), usize::MAX).await.unwrap();
                 let expected = whole.iter().skip(part).step_by(3).cloned().collect::<Vec<_>>();
                 assert_eq!(found, expected);
             }
@@ -242,7 +244,8 @@ mod tests {
     async fn events_are_made_when_they_are_due() {
         let clock = ManualClock::new();
         let shared: Arc<dyn Clock> = clock.clone();
-        let mut part = source("{ workload: lines, rate: 1000, events: 30 }").open(1, 2, &shared).unwrap();
+        let mut part =
+            source("{ workload: lines, rate: 1000, events: 30 }").open(&opening(1, 2, &shared), None).unwrap();
         let mut raw = RawBatch::default();
         // Part 1 of 2 makes events 1, 3, 5, ..., which are due at as many milliseconds.
         assert!(futures::poll!(part.read(&mut raw, LIMITS)).is_pending());

@@ -3,7 +3,8 @@ use std::{path::Path, time::Duration};
 
 use super::{JOB, read, with};
 use crate::{
-    job::{Code, JobSpec, OnError, TimeDomain, load, parse},
+    job::{Code, JobSpec, OnError, load, parse},
+    model::TimeDomain,
     model::{Field, Kind},
 };
 

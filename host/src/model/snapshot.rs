@@ -1,0 +1,131 @@
+//! What a subtask leaves behind at a barrier, and gets back when it starts: positions, state, and what its sink has prepared. Pure
+//! data; starting anew is starting from [`SubtaskState::default`].
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
+use super::{EventTime, KeyGroups, NO_WATERMARK};
+
+/// Content to be made durable, or read back.
+#[derive(Clone, Debug)]
+pub enum Blob {
+    /// In memory.
+    Bytes(Bytes),
+    /// A file that stays unchanged for as long as it is referred to.
+    File(PathBuf),
+}
+
+/// How far a part of a source was read. What the position says is the connector's matter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SplitPosition {
+    /// The part, by a name that is the same after a restart.
+    pub split: String,
+    /// The connector's own encoding.
+    pub position: Vec<u8>,
+}
+
+/// How a store's parts are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreFormat {
+    /// Sorted runs, which any backend reads.
+    Runs,
+    /// Files of a RocksDB database.
+    RocksDb,
+}
+
+/// A file of a store's snapshot.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Unique among all parts ever written below a checkpoint directory; letters, digits, `-`, `_`, `.` and `/`.
+    pub name: String,
+    /// The key groups it speaks of.
+    pub groups: KeyGroups,
+    /// Order in which parts take effect, and what else the store has to know of this one; its own encoding.
+    pub note: Vec<u8>,
+    /// What is in it; `None` if an earlier completed checkpoint has made it durable already.
+    pub content: Option<Blob>,
+}
+
+/// A keyed store at a barrier.
+#[derive(Clone, Debug)]
+pub struct StoreSnapshot {
+    /// Which of the operator's stores.
+    pub store: String,
+    /// How its parts are written.
+    pub format: StoreFormat,
+    /// The key groups of the subtask.
+    pub groups: KeyGroups,
+    /// Which states there are and what else the store has to know; its own encoding.
+    pub note: Vec<u8>,
+    /// Its files.
+    pub parts: Vec<Part>,
+}
+
+/// State that belongs to a task, not to a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorState {
+    /// Name of the declared state.
+    pub name: String,
+    /// How it is dealt out when parallelism changes.
+    pub redistribution: Redistribution,
+    /// Encoded elements.
+    pub elements: Vec<Vec<u8>>,
+}
+
+/// How operator state is dealt out when parallelism changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redistribution {
+    /// In parts, evenly.
+    Split,
+    /// Whole, to each: the elements of all subtasks.
+    Union,
+    /// All subtasks have the same: each gets those of one.
+    Broadcast,
+}
+
+/// One operator's, source's or sink's part of a subtask, at a barrier.
+#[derive(Clone, Debug)]
+pub struct SubtaskState {
+    /// How far event time had come.
+    pub watermark: EventTime,
+    /// Of a source.
+    pub splits: Vec<SplitPosition>,
+    /// Of a keyed operator.
+    pub stores: Vec<StoreSnapshot>,
+    /// Of any.
+    pub operator_states: Vec<OperatorState>,
+    /// What a sink has prepared and must be committed once the checkpoint is complete; the connector's own encoding.
+    pub committables: Vec<Vec<u8>>,
+}
+
+impl Default for SubtaskState {
+    fn default() -> SubtaskState {
+        SubtaskState {
+            watermark: NO_WATERMARK,
+            splits: Vec::new(),
+            stores: Vec::new(),
+            operator_states: Vec::new(),
+            committables: Vec::new(),
+        }
+    }
+}
+
+/// Why a snapshot is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotKind {
+    /// To recover from; may build on earlier ones.
+    Checkpoint,
+    /// To start from later, elsewhere: complete in itself, in the format any backend reads.
+    Savepoint,
+}
+
+/// Which snapshot a store is asked for.
+#[derive(Clone, Debug)]
+pub struct SnapshotRequest {
+    /// Counts up over all starts of a job.
+    pub checkpoint: u64,
+    /// Why.
+    pub kind: SnapshotKind,
+    /// What names of new parts begin with: unique to job start, operator, subtask and checkpoint.
+    pub prefix: String,
+}
