@@ -10,7 +10,7 @@ use super::{
     BatchLimits, ConnectorError, Opening, ReadStatus, Source, SourceReader,
     lines::{Lines, Nothing, Taken},
 };
-use crate::model::{Clock, RawBatch, SplitPosition};
+use crate::model::{RawBatch, SplitPosition};
 
 const CHUNK_BYTES: usize = 64 << 10;
 
