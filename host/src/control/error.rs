@@ -2,6 +2,7 @@
 use std::path::PathBuf;
 
 use crate::{
+    checkpoint::StoreError,
     dataflow::TaskError,
     job::JobError,
     plugin::{LoadError, build::BuildError},
@@ -38,6 +39,37 @@ pub enum RunError {
     /// The engine of plugins itself.
     #[error(transparent)]
     Engine(LoadError),
+    /// Checkpoint storage.
+    #[error(transparent)]
+    Store(StoreError),
+    /// Where a savepoint should be, there is none.
+    #[error("[C0510] there is no complete savepoint in {0}")]
+    NoSavepoint(PathBuf),
+    /// State would be left behind.
+    #[error(
+        "[C0511] the checkpoint has state of `{}`, which this job has not; give the operator its old `uid`, or start with \
+         --allow-non-restored-state to leave the state behind", .uids.join("`, `")
+    )]
+    NonRestoredState {
+        /// Whose.
+        uids: Vec<String>,
+    },
+    /// Keys would be looked for where they are not.
+    #[error("[C0512] the checkpoint was taken with `max_parallelism: {was}`, the job has {is}; it cannot change once there is state")]
+    MaxParallelism {
+        /// In the checkpoint.
+        was: u32,
+        /// In the job.
+        is: u32,
+    },
+    /// Too many checkpoints were given up.
+    #[error("[C0513] checkpoint {checkpoint} was given up, one more than `tolerable_failures` allows: {what}")]
+    Checkpoint {
+        /// Which.
+        checkpoint: u64,
+        /// Why.
+        what: String,
+    },
     /// A task.
     #[error("{0}")]
     Task(#[from] TaskError),
@@ -49,6 +81,19 @@ pub enum RunError {
 impl RunError {
     /// Whether the job never ran: its description is at fault, not its data or its surroundings.
     pub fn is_before_start(&self) -> bool {
-        !matches!(self, RunError::Task(_) | RunError::Panic(_))
+        !matches!(
+            self,
+            RunError::Task(_) | RunError::Panic(_) | RunError::Checkpoint { .. } | RunError::Store(_)
+        )
+    }
+
+    /// Whether starting again may help.
+    pub fn retry_helps(&self) -> bool {
+        match self {
+            RunError::Task(error) => error.retry_helps(),
+            RunError::Panic(_) | RunError::Checkpoint { .. } => true,
+            RunError::Store(error) => matches!(error, StoreError::Io { .. }),
+            _ => false,
+        }
     }
 }

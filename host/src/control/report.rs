@@ -1,6 +1,9 @@
 //! What a job has done, so far or in all.
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -43,6 +46,37 @@ impl NodeReport {
     }
 }
 
+/// What checkpoints have cost. Clones share.
+#[derive(Clone, Debug, Default)]
+pub struct CheckpointCounts(Arc<Mutex<Vec<(Duration, u64)>>>, Arc<AtomicU64>);
+
+/// Checkpoints whose cost is remembered; of more, the latest.
+const COSTS_MAX: usize = 10_000;
+
+impl CheckpointCounts {
+    pub(super) fn completed(&self, took: Duration, bytes: u64) {
+        let mut costs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if costs.len() == COSTS_MAX {
+            costs.remove(0);
+        }
+        costs.push((took, bytes));
+    }
+
+    pub(super) fn failed(&self) {
+        self.1.fetch_add(1, Relaxed);
+    }
+
+    /// From barrier to durable manifest, and the bytes written, of each complete checkpoint or savepoint.
+    pub fn costs(&self) -> Vec<(Duration, u64)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many were given up.
+    pub fn failures(&self) -> u64 {
+        self.1.load(Relaxed)
+    }
+}
+
 /// What a sink says of itself at the end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SinkReport {
@@ -65,4 +99,6 @@ pub struct JobReport {
     pub elapsed: Duration,
     /// Whether it was stopped before its sources ended.
     pub stopped: bool,
+    /// What its checkpoints have cost.
+    pub checkpoints: CheckpointCounts,
 }

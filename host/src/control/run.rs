@@ -1,17 +1,23 @@
-//! A running job: its tasks on the data path's threads, told to stop, waited for, looked at.
-use std::sync::Arc;
+//! A running job, over all its starts: told to stop, asked for savepoints, waited for, looked at.
+use std::{path::PathBuf, sync::Arc};
 
-use tokio::{runtime::Runtime, task::JoinSet};
+use tokio::{
+    runtime::Runtime,
+    sync::{mpsc, oneshot},
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{JobReport, NodeReport, Placement, Prepared, RunError, SinkReport, wiring::Wiring};
+use super::{CheckpointCounts, JobOptions, JobReport, NodeReport, Placement, Prepared, RunError, supervise::Supervisor};
 use crate::{
-    dataflow::{Environment, LatencyHistogram, NodeMetrics, TaskError},
+    dataflow::{Environment, LatencyHistogram, NodeMetrics, Spawned},
     plugin::GUEST_STACK_BYTES_MAX,
 };
 
 /// Stack the host's own code may use below a guest's.
 const HOST_STACK_BYTES_MAX: usize = 1 << 20;
+
+/// Savepoints asked for that nobody has begun yet; whoever asks for one more waits.
+const COMMANDS_MAX: usize = 16;
 
 /// The threads of the data path: as many as there are processors, each with room for a guest's stack. Nothing else may run
 /// there, since guests keep them busy.
@@ -23,108 +29,114 @@ pub fn data_runtime() -> std::io::Result<Runtime> {
         .build()
 }
 
+/// What a running job is asked for.
+pub(super) enum Command {
+    /// A savepoint.
+    Savepoint {
+        /// The directory.
+        directory: PathBuf,
+        /// Whether the job ends with it.
+        stop: bool,
+        /// Whether it is done.
+        done: oneshot::Sender<Result<(), String>>,
+    },
+}
+
+/// What all starts of a job share, to be looked at from outside.
+pub(super) struct Shared {
+    pub(super) prepared: Arc<Prepared>,
+    /// Per node and subtask.
+    pub(super) metrics: Vec<Vec<Arc<NodeMetrics>>>,
+    pub(super) latency: Arc<LatencyHistogram>,
+    pub(super) checkpoints: CheckpointCounts,
+}
+
 /// A running job.
 pub struct Job {
-    prepared: Arc<Prepared>,
-    environment: Environment,
-    started: std::time::Duration,
-    tasks: JoinSet<Result<(), TaskError>>,
-    stop: CancellationToken,
-    metrics: Arc<Vec<Vec<Arc<NodeMetrics>>>>,
-    latency: Arc<LatencyHistogram>,
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+    done: oneshot::Receiver<Result<JobReport, RunError>>,
+    _running: Spawned,
 }
 
 /// Looks at a running job. Cheap to clone.
 #[derive(Clone)]
 pub struct JobView {
-    prepared: Arc<Prepared>,
-    metrics: Arc<Vec<Vec<Arc<NodeMetrics>>>>,
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
 }
 
 impl JobView {
-    /// What each node has done so far, in the order of the plan.
+    /// What each node has done so far, in the order of the plan; what was done again after a failure counts again.
     pub fn nodes(&self) -> Vec<NodeReport> {
-        let nodes = self.prepared.plan.nodes.iter().zip(&*self.metrics);
+        self.shared.nodes()
+    }
+
+    /// What checkpoints have cost so far.
+    pub fn checkpoints(&self) -> &CheckpointCounts {
+        &self.shared.checkpoints
+    }
+
+    /// Takes a savepoint into a directory, and ends the job with it if asked to; its windows stay open. Fails with what is wrong.
+    pub async fn savepoint(&self, directory: PathBuf, stop: bool) -> Result<(), String> {
+        let (done, wait) = oneshot::channel();
+        let gone = || "the job has ended".to_owned();
+        self.commands.send(Command::Savepoint { directory, stop, done }).await.map_err(|_| gone())?;
+        wait.await.map_err(|_| gone())?
+    }
+}
+
+impl Shared {
+    fn nodes(&self) -> Vec<NodeReport> {
+        let nodes = self.prepared.plan.nodes.iter().zip(&self.metrics);
         nodes.map(|(node, subtasks)| NodeReport::of(&node.name, subtasks)).collect()
+    }
+
+    pub(super) fn report(&self, elapsed: std::time::Duration, stopped: bool) -> JobReport {
+        let latency = LatencyHistogram::default();
+        latency.merge(&self.latency);
+        let sinks = self.prepared.spec.sinks.iter().filter_map(|(name, sink)| {
+            Some(super::SinkReport { name: name.clone(), summary: sink.connector.summary()? })
+        });
+        let checkpoints = self.checkpoints.clone();
+        JobReport { nodes: self.nodes(), sinks: sinks.collect(), latency, elapsed, stopped, checkpoints }
     }
 }
 
 impl Job {
-    /// Starts all of a job's subtasks that run here, on the current runtime. Cancelling `stop` ends it in order: sources stop
-    /// reading, what was read is processed and written, windows stay open.
+    /// Starts all of a job's subtasks that run here, from what `options` says, and starts them again after failures as the job's
+    /// restart strategy says. Cancelling `stop` ends it in order: sources stop reading, what was read is processed and written,
+    /// windows stay open, and a last checkpoint is taken.
     pub fn start(
         prepared: Arc<Prepared>,
         environment: Environment,
-        placement: &dyn Placement,
+        placement: Arc<dyn Placement>,
+        options: JobOptions,
         stop: CancellationToken,
-    ) -> Result<Job, RunError> {
-        let mut wiring = Wiring::new(&prepared, &environment, stop.clone());
-        let wired = wiring.tasks(placement)?;
-        let (metrics, latency) = (Arc::new(std::mem::take(&mut wiring.metrics)), wiring.latency.clone());
-        drop(wiring);
-        let started = environment.clock.monotonic();
-        let mut tasks = JoinSet::new();
-        for task in wired {
-            tracing::debug!(task = task.name, "starting");
-            tasks.spawn(task.future);
-        }
-        Ok(Job { prepared, environment, started, tasks, stop, metrics, latency })
+    ) -> Job {
+        let metrics = |parallelism: u32| (0..parallelism).map(|_| Arc::default()).collect();
+        let shared = Arc::new(Shared {
+            metrics: prepared.plan.nodes.iter().map(|node| metrics(node.parallelism)).collect(),
+            latency: Arc::default(),
+            checkpoints: CheckpointCounts::default(),
+            prepared,
+        });
+        let (commands, asked) = mpsc::channel(COMMANDS_MAX);
+        let (end, done) = oneshot::channel();
+        let spawner = environment.spawner.clone();
+        let supervisor = Supervisor::new(shared.clone(), environment, placement, options, asked, stop);
+        let running = spawner.spawn("job", Box::pin(async move { drop(end.send(supervisor.run().await)) }));
+        Job { shared, commands, done, _running: running }
     }
 
     /// To look at it while it runs.
     pub fn view(&self) -> JobView {
-        JobView { prepared: self.prepared.clone(), metrics: self.metrics.clone() }
+        JobView { shared: self.shared.clone(), commands: self.commands.clone() }
     }
 
-    /// Waits for its end. If a task fails, the others are dropped where they are, and the first cause is the error.
-    pub async fn wait(mut self) -> Result<JobReport, RunError> {
-        let mut failed: Option<RunError> = None;
-        while let Some(ended) = self.tasks.join_next().await {
-            let error = match ended {
-                Ok(Ok(())) => continue,
-                Ok(Err(error)) => RunError::Task(error),
-                Err(error) if error.is_cancelled() => continue,
-                Err(error) => RunError::Panic(panic_message(error)),
-            };
-            // A task whose neighbour is gone fails too, and may be seen first; its neighbour knows why.
-            if failed.as_ref().is_none_or(|known| matches!(known, RunError::Task(TaskError::Disconnected))) {
-                failed = Some(error);
-            }
-            if !matches!(failed, Some(RunError::Task(TaskError::Disconnected))) {
-                self.tasks.abort_all();
-            }
-        }
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(self.report()),
-        }
-    }
-
-    fn report(&self) -> JobReport {
-        let latency = LatencyHistogram::default();
-        latency.merge(&self.latency);
-        let sinks = self
-            .prepared
-            .spec
-            .sinks
-            .iter()
-            .filter_map(|(name, sink)| Some(SinkReport { name: name.clone(), summary: sink.connector.summary()? }));
-        JobReport {
-            nodes: self.view().nodes(),
-            sinks: sinks.collect(),
-            latency,
-            elapsed: self.environment.clock.monotonic() - self.started,
-            stopped: self.stop.is_cancelled(),
-        }
-    }
-}
-
-fn panic_message(error: tokio::task::JoinError) -> String {
-    match error.try_into_panic() {
-        Ok(panic) => match panic.downcast_ref::<&str>() {
-            Some(text) => (*text).to_owned(),
-            None => panic.downcast_ref::<String>().cloned().unwrap_or_default(),
-        },
-        Err(error) => error.to_string(),
+    /// Waits for its end. Dropping the future, or the job, ends the job where it is.
+    pub async fn wait(self) -> Result<JobReport, RunError> {
+        let Job { done, _running, .. } = self;
+        done.await.unwrap_or_else(|_| Err(RunError::Panic("whoever runs the job is gone".into())))
     }
 }

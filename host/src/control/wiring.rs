@@ -1,11 +1,14 @@
 //! Builds the tasks of a plan: queues between them, and in each subtask the chain of stages from its head on.
-use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
-use tokio_util::sync::CancellationToken;
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
 
 use super::{
     Placement,
     prepare::{Prepared, configuration, limits},
+    run::Shared,
+    restore::Restored,
 };
 use crate::{
     codec::Format,
@@ -24,19 +27,20 @@ use crate::{
 pub(super) struct Wired {
     /// For logs: the head's name and the subtask's number.
     pub(super) name: String,
-    pub(super) future: Pin<Box<dyn Future<Output = Result<(), TaskError>> + Send>>,
+    pub(super) future: BoxFuture<'static, Result<(), TaskError>>,
+    /// To tell it something.
+    pub(super) controls: mpsc::Sender<Control>,
+    pub(super) is_source: bool,
 }
 
 /// The tasks of a job, wired to each other but not running.
 pub(super) struct Wiring<'a> {
-    prepared: &'a Prepared,
+    shared: &'a Shared,
     environment: &'a Environment,
-    stop: CancellationToken,
+    restored: &'a mut Restored,
+    reports: mpsc::Sender<Report>,
     senders: HashMap<(EdgeId, u32), Vec<Box<dyn Sender>>>,
     receivers: HashMap<(EdgeId, u32), Vec<Box<dyn Receiver>>>,
-    /// Per node and subtask.
-    pub(super) metrics: Vec<Vec<Arc<NodeMetrics>>>,
-    pub(super) latency: Arc<LatencyHistogram>,
 }
 
 fn bug(node: &str, what: impl ToString) -> TaskError {
@@ -44,30 +48,30 @@ fn bug(node: &str, what: impl ToString) -> TaskError {
 }
 
 impl<'a> Wiring<'a> {
-    pub(super) fn new(prepared: &'a Prepared, environment: &'a Environment, stop: CancellationToken) -> Wiring<'a> {
-        let plan = &prepared.plan;
-        let metrics = |node: &PlanNode| (0..node.parallelism).map(|_| Arc::default()).collect();
-        let mut wiring = Wiring {
-            prepared,
-            environment,
-            stop,
-            senders: HashMap::new(),
-            receivers: HashMap::new(),
-            metrics: plan.nodes.iter().map(metrics).collect(),
-            latency: Arc::default(),
-        };
-        for edge in plan.edges.iter().filter(|edge| !edge.chained) {
+    pub(super) fn new(
+        shared: &'a Shared,
+        environment: &'a Environment,
+        restored: &'a mut Restored,
+        reports: mpsc::Sender<Report>,
+    ) -> Wiring<'a> {
+        let (senders, receivers) = (HashMap::new(), HashMap::new());
+        let mut wiring = Wiring { shared, environment, restored, reports, senders, receivers };
+        for edge in shared.prepared.plan.edges.iter().filter(|edge| !edge.chained) {
             wiring.connect(edge);
         }
         wiring
     }
 
+    fn prepared(&self) -> &'a Prepared {
+        &self.shared.prepared
+    }
+
     fn plan(&self) -> &'a Plan {
-        &self.prepared.plan
+        &self.prepared().plan
     }
 
     fn spec(&self) -> &'a JobSpec {
-        &self.prepared.spec
+        &self.prepared().spec
     }
 
     fn connect(&mut self, edge: &PlanEdge) {
@@ -90,28 +94,44 @@ impl<'a> Wiring<'a> {
         let mut tasks = Vec::new();
         for task in &self.plan().tasks {
             for subtask in (0..task.parallelism).filter(|subtask| placement.runs_here(task, *subtask)) {
-                tasks.push(self.task(task, subtask)?);
+                tasks.push(self.task(task, subtask, tasks.len())?);
             }
         }
         Ok(tasks)
     }
 
-    fn task(&mut self, task: &TaskPlan, subtask: u32) -> Result<Wired, TaskError> {
+    fn task(&mut self, task: &TaskPlan, subtask: u32, index: usize) -> Result<Wired, TaskError> {
         let head = self.plan().node(task.head);
         let name = format!("{}[{subtask}]", head.name);
+        let (controls, told) = mpsc::channel(CONTROLS_MAX);
+        let link = Link { task: index, controls: told, reports: self.reports.clone() };
         if let Role::Source { time, .. } = &head.role {
-            let source = self.source(head, *time, subtask)?;
-            let stop = self.stop.clone();
-            return Ok(Wired { name, future: Box::pin(source.run(stop)) });
+            let source = self.source(head, *time, subtask, link)?;
+            return Ok(Wired { name, future: Box::pin(source.run()), controls, is_source: true });
         }
-        let inputs =
-            task.incoming.iter().filter_map(|edge| self.receivers.remove(&(*edge, subtask))).flatten().collect();
+        let mut inputs = Vec::new();
+        for edge in &task.incoming {
+            let second = self.plan().edge(*edge).second;
+            let receivers = self.receivers.remove(&(*edge, subtask)).into_iter().flatten();
+            inputs.extend(receivers.map(|receiver| TaskInput { receiver, second }));
+        }
+        let watermark = self.restored.watermark(&head.uid, subtask);
         let stage = self.stage(head, subtask)?;
-        let task = OperatorTask::new(inputs, stage, self.environment.clock.clone());
-        Ok(Wired { name, future: Box::pin(task.run()) })
+        let task = OperatorTask::new(inputs, stage, link, watermark, self.environment.clock.clone());
+        Ok(Wired { name, future: Box::pin(task.run()), controls, is_source: false })
     }
 
-    fn source(&mut self, node: &PlanNode, time: Option<usize>, subtask: u32) -> Result<SourceTask, TaskError> {
+    fn identity(&self, node: &PlanNode, subtask: u32) -> StageIdentity {
+        StageIdentity { uid: node.uid.as_str().into(), subtask, start: self.restored.start }
+    }
+
+    fn source(
+        &mut self,
+        node: &PlanNode,
+        time: Option<usize>,
+        subtask: u32,
+        link: Link,
+    ) -> Result<SourceTask, TaskError> {
         let spec = &self.spec().sources[&node.name];
         let batch = self.plan().batch;
         let settings = SourceSettings {
@@ -123,14 +143,19 @@ impl<'a> Wiring<'a> {
             flush: batch.flush,
         };
         let schema = &node.outputs[0].schema;
+        let restored = self.restored.take(&node.uid, subtask);
+        let splits = restored.as_ref().map(|state| &state.splits[..]);
         let reader = spec
             .connector
-            .open(&self.opening(node, subtask), None)
+            .open(&self.opening(node, subtask), splits)
             .map_err(|error| TaskError::Connector { node: node.name.clone(), error })?;
         let decoder = spec.format.decoder(schema).map_err(|what| bug(&node.name, what))?;
         let rejects = self.rejects(node, spec.on_error, schema)?;
         let outputs = self.outputs(node, subtask)?;
-        Ok(SourceTask::new(settings, reader, decoder, rejects, outputs, self.environment.clock.clone()))
+        let identity = self.identity(node, subtask);
+        let watermark = restored.map_or(NO_WATERMARK, |state| state.watermark);
+        let clock = self.environment.clock.clone();
+        Ok(SourceTask::new(settings, reader, decoder, rejects, outputs, identity, link, watermark, clock))
     }
 
     fn opening(&self, node: &PlanNode, subtask: u32) -> Opening {
@@ -138,7 +163,7 @@ impl<'a> Wiring<'a> {
             uid: node.uid.clone(),
             subtask: subtask as usize,
             parallelism: node.parallelism as usize,
-            start: 0,
+            start: self.restored.start,
             clock: self.environment.clock.clone(),
         }
     }
@@ -155,7 +180,7 @@ impl<'a> Wiring<'a> {
             Role::Sink { writes, written, .. } => Box::new(self.sink(node, writes, written, subtask)?),
             Role::Source { .. } => return Err(bug(&node.name, "a source reads nobody")),
         };
-        Ok(Stage::new(operator, self.outputs(node, subtask)?))
+        Ok(Stage::new(self.identity(node, subtask), operator, self.outputs(node, subtask)?))
     }
 
     fn operator(
@@ -167,7 +192,7 @@ impl<'a> Wiring<'a> {
     ) -> Result<Box<dyn Operator>, TaskError> {
         let spec = &self.spec().operators[&node.name];
         let placement = plugin::Placement { operator: node.name.clone(), subtask, parallelism: node.parallelism };
-        let instance = self.prepared.plugins[&node.name]
+        let instance = self.prepared().plugins[&node.name]
             .instantiate(spec.step.kind(), &configuration(spec), placement, limits(spec))
             .map_err(|error| TaskError::Load { operator: node.name.clone(), error })?;
         let input = node.input.as_ref().ok_or_else(|| bug(&node.name, "it has no input"))?;
@@ -206,7 +231,7 @@ impl<'a> Wiring<'a> {
         let all = node.input.as_ref().is_some_and(|input| input == written);
         let writes = (!all).then(|| (writes.to_vec(), written.clone()));
         let clock = self.environment.clock.clone();
-        Ok(SinkStage::new(&node.name, writes, encoder, writer, clock, self.latency.clone()))
+        Ok(SinkStage::new(&node.name, writes, encoder, writer, clock, self.shared.latency.clone()))
     }
 
     /// The ways out of a node, with everything chained behind it.
@@ -219,7 +244,7 @@ impl<'a> Wiring<'a> {
     }
 
     fn metrics(&self, node: NodeId, subtask: u32) -> Arc<NodeMetrics> {
-        self.metrics[node.0][subtask as usize].clone()
+        self.shared.metrics[node.0][subtask as usize].clone()
     }
 
     fn target(&mut self, edge: &PlanEdge, subtask: u32) -> Result<Target, TaskError> {

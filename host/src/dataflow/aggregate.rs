@@ -202,12 +202,4 @@ impl Operator for Windowed {
     async fn wake(&mut self, now_ms: i64, outputs: &mut Outputs) -> Result<(), TaskError> {
         self.fire(now_ms - 1, outputs).await
     }
-
-    async fn end(&mut self, _outputs: &mut Outputs) -> Result<(), TaskError> {
-        if !self.store.is_empty() {
-            let (operator, windows, keys) = (&self.settings.node, self.store.len(), self.store.keys());
-            tracing::warn!(operator, windows, keys, "stopped with windows still open; they were not emitted");
-        }
-        Ok(())
-    }
 }

@@ -2,6 +2,7 @@
 use crate::{
     connector::ConnectorError,
     plugin::{CallError, CallFailure, LoadError},
+    state::StateError,
 };
 
 /// Whose fault a failure is, which decides whether a restart may help.
@@ -52,6 +53,14 @@ pub enum TaskError {
         /// The record, as text, shortened.
         record: String,
     },
+    /// Keyed state.
+    #[error("operator `{operator}`: {error}")]
+    State {
+        /// Its name in the job.
+        operator: String,
+        /// What is wrong.
+        error: StateError,
+    },
     /// What cannot be, was.
     #[error("[B0601] {node}: {what}; this is a fault of wasmill, please report it")]
     Bug {
@@ -72,9 +81,20 @@ impl TaskError {
             TaskError::Call(CallError { failure: CallFailure::Deadline(_) | CallFailure::Memory(_), .. }) => {
                 FailureClass::Resource
             }
+            TaskError::State { .. } => FailureClass::Resource,
             TaskError::Call(_) | TaskError::Load { .. } | TaskError::Rejected { .. } => FailureClass::Operator,
             TaskError::Connector { .. } => FailureClass::Connector,
             TaskError::Bug { .. } | TaskError::Disconnected => FailureClass::Bug,
+        }
+    }
+
+    /// Whether starting again from the last checkpoint may help.
+    pub fn retry_helps(&self) -> bool {
+        match self {
+            TaskError::Call(CallError { failure: CallFailure::Fault { retry, .. }, .. }) => *retry,
+            TaskError::Connector { error, .. } => error.retry,
+            // A fault of ours may be one of timing.
+            _ => self.class() != FailureClass::Operator,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What flows between stages, in order.
-use crate::model::{Batch, EventTime};
+use crate::model::{Batch, EventTime, SnapshotKind};
 
-/// One thing on a stream. Its order on a channel is its meaning: a watermark speaks of all batches after it.
+/// One thing on a stream. Its order on a channel is its meaning: a watermark speaks of all batches after it, a barrier of all before.
 #[derive(Clone, Debug)]
 pub enum Message {
     /// Rows.
@@ -10,6 +10,32 @@ pub enum Message {
     Watermark(EventTime),
     /// This input has nothing to say for now and holds back nobody's event time; ends with the next batch or watermark.
     Idle,
+    /// Everything before belongs to the checkpoint, nothing after does.
+    Barrier(Barrier),
     /// Nothing comes after this.
     End,
+}
+
+/// Divides a stream into what a checkpoint holds and what comes after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Barrier {
+    /// Counts up over all starts of a job.
+    pub checkpoint: u64,
+    /// What is taken.
+    pub kind: SnapshotKind,
+    /// Whether the stream ends with it.
+    pub last: Last,
+    /// Whether a task waits with what came after it on one input until it has come on all.
+    pub aligned: bool,
+}
+
+/// Whether a barrier is the last of its run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Last {
+    /// More comes.
+    No,
+    /// The job stops, to go on later from here: windows stay open.
+    Stop,
+    /// The input has ended, or is declared to have: nothing is held back.
+    Drain,
 }

@@ -1,9 +1,12 @@
 //! The data path: sources, chains of operators, exchanges and sinks, each subtask a future of its own. Knows the plan and the
 //! interfaces of plugins, connectors, formats and state; must not know who asked for the job, nor any of Kafka, HTTP or files.
 mod aggregate;
+mod alignment;
 mod environment;
 mod error;
 mod exchange;
+mod keyed;
+mod link;
 mod message;
 mod metrics;
 mod moments;
@@ -17,16 +20,19 @@ mod transform;
 mod watermark;
 
 pub use aggregate::{Windowed, WindowedSettings};
-pub use environment::Environment;
+pub use alignment::Alignment;
+pub use environment::{Environment, Spawned, Spawner, TokioSpawner};
 pub use error::{FailureClass, TaskError};
 pub use exchange::{Exchanges, MemoryExchanges, QUEUE_BATCHES_MAX, Receiver, Sender};
-pub use message::Message;
+pub use keyed::{Keyed, KeyedInput, KeyedSettings};
+pub use link::{CONTROLS_MAX, Control, Left, Link, REPORTS_MAX, Report};
+pub use message::{Barrier, Last, Message};
 pub use metrics::{LatencyHistogram, NodeMetrics};
 pub use moments::Moments;
-pub use operator::{Operator, Outputs, Route, Stage, Target};
+pub use operator::{Operator, Outputs, Route, Stage, StageIdentity, Target};
 pub use rejects::{Reject, Rejects};
 pub use sink::SinkStage;
 pub use source::{SourceSettings, SourceTask};
-pub use task::OperatorTask;
+pub use task::{OperatorTask, TaskInput};
 pub use transform::Transform;
 pub use watermark::{BoundedOutOfOrderness, WatermarkMerge};

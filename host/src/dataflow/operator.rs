@@ -4,14 +4,22 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Message, NodeMetrics, Sender, TaskError, partition::partition};
-use crate::model::{Batch, EventTime, Schema};
+use super::{Barrier, Last, Left, Message, NodeMetrics, Sender, TaskError, partition::partition};
+use crate::{
+    checkpoint::CommitPermit,
+    model::{Batch, EventTime, Schema, SnapshotRequest, SubtaskState},
+};
 
 /// A step of a task. All calls come from one task, one after the other.
 #[async_trait]
 pub trait Operator: Send {
     /// Rows.
     async fn batch(&mut self, batch: Batch, outputs: &mut Outputs) -> Result<(), TaskError>;
+
+    /// Rows of the second input, of operators that have one.
+    async fn second(&mut self, _batch: Batch, _outputs: &mut Outputs) -> Result<(), TaskError> {
+        Err(bug("an operator with one input has got rows of a second"))
+    }
 
     /// Event time has come this far.
     async fn watermark(&mut self, watermark: EventTime, outputs: &mut Outputs) -> Result<(), TaskError> {
@@ -33,27 +41,72 @@ pub trait Operator: Send {
         Ok(())
     }
 
-    /// Nothing comes any more.
-    async fn end(&mut self, _outputs: &mut Outputs) -> Result<(), TaskError> {
+    /// The input has ended: what is held back goes out. Barriers may still come.
+    async fn finish(&mut self, _outputs: &mut Outputs) -> Result<(), TaskError> {
         Ok(())
+    }
+
+    /// A barrier: what it takes to go on from here.
+    async fn snapshot(&mut self, _request: &SnapshotRequest) -> Result<SubtaskState, TaskError> {
+        Ok(SubtaskState::default())
+    }
+
+    /// A checkpoint is complete.
+    async fn completed(&mut self, _permit: &CommitPermit) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// A checkpoint was given up.
+    async fn aborted(&mut self, _checkpoint: u64) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// Nothing comes any more, and everything that was prepared is committed.
+    async fn close(&mut self) -> Result<(), TaskError> {
+        Ok(())
+    }
+}
+
+/// Who a stage is.
+#[derive(Clone, Debug)]
+pub struct StageIdentity {
+    /// Of the node.
+    pub uid: Arc<str>,
+    /// Which of its subtasks.
+    pub subtask: u32,
+    /// Which start of the job this is.
+    pub start: u64,
+}
+
+impl StageIdentity {
+    pub(super) fn request(&self, barrier: Barrier) -> SnapshotRequest {
+        let (uid, subtask, start, checkpoint) = (&self.uid, self.subtask, self.start, barrier.checkpoint);
+        let prefix = format!("state/{uid}/{subtask}/{checkpoint}-{start}");
+        SnapshotRequest { checkpoint, kind: barrier.kind, prefix }
     }
 }
 
 /// An operator and what is behind it.
 pub struct Stage {
+    identity: StageIdentity,
     operator: Box<dyn Operator>,
     outputs: Outputs,
 }
 
 impl Stage {
     /// Puts an operator before its outputs.
-    pub fn new(operator: Box<dyn Operator>, outputs: Outputs) -> Stage {
-        Stage { operator, outputs }
+    pub fn new(identity: StageIdentity, operator: Box<dyn Operator>, outputs: Outputs) -> Stage {
+        Stage { identity, operator, outputs }
     }
 
     pub(super) async fn batch(&mut self, batch: Batch) -> Result<(), TaskError> {
         self.outputs.metrics.add(&self.outputs.metrics.records_in, batch.rows());
         self.operator.batch(batch, &mut self.outputs).await
+    }
+
+    pub(super) async fn second(&mut self, batch: Batch) -> Result<(), TaskError> {
+        self.outputs.metrics.add(&self.outputs.metrics.records_in, batch.rows());
+        self.operator.second(batch, &mut self.outputs).await
     }
 
     pub(super) async fn watermark(&mut self, watermark: EventTime) -> Result<(), TaskError> {
@@ -81,9 +134,35 @@ impl Stage {
         self.outputs.pause().await
     }
 
+    /// Passes a barrier on, then notes what is left here and in the stages chained behind.
+    pub(super) async fn barrier(&mut self, barrier: Barrier, left: &mut Vec<Left>) -> Result<(), TaskError> {
+        if barrier.last == Last::Drain {
+            self.operator.finish(&mut self.outputs).await?;
+        }
+        self.outputs.barrier(barrier, left).await?;
+        let state = self.operator.snapshot(&self.identity.request(barrier)).await?;
+        left.push(Left { uid: self.identity.uid.clone(), subtask: self.identity.subtask, state });
+        Ok(())
+    }
+
+    pub(super) async fn completed(&mut self, permit: &CommitPermit) -> Result<(), TaskError> {
+        self.operator.completed(permit).await?;
+        self.outputs.completed(permit).await
+    }
+
+    pub(super) async fn aborted(&mut self, checkpoint: u64) -> Result<(), TaskError> {
+        self.operator.aborted(checkpoint).await?;
+        self.outputs.aborted(checkpoint).await
+    }
+
+    /// Tells other tasks that nothing comes any more.
     pub(super) async fn end(&mut self) -> Result<(), TaskError> {
-        self.operator.end(&mut self.outputs).await?;
         self.outputs.end().await
+    }
+
+    pub(super) async fn close(&mut self) -> Result<(), TaskError> {
+        self.operator.close().await?;
+        self.outputs.close().await
     }
 }
 
@@ -190,7 +269,38 @@ impl Outputs {
         Ok(())
     }
 
-    /// Tells all readers that nothing comes any more.
+    pub(super) async fn barrier(&mut self, barrier: Barrier, left: &mut Vec<Left>) -> Result<(), TaskError> {
+        for target in self.ports.iter_mut().flatten() {
+            match &mut target.route {
+                Route::Chained(stage) => Box::pin(stage.barrier(barrier, left)).await?,
+                route => route.broadcast(Message::Barrier(barrier)).await?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn completed(&mut self, permit: &CommitPermit) -> Result<(), TaskError> {
+        for stage in self.chained() {
+            Box::pin(stage.completed(permit)).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn aborted(&mut self, checkpoint: u64) -> Result<(), TaskError> {
+        for stage in self.chained() {
+            Box::pin(stage.aborted(checkpoint)).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn close(&mut self) -> Result<(), TaskError> {
+        for stage in self.chained() {
+            Box::pin(stage.close()).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells all readers in other tasks that nothing comes any more.
     pub(super) async fn end(&mut self) -> Result<(), TaskError> {
         for target in self.ports.iter_mut().flatten() {
             match &mut target.route {

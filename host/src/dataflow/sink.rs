@@ -1,13 +1,14 @@
 //! The last stage: picks the columns to write, encodes them, and hands them to a connector.
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use async_trait::async_trait;
 
 use super::{LatencyHistogram, Operator, Outputs, TaskError};
 use crate::{
+    checkpoint::CommitPermit,
     codec::Encoder,
     connector::{ConnectorError, SinkWriter},
-    model::{Batch, Clock, Encoded, Schema},
+    model::{Batch, Clock, Encoded, Schema, SnapshotRequest, SubtaskState},
 };
 
 /// A sink at work.
@@ -18,6 +19,8 @@ pub struct SinkStage {
     encoder: Box<dyn Encoder>,
     writer: Box<dyn SinkWriter>,
     encoded: Encoded,
+    /// What was prepared and not committed yet, by checkpoint.
+    prepared: VecDeque<(u64, Vec<Vec<u8>>)>,
     clock: Arc<dyn Clock>,
     latency: Arc<LatencyHistogram>,
 }
@@ -32,7 +35,16 @@ impl SinkStage {
         clock: Arc<dyn Clock>,
         latency: Arc<LatencyHistogram>,
     ) -> SinkStage {
-        SinkStage { node: node.to_owned(), writes, encoder, writer, encoded: Encoded::default(), clock, latency }
+        SinkStage {
+            node: node.to_owned(),
+            writes,
+            encoder,
+            writer,
+            encoded: Encoded::default(),
+            prepared: VecDeque::new(),
+            clock,
+            latency,
+        }
     }
 
     fn failed(&self) -> impl Fn(ConnectorError) -> TaskError + use<> {
@@ -62,7 +74,28 @@ impl Operator for SinkStage {
         self.writer.flush().await.map_err(failed)
     }
 
-    async fn end(&mut self, _outputs: &mut Outputs) -> Result<(), TaskError> {
+    async fn snapshot(&mut self, request: &SnapshotRequest) -> Result<SubtaskState, TaskError> {
+        let failed = self.failed();
+        let committables = self.writer.prepare(request.checkpoint).await.map_err(failed)?;
+        if !committables.is_empty() {
+            self.prepared.push_back((request.checkpoint, committables));
+        }
+        // Also those of earlier checkpoints that are not known to be complete: this one may be the next that is.
+        let committables = self.prepared.iter().flat_map(|(_, committables)| committables.clone()).collect();
+        Ok(SubtaskState { committables, ..SubtaskState::default() })
+    }
+
+    async fn completed(&mut self, permit: &CommitPermit) -> Result<(), TaskError> {
+        let failed = self.failed();
+        while let Some((_, committables)) =
+            self.prepared.pop_front_if(|(checkpoint, _)| *checkpoint <= permit.checkpoint())
+        {
+            self.writer.commit(&committables).await.map_err(&failed)?;
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<(), TaskError> {
         let failed = self.failed();
         self.writer.close().await.map_err(failed)
     }

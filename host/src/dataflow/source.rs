@@ -3,13 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use arrow_array::{cast::AsArray, types::Int64Type};
-use tokio_util::sync::CancellationToken;
 
-use super::{BoundedOutOfOrderness, Outputs, Reject, Rejects, TaskError, task::wait_until};
+use super::{
+    Barrier, BoundedOutOfOrderness, Control, Last, Left, Link, Outputs, Reject, Rejects, Report, StageIdentity, TaskError,
+    task::wait_until,
+};
 use crate::{
     codec::{Decoder, Malformed},
     connector::{BatchLimits, ReadStatus, SourceReader},
-    model::{Batch, Clock, EventTime, RawBatch, WATERMARK_END},
+    model::{Batch, Clock, EventTime, RawBatch, SubtaskState, WATERMARK_END},
 };
 
 /// How a source is read.
@@ -36,7 +38,11 @@ pub struct SourceTask {
     decoder: Box<dyn Decoder>,
     rejects: Rejects,
     outputs: Outputs,
+    identity: StageIdentity,
+    link: Link,
     clock: Arc<dyn Clock>,
+    /// Whether there is nothing more to read.
+    ended: bool,
     times: BoundedOutOfOrderness,
     raw: RawBatch,
     /// When the first record in `raw` arrived.
@@ -49,20 +55,24 @@ pub struct SourceTask {
 enum Event {
     Read(ReadStatus),
     Timer,
-    Stop,
+    Control(Control),
 }
 
 impl SourceTask {
-    /// A source that has read nothing yet.
+    /// A source whose event time had come to `watermark`.
+    #[expect(clippy::too_many_arguments, reason = "each is another part of a source")]
     pub fn new(
         settings: SourceSettings,
         reader: Box<dyn SourceReader>,
         decoder: Box<dyn Decoder>,
         rejects: Rejects,
         outputs: Outputs,
+        identity: StageIdentity,
+        link: Link,
+        watermark: EventTime,
         clock: Arc<dyn Clock>,
     ) -> SourceTask {
-        let times = BoundedOutOfOrderness::new(settings.out_of_orderness);
+        let times = BoundedOutOfOrderness::new(settings.out_of_orderness, watermark);
         let idle_at = settings.idle.map(|idle| clock.monotonic() + idle);
         SourceTask {
             settings,
@@ -70,7 +80,10 @@ impl SourceTask {
             decoder,
             rejects,
             outputs,
+            identity,
+            link,
             clock,
+            ended: false,
             times,
             raw: RawBatch::default(),
             arrived: Duration::ZERO,
@@ -79,31 +92,77 @@ impl SourceTask {
         }
     }
 
-    /// Reads until the source ends, or until told to stop. At the end of the source event time ends too, and every window
-    /// fires; on a stop what was read goes its way, but windows stay open.
-    pub async fn run(mut self, stop: CancellationToken) -> Result<(), TaskError> {
+    /// Reads until the last barrier is out, and what was prepared for it is committed. At the end of the source event time ends
+    /// too, and every window fires; on a stop what was read goes its way, but windows stay open.
+    pub async fn run(mut self) -> Result<(), TaskError> {
         loop {
             let before = self.raw.len();
-            let event = self.next(&stop).await?;
+            let event = self.next().await?;
             match event {
                 Event::Read(ReadStatus::More) => self.gathered(before).await?,
                 Event::Read(ReadStatus::End) => {
                     self.emit().await?;
-                    self.outputs.watermark(WATERMARK_END).await?;
-                    break;
+                    self.end_of_time().await?;
+                    self.ended = true;
+                    self.link.report(Report::SourceEnded { task: self.link.task }).await?;
                 }
-                Event::Stop => {
-                    self.emit().await?;
-                    break;
+                Event::Control(Control::Trigger(barrier)) => {
+                    self.barrier(barrier).await?;
+                    if barrier.last != Last::No {
+                        return self.end(barrier).await;
+                    }
                 }
+                Event::Control(control) => self.control(control).await?,
                 Event::Timer => {}
             }
             self.timers().await?;
         }
-        self.outputs.end().await
     }
 
-    async fn next(&mut self, stop: &CancellationToken) -> Result<Event, TaskError> {
+    async fn end_of_time(&mut self) -> Result<(), TaskError> {
+        self.idle_at = None;
+        self.times.end();
+        self.outputs.watermark(WATERMARK_END).await
+    }
+
+    async fn barrier(&mut self, barrier: Barrier) -> Result<(), TaskError> {
+        self.emit().await?;
+        if barrier.last == Last::Drain && !self.ended {
+            self.end_of_time().await?;
+        }
+        let mut left = Vec::new();
+        self.outputs.barrier(barrier, &mut left).await?;
+        let state = SubtaskState {
+            watermark: self.times.watermark(),
+            splits: self.reader.positions(),
+            ..SubtaskState::default()
+        };
+        left.push(Left { uid: self.identity.uid.clone(), subtask: self.identity.subtask, state });
+        self.link.report(Report::Acknowledged { task: self.link.task, checkpoint: barrier.checkpoint, left }).await
+    }
+
+    async fn control(&mut self, control: Control) -> Result<(), TaskError> {
+        match control {
+            Control::Completed(permit) => self.outputs.completed(&permit).await,
+            Control::Aborted(checkpoint) => self.outputs.aborted(checkpoint).await,
+            Control::Trigger(_) => Ok(()),
+        }
+    }
+
+    /// After the last barrier: waits for its checkpoint to be complete.
+    async fn end(mut self, last: Barrier) -> Result<(), TaskError> {
+        self.outputs.end().await?;
+        loop {
+            let control = self.link.next().await?;
+            let done = matches!(&control, Control::Completed(permit) if permit.checkpoint() == last.checkpoint);
+            self.control(control).await?;
+            if done {
+                return self.outputs.close().await;
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<Event, TaskError> {
         let wake = self.outputs.wake_at().map(|at| {
             let ahead = u64::try_from(at.saturating_sub(self.clock.now_ms())).unwrap_or(0);
             self.clock.monotonic() + Duration::from_millis(ahead)
@@ -112,8 +171,8 @@ impl SourceTask {
         let read = self.reader.read(&mut self.raw, self.settings.limits);
         tokio::select! {
             biased;
-            () = stop.cancelled() => Ok(Event::Stop),
-            status = read => match status {
+            control = self.link.next() => Ok(Event::Control(control?)),
+            status = read, if !self.ended => match status {
                 Ok(status) => Ok(Event::Read(status)),
                 Err(error) => Err(TaskError::Connector { node: self.settings.node.clone(), error }),
             },

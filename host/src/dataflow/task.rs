@@ -9,58 +9,68 @@ use std::{
 use futures::FutureExt;
 
 use super::{
-    Message, Receiver, Stage, TaskError,
+    Alignment, Barrier, Control, Last, Link, Message, Receiver, Report, Stage, TaskError,
     watermark::{Progress, WatermarkMerge},
 };
-use crate::model::Clock;
+use crate::model::{Clock, EventTime};
+
+/// One input of a task.
+pub struct TaskInput {
+    /// What comes in.
+    pub receiver: Box<dyn Receiver>,
+    /// Whether it is part of the head's second input.
+    pub second: bool,
+}
 
 /// A task whose head is an operator or a sink.
 pub struct OperatorTask {
-    inputs: Vec<Option<Box<dyn Receiver>>>,
+    inputs: Vec<Option<TaskInput>>,
     /// Whose turn it is.
     next: usize,
     merge: WatermarkMerge,
+    alignment: Alignment,
     head: Stage,
+    link: Link,
     clock: Arc<dyn Clock>,
 }
 
 enum Event {
     Message(usize, Message),
+    Control(Control),
     Timer,
 }
 
 impl OperatorTask {
-    /// A task that reads these inputs.
-    pub fn new(inputs: Vec<Box<dyn Receiver>>, head: Stage, clock: Arc<dyn Clock>) -> OperatorTask {
-        let merge = WatermarkMerge::new(inputs.len());
-        OperatorTask { inputs: inputs.into_iter().map(Some).collect(), next: 0, merge, head, clock }
+    /// A task that reads these inputs, whose event time had come to `watermark`.
+    pub fn new(
+        inputs: Vec<TaskInput>,
+        head: Stage,
+        link: Link,
+        watermark: EventTime,
+        clock: Arc<dyn Clock>,
+    ) -> OperatorTask {
+        let merge = WatermarkMerge::new(inputs.len(), watermark);
+        let alignment = Alignment::new(inputs.len());
+        OperatorTask { inputs: inputs.into_iter().map(Some).collect(), next: 0, merge, alignment, head, link, clock }
     }
 
-    /// Runs until all inputs have ended.
+    /// Runs until the last barrier has passed, and what was prepared for it is committed.
     pub async fn run(mut self) -> Result<(), TaskError> {
         loop {
             let event = self.event().await?;
-            match event {
-                Event::Message(input, Message::Batch(batch)) => {
-                    self.merge.active(input);
-                    self.head.batch(batch).await?;
+            let barrier = match event {
+                Event::Message(input, message) => self.message(input, message).await?,
+                Event::Control(control) => {
+                    self.control(control).await?;
+                    None
                 }
-                Event::Message(input, Message::Watermark(watermark)) => {
-                    let progress = self.merge.advance(input, watermark);
-                    self.progress(progress).await?;
+                Event::Timer => None,
+            };
+            if let Some(barrier) = barrier {
+                self.barrier(barrier).await?;
+                if barrier.last != Last::No {
+                    return self.end(barrier).await;
                 }
-                Event::Message(input, Message::Idle) => {
-                    let progress = self.merge.idle(input);
-                    self.progress(progress).await?;
-                }
-                Event::Message(input, Message::End) => {
-                    self.inputs[input] = None;
-                    match self.merge.end(input) {
-                        Progress::End => return self.head.end().await,
-                        progress => self.progress(progress).await?,
-                    }
-                }
-                Event::Timer => {}
             }
             let now_ms = self.clock.now_ms();
             if self.head.wake_at().is_some_and(|at| at <= now_ms) {
@@ -69,10 +79,67 @@ impl OperatorTask {
         }
     }
 
+    /// Takes a message in; a barrier if it has now come on all inputs.
+    async fn message(&mut self, input: usize, message: Message) -> Result<Option<Barrier>, TaskError> {
+        match message {
+            Message::Batch(batch) => {
+                self.merge.active(input);
+                match self.inputs[input].as_ref().is_some_and(|input| input.second) {
+                    false => self.head.batch(batch).await?,
+                    true => self.head.second(batch).await?,
+                }
+            }
+            Message::Watermark(watermark) => {
+                let progress = self.merge.advance(input, watermark);
+                self.progress(progress).await?;
+            }
+            Message::Idle => {
+                let progress = self.merge.idle(input);
+                self.progress(progress).await?;
+            }
+            Message::Barrier(barrier) => return Ok(self.alignment.barrier(input, barrier)),
+            Message::End => {
+                self.inputs[input] = None;
+                let progress = self.merge.end(input);
+                self.progress(progress).await?;
+                return Ok(self.alignment.end(input));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn barrier(&mut self, barrier: Barrier) -> Result<(), TaskError> {
+        let mut left = Vec::new();
+        self.head.barrier(barrier, &mut left).await?;
+        self.link.report(Report::Acknowledged { task: self.link.task, checkpoint: barrier.checkpoint, left }).await
+    }
+
+    async fn control(&mut self, control: Control) -> Result<(), TaskError> {
+        match control {
+            Control::Completed(permit) => self.head.completed(&permit).await,
+            Control::Aborted(checkpoint) => self.head.aborted(checkpoint).await,
+            Control::Trigger(_) => Ok(()),
+        }
+    }
+
+    /// After the last barrier: waits for its checkpoint to be complete.
+    async fn end(mut self, last: Barrier) -> Result<(), TaskError> {
+        self.head.end().await?;
+        loop {
+            let control = self.link.next().await?;
+            let done = matches!(&control, Control::Completed(permit) if permit.checkpoint() == last.checkpoint);
+            self.control(control).await?;
+            if done {
+                return self.head.close().await;
+            }
+        }
+    }
+
     async fn progress(&mut self, progress: Progress) -> Result<(), TaskError> {
         match progress {
             Progress::Watermark(watermark) => self.head.watermark(watermark).await,
             Progress::Idle => self.head.idle().await,
+            // Only after the last barrier, or if a task before has failed.
             Progress::None | Progress::End => Ok(()),
         }
     }
@@ -96,11 +163,19 @@ impl OperatorTask {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, TaskError>> {
+        match self.link.controls.poll_recv(context) {
+            Poll::Ready(Some(control)) => return Poll::Ready(Ok(Event::Control(control))),
+            Poll::Ready(None) => return Poll::Ready(Err(TaskError::Disconnected)),
+            Poll::Pending => {}
+        }
         for _ in 0..self.inputs.len() {
             let at = self.next;
             self.next = (self.next + 1) % self.inputs.len();
+            if self.alignment.is_blocked(at) {
+                continue;
+            }
             if let Some(input) = &mut self.inputs[at] {
-                match input.poll(context) {
+                match input.receiver.poll(context) {
                     Poll::Ready(Some(message)) => return Poll::Ready(Ok(Event::Message(at, message))),
                     Poll::Ready(None) => return Poll::Ready(Err(TaskError::Disconnected)),
                     Poll::Pending => {}

@@ -12,12 +12,19 @@ pub struct BoundedOutOfOrderness {
 }
 
 impl BoundedOutOfOrderness {
-    /// Before anything was seen.
-    pub fn new(bound: Duration) -> Self {
-        BoundedOutOfOrderness {
-            bound_ms: i64::try_from(bound.as_millis()).unwrap_or(i64::MAX),
-            watermark: NO_WATERMARK,
-        }
+    /// Before anything was seen since event time had come to `watermark`.
+    pub fn new(bound: Duration, watermark: EventTime) -> Self {
+        BoundedOutOfOrderness { bound_ms: i64::try_from(bound.as_millis()).unwrap_or(i64::MAX), watermark }
+    }
+
+    /// How far event time has come.
+    pub fn watermark(&self) -> EventTime {
+        self.watermark
+    }
+
+    /// Nothing comes any more.
+    pub fn end(&mut self) {
+        self.watermark = WATERMARK_END;
     }
 
     /// Takes note of times; the new watermark if it moved.
@@ -65,10 +72,10 @@ pub enum Progress {
 }
 
 impl WatermarkMerge {
-    /// For this many inputs, none of which has said anything.
-    pub fn new(inputs: usize) -> WatermarkMerge {
+    /// For this many inputs, none of which has said anything since event time had come to `watermark`.
+    pub fn new(inputs: usize, watermark: EventTime) -> WatermarkMerge {
         let input = Input { watermark: NO_WATERMARK, status: Status::Active };
-        WatermarkMerge { inputs: vec![input; inputs], watermark: NO_WATERMARK, idle: false }
+        WatermarkMerge { inputs: vec![input; inputs], watermark, idle: false }
     }
 
     /// The watermark so far.
@@ -134,19 +141,19 @@ mod tests {
 
     #[test]
     fn a_source_s_watermark_trails_the_latest_time_and_never_goes_back() {
-        let mut source = BoundedOutOfOrderness::new(Duration::from_millis(10));
+        let mut source = BoundedOutOfOrderness::new(Duration::from_millis(10), NO_WATERMARK);
         assert_eq!(source.observe(&[]), None);
         assert_eq!(source.observe(&[100, 120, 90]), Some(109));
         assert_eq!(source.observe(&[115]), None);
         assert_eq!(source.observe(&[121]), Some(110));
-        let mut monotonous = BoundedOutOfOrderness::new(Duration::ZERO);
+        let mut monotonous = BoundedOutOfOrderness::new(Duration::ZERO, NO_WATERMARK);
         assert_eq!(monotonous.observe(&[5]), Some(4));
         assert_eq!(monotonous.observe(&[i64::MIN]), None);
     }
 
     #[test]
     fn a_task_is_as_far_as_its_slowest_input() {
-        let mut merge = WatermarkMerge::new(2);
+        let mut merge = WatermarkMerge::new(2, NO_WATERMARK);
         assert_eq!(merge.advance(0, 10), Progress::None);
         assert_eq!(merge.advance(1, 5), Progress::Watermark(5));
         assert_eq!(merge.advance(1, 3), Progress::None);
@@ -155,7 +162,7 @@ mod tests {
 
     #[test]
     fn an_idle_input_holds_back_nobody_until_it_speaks_again() {
-        let mut merge = WatermarkMerge::new(2);
+        let mut merge = WatermarkMerge::new(2, NO_WATERMARK);
         merge.advance(0, 10);
         assert_eq!(merge.idle(1), Progress::Watermark(10));
         assert_eq!(merge.advance(0, 20), Progress::Watermark(20));
@@ -170,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_end_of_one_input_is_not_the_end_of_time_while_another_is_idle() {
-        let mut merge = WatermarkMerge::new(2);
+        let mut merge = WatermarkMerge::new(2, NO_WATERMARK);
         merge.advance(0, 10);
         assert_eq!(merge.idle(1), Progress::Watermark(10));
         assert_eq!(merge.advance(0, WATERMARK_END), Progress::None);
@@ -181,7 +188,7 @@ mod tests {
 
     #[test]
     fn an_ended_input_holds_back_nobody_and_the_last_end_is_the_end() {
-        let mut merge = WatermarkMerge::new(2);
+        let mut merge = WatermarkMerge::new(2, NO_WATERMARK);
         merge.advance(0, 10);
         assert_eq!(merge.end(1), Progress::Watermark(10));
         assert_eq!(merge.end(0), Progress::End);

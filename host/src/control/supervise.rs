@@ -1,0 +1,130 @@
+//! The starts of a job: what it starts from, and whether it starts again after a failure. There is one way to start: from a
+//! checkpoint, be it the empty one.
+use std::{sync::Arc, time::Duration};
+
+use futures::FutureExt;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    JobOptions, JobReport, Placement, RunError,
+    coordinator::{Coordinator, Ended, Started, TaskEnd},
+    restart::Restarts,
+    restore::restore,
+    run::{Command, Shared},
+    wiring::Wiring,
+};
+use crate::{
+    dataflow::{Environment, REPORTS_MAX, TaskError},
+    model::key_hash,
+};
+
+pub(super) struct Supervisor {
+    shared: Arc<Shared>,
+    environment: Environment,
+    placement: Arc<dyn Placement>,
+    options: JobOptions,
+    commands: mpsc::Receiver<Command>,
+    stop: CancellationToken,
+    /// The first start of this run of the job.
+    first: Option<u64>,
+}
+
+impl Supervisor {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        environment: Environment,
+        placement: Arc<dyn Placement>,
+        options: JobOptions,
+        commands: mpsc::Receiver<Command>,
+        stop: CancellationToken,
+    ) -> Supervisor {
+        Supervisor { shared, environment, placement, options, commands, stop, first: None }
+    }
+
+    pub(super) async fn run(mut self) -> Result<JobReport, RunError> {
+        let clock = self.environment.clock.clone();
+        let began = clock.monotonic();
+        let mut restarts = Restarts::new(self.shared.prepared.spec.restart.clone());
+        let mut failures = 0u64;
+        loop {
+            let running_since = clock.monotonic();
+            let error = match self.start_once().await {
+                Ok(ended) => return Ok(self.shared.report(clock.monotonic() - began, ended == Ended::Stopped)),
+                Err(error) => error,
+            };
+            let now = clock.monotonic();
+            failures += 1;
+            let random = key_hash(&[self.environment.seed.to_le_bytes(), failures.to_le_bytes()].concat());
+            let delay = if error.retry_helps() && !self.stop.is_cancelled() {
+                restarts.next(now, running_since, random)
+            } else {
+                None
+            };
+            let Some(delay) = delay else { return Err(error) };
+            let wait = humantime::format_duration(Duration::from_millis(delay.as_millis() as u64));
+            tracing::warn!("the job has failed and starts again in {wait}: {error}");
+            tokio::select! {
+                () = clock.sleep_until(now + delay) => {}
+                () = self.stop.cancelled() => return Err(error),
+            }
+        }
+    }
+
+    /// From start to end or failure.
+    async fn start_once(&mut self) -> Result<Ended, RunError> {
+        let prepared = self.shared.prepared.clone();
+        let now_ms = self.environment.clock.now_ms();
+        let mut restored = restore(&prepared, &self.options, self.first, now_ms).await?;
+        self.first.get_or_insert(restored.start);
+        for (name, sink) in &prepared.spec.sinks {
+            let uid = sink.uid.as_deref().unwrap_or(name);
+            let committables = restored.committables.remove(uid).unwrap_or_default();
+            let failed = |error| RunError::Task(TaskError::Connector { node: name.clone(), error });
+            sink.connector.recover(uid, restored.start, &committables).await.map_err(failed)?;
+        }
+        if restored.finished {
+            tracing::info!("the job has ended with its last checkpoint: there is nothing left to do. To run it again, delete its checkpoints");
+            return Ok(Ended::Finished);
+        }
+        let (reports, reported) = mpsc::channel(REPORTS_MAX);
+        let wired = Wiring::new(&self.shared, &self.environment, &mut restored, reports).tasks(&*self.placement)?;
+        let (ends, ended) = mpsc::channel(wired.len().max(1));
+        let mut tasks = Vec::with_capacity(wired.len());
+        let mut running = Vec::with_capacity(wired.len());
+        for (index, task) in wired.into_iter().enumerate() {
+            tracing::debug!(task = task.name, "starting");
+            let ends = ends.clone();
+            let future = std::panic::AssertUnwindSafe(task.future).catch_unwind();
+            running.push(self.environment.spawner.spawn(
+                &task.name,
+                Box::pin(async move {
+                    let result = future.await.map_err(panic_message);
+                    // Nobody listens once the job has failed.
+                    let _ = ends.send(TaskEnd { task: index, result }).await;
+                }),
+            ));
+            tasks.push(Started { controls: task.controls, is_source: task.is_source, ended: false, done: false });
+        }
+        drop(ends);
+        let coordinator = Coordinator::new(
+            &self.shared,
+            &self.environment,
+            &self.options,
+            restored,
+            tasks,
+            reported,
+            ended,
+        );
+        let ended = coordinator.run(&mut self.commands, &self.stop).await;
+        drop(running);
+        ended
+    }
+}
+
+fn panic_message(panic: Box<dyn std::any::Any + Send>) -> String {
+    match panic.downcast_ref::<&str>() {
+        Some(text) => (*text).to_owned(),
+        None => panic.downcast_ref::<String>().cloned().unwrap_or_default(),
+    }
+}
