@@ -5,6 +5,18 @@
 use crate::bindings::types::{Column, State as Declared};
 use crate::state::State;
 
+/// The instance of an operator in a component. `export!` implements it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not exported as an operator",
+    note = "name its kind as well: export!(sink: Buffered, checkpoint_listener: Buffered)"
+)]
+pub trait Instance: Sized {
+    /// Calls it, if there is one.
+    fn visit(call: impl FnOnce(&mut Self));
+    /// The states it declares.
+    fn states() -> Vec<Declared>;
+}
+
 /// An operator that is told of checkpoints: `export!(sink: Buffered, checkpoint_listener: Buffered)`.
 pub trait CheckpointListener {
     /// A checkpoint is complete: what was done before it will not be done again.

@@ -172,8 +172,8 @@ where
     check_indices(&groups, rows, windows.len())?;
     check_indices(&keys.rows, windows.len(), keys.count as usize)?;
     let mut slots = St::open(Some(&mut states.into_iter()), 0, windows.len()).map_err(failed)?;
-    let mut context = WindowContext::<K>::new(moment, &keys).map_err(broken)?;
     let (starts, sorted) = by_group(&groups, windows.len());
+    let mut context = WindowContext::<K>::new(moment, &keys).map_err(broken)?;
     let mut output = Output::<O, S>::new(windows.len());
     let mut metrics = M::start();
     for (index, (&window, &key)) in windows.iter().zip(&keys.rows).enumerate() {

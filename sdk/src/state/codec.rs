@@ -52,7 +52,7 @@ pub fn write_bytes<'v, T: 'v, E: Display>(
 
 /// The codec of `#[state(postcard)]`: compact, fields by position.
 pub mod postcard {
-    use ::postcard::{Error, Result, from_bytes, ser_flavors::Flavor, serialize_with_flavor};
+    use ::postcard::{Error, from_bytes, ser_flavors::Flavor, serialize_with_flavor};
     use serde::{Serialize, de::DeserializeOwned};
 
     use crate::column::append;
@@ -64,16 +64,16 @@ pub mod postcard {
         type Output = Vec<u8>;
 
         #[inline(always)]
-        fn try_push(&mut self, byte: u8) -> Result<()> {
+        fn try_push(&mut self, byte: u8) -> Result<(), Error> {
             self.0.push(byte);
             Ok(())
         }
         #[inline(always)]
-        fn try_extend(&mut self, bytes: &[u8]) -> Result<()> {
+        fn try_extend(&mut self, bytes: &[u8]) -> Result<(), Error> {
             append(&mut self.0, bytes);
             Ok(())
         }
-        fn finalize(self) -> Result<Vec<u8>> {
+        fn finalize(self) -> Result<Vec<u8>, Error> {
             Ok(self.0)
         }
     }

@@ -119,7 +119,7 @@ macro_rules! number {
                     return Self::read_all(column);
                 }
                 let mut values = Vec::with_capacity(length(&column));
-                Self::read(column, |value| values.push(value.unwrap_or_else(&mut create)))?;
+                <Self as State>::read(column, |value| values.push(value.unwrap_or_else(&mut create)))?;
                 Ok(values)
             }
             fn read_all(column: Column) -> Result<Vec<Self>, String> {
