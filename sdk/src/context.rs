@@ -62,20 +62,28 @@ impl Context {
 pub struct KeyedContext<'k, K: Record = ()> {
     context: Context,
     keys: K::Reader<'k>,
+    is_keyed: bool,
     pub(crate) of: u32,
     pub(crate) timers: TimerSet,
 }
 
 impl<'k, K: Record> KeyedContext<'k, K> {
     pub(crate) fn new(moment: Moment, keys: &'k Keys, timers: TimerSet) -> Result<Self, String> {
+        let is_keyed = keys.count > 0;
         let keys = K::reader(&keys.columns, keys.count as usize)?;
-        Ok(Self { context: Context::new(moment), keys, of: 0, timers })
+        Ok(Self { context: Context::new(moment), keys, is_keyed, of: 0, timers })
     }
 
     #[inline(always)]
     pub(crate) fn at_row(&mut self, row: u32, timestamp_ms: i64, key: u32) {
         self.context.at_row(row, timestamp_ms);
         self.of = key;
+    }
+
+    /// Whether there are keys: the main input of a broadcast function may have none. Then there are no states and no timers either.
+    #[inline]
+    pub fn is_keyed(&self) -> bool {
+        self.is_keyed
     }
 
     /// The key of the record or timer in hand.
