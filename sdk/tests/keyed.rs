@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use wasmill_sdk::bindings::types::{Kind, StateKind, TimeToLiveUpdate};
+use wasmill_sdk::bindings::types::{Keys, Kind, Moment, StateKind, TimeDomain, TimeToLiveUpdate, Timers};
+use wasmill_sdk::keyed::KeyedProcess;
 use wasmill_sdk::operator::Identity;
 use wasmill_sdk::prelude::*;
 use wasmill_sdk::testing::{BroadcastHarness, ConnectedHarness, KeyedProcessHarness};
@@ -195,7 +196,7 @@ fn states_and_timers_are_of_their_key() {
         harness.moment.watermark = 0;
         let fired = harness.advance_watermark(20);
         let summary = |user, clicks, pages: &str, mean| Summary { user, clicks, pages: pages.into(), mean };
-        // The timer at 13 was deleted by that at 11, in the same call.
+        // The timer at 13 was deleted by that at 11.
         assert_eq!(fired.emitted::<Summary>(), [summary("a", 2, "x1 y1", 4.0), summary("b", 1, "x1", 0.0)]);
         assert_eq!((fired.timestamps_ms(), fired.metric("fired")), (vec![11, 12], vec![2.0]));
         assert_eq!(harness.value::<i64>("clicks", key()), None);
@@ -203,6 +204,30 @@ fn states_and_timers_are_of_their_key() {
         assert!(harness.map::<String, i64>("pages", key()).is_empty());
         assert_eq!(harness.value::<i64>("largest", key()), Some(5));
     }
+}
+
+/// Each timer deletes those of the ten milliseconds after it.
+struct Thinning;
+
+#[keyed_process]
+impl Thinning {
+    fn process(&mut self, _click: Click, context: &mut KeyedContext) {
+        context.set_event_timer(context.timestamp_ms());
+    }
+
+    fn on_timer(&mut self, timer: Timer, context: &mut KeyedContext, out: &mut Output<()>) {
+        (1..10).for_each(|after| context.delete_event_timer(timer.time_ms() + after));
+        out.emit(());
+    }
+}
+
+#[test]
+fn a_timer_deleted_by_one_before_it_in_the_same_call_does_not_fire() {
+    let moment = Moment { processing_time: 0, watermark: 30, seed: 0 };
+    let timers = Timers { times: vec![11, 12, 13, 21], domains: vec![TimeDomain::EventTime; 4] };
+    let keys = Keys { count: 2, rows: vec![0, 1, 0, 0], columns: Vec::new() };
+    let fired = Thinning.fire(moment, timers, keys, Vec::new()).expect("it cannot fail");
+    assert_eq!(fired.emission.main.origins, [0, 1, 3]);
 }
 
 #[derive(States)]

@@ -141,15 +141,22 @@ impl KeyedStates {
         Outcome::new(self.description.clone(), vec![(table.timestamps.clone(), result.emission)])
     }
 
-    /// The timers that are due, in the order of their times, and no longer set.
+    /// The first timer of each key that is due, in the order of their times, and no longer set. Only the first, since it may set another
+    /// before the next one of its key, or delete that.
     pub(super) fn due(&mut self, event_time: bool, now_ms: i64) -> (Timers, Vec<Key>) {
-        let is_due = |timer: &(bool, i64, Key)| timer.0 == event_time && timer.1 <= now_ms;
-        let due: Vec<_> = self.kept.timers.iter().filter(|timer| is_due(timer)).cloned().collect();
-        self.kept.timers.retain(|timer| !is_due(timer));
+        let (mut times, mut keys) = (Vec::new(), Vec::new());
+        for (_, time_ms, key) in self.kept.timers.iter().filter(|timer| timer.0 == event_time && timer.1 <= now_ms) {
+            if !keys.contains(key) {
+                times.push(*time_ms);
+                keys.push(key.clone());
+            }
+        }
+        for (&time_ms, key) in times.iter().zip(&keys) {
+            self.kept.timers.remove(&(event_time, time_ms, key.clone()));
+        }
         let domain = if event_time { TimeDomain::EventTime } else { TimeDomain::ProcessingTime };
-        let times: Vec<i64> = due.iter().map(|timer| timer.1).collect();
         let domains = vec![domain; times.len()];
-        (Timers { times, domains }, due.into_iter().map(|(.., key)| key).collect())
+        (Timers { times, domains }, keys)
     }
 
     /// Fires all timers that are due, also those that others set meanwhile.
