@@ -62,13 +62,7 @@ pub fn reading<St: States, B: States, R>(call: impl FnOnce(&B::At<'_>) -> Result
 pub fn process_broadcast<I, O, S, St, B, M>(
     moment: Moment,
     batch: Batch,
-    mut each: impl for<'r, 's> FnMut(
-        I::At<'r>,
-        &mut B::At<'s>,
-        &Context,
-        &mut Output<O, S>,
-        &mut M,
-    ) -> Result<(), String>,
+    mut each: impl for<'r, 's> FnMut(I::At<'r>, &mut B::At<'s>, &Context, &mut Output<O, S>, &mut M) -> Result<(), String>,
 ) -> Result<BroadcastResult, Fault>
 where
     I: Record,

@@ -160,8 +160,7 @@ where
     for (row, (&timestamp_ms, &key)) in batch.timestamps.iter().zip(&keys.rows).enumerate() {
         context.at_row(row as u32, timestamp_ms, key);
         let mut states = St::at(&mut slots, key as usize);
-        let outcome =
-            each(operator, I::read(&reader, row), &mut states, &mut context, &mut output, &mut metrics);
+        let outcome = each(operator, I::read(&reader, row), &mut states, &mut context, &mut output, &mut metrics);
         if let Err(reason) = outcome {
             output.take_back();
             context.timers.take_back();
@@ -181,14 +180,7 @@ where
 pub fn fire<T, O, S, St, K, M>(
     operator: &mut T,
     call: Call<Timers>,
-    mut each: impl for<'s, 'k> FnMut(
-        &mut T,
-        Timer,
-        &mut St::At<'s>,
-        &mut KeyedContext<'k, K>,
-        &mut Output<O, S>,
-        &mut M,
-    ),
+    mut each: impl for<'s, 'k> FnMut(&mut T, Timer, &mut St::At<'s>, &mut KeyedContext<'k, K>, &mut Output<O, S>, &mut M),
 ) -> Result<KeyedResult, Fault>
 where
     O: Record,

@@ -5,7 +5,7 @@
 #[cfg(target_arch = "wasm32")]
 pub(crate) use crate::bindings::map_state::{get, scan};
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use native::{MapReads, get, during, scan};
+pub(crate) use native::{MapReads, during, get, scan};
 
 #[cfg(not(target_arch = "wasm32"))]
 mod native {

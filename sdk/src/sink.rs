@@ -50,13 +50,7 @@ pub fn write<I, O, S, St, M>(
     moment: Moment,
     batch: Batch,
     states: Vec<StateValues>,
-    mut each: impl for<'r, 's> FnMut(
-        I::At<'r>,
-        &mut St::At<'s>,
-        &Context,
-        &mut Output<O, S>,
-        &mut M,
-    ) -> Result<(), String>,
+    mut each: impl for<'r, 's> FnMut(I::At<'r>, &mut St::At<'s>, &Context, &mut Output<O, S>, &mut M) -> Result<(), String>,
 ) -> Result<Written, Fault>
 where
     I: Record,

@@ -42,8 +42,7 @@ pub(crate) struct TimerSet {
 
 impl TimerSet {
     pub(crate) fn new(firing: bool) -> Self {
-        let changes =
-            TimerChanges { keys: Vec::new(), times: Vec::new(), domains: Vec::new(), actions: Vec::new() };
+        let changes = TimerChanges { keys: Vec::new(), times: Vec::new(), domains: Vec::new(), actions: Vec::new() };
         Self { changes, kept: 0, deleted: firing.then(BTreeSet::new) }
     }
 

@@ -149,13 +149,7 @@ pub struct Call {
 #[inline]
 pub fn process<I, O, S, St, K, M>(
     call: Call,
-    mut each: impl for<'e, 's> FnMut(
-        Elements<'e, I>,
-        &mut St::At<'s>,
-        &mut WindowContext<'e, K>,
-        &mut Output<O, S>,
-        &mut M,
-    ),
+    mut each: impl for<'e, 's> FnMut(Elements<'e, I>, &mut St::At<'s>, &mut WindowContext<'e, K>, &mut Output<O, S>, &mut M),
 ) -> Result<KeyedResult, Fault>
 where
     I: Record,

@@ -169,7 +169,10 @@ fn states_are_declared_as_written() {
     ];
     assert_eq!(seen, expected);
     let ttl = states[1].time_to_live.expect("declared");
-    assert_eq!((ttl.milliseconds, ttl.update, ttl.return_expired), (86_400_000, TimeToLiveUpdate::OnReadAndWrite, true));
+    assert_eq!(
+        (ttl.milliseconds, ttl.update, ttl.return_expired),
+        (86_400_000, TimeToLiveUpdate::OnReadAndWrite, true)
+    );
     assert!(states[0].time_to_live.is_none());
 }
 
@@ -395,7 +398,8 @@ fn broadcast_state_is_read_by_one_input_and_written_by_the_other() {
     let result = harness.run_broadcast([limit("x", Some(5)), limit("y", Some(1)), limit("y", None), limit("z", None)]);
     assert_eq!(result.rejected(), [(3, "`z` has no limit")]);
     assert_eq!(harness.map::<String, i64>("limits", ()), BTreeMap::from([("x".into(), 5)]));
-    let clicks = || [(1, click("a", "x", 6)), (2, click("a", "x", 5)), (3, click("b", "y", 9)), (4, click("a", "x", 7))];
+    let clicks =
+        || [(1, click("a", "x", 6)), (2, click("a", "x", 5)), (3, click("b", "y", 9)), (4, click("a", "x", 7))];
     assert_eq!(harness.run_at(clicks()).origins(), [0, 3]);
     assert_eq!(harness.value::<i64>("above", User { user: "a" }), Some(2));
 }

@@ -65,16 +65,12 @@ mod tests {
     fn events_out_of_order_and_merged_sessions_give_the_same() {
         let mut harness = AggregateHarness::<SessionAnalysis>::new();
         let event = |(time, item_id)| (time, Event { item_id });
-        let expected = Summary {
-            first_time: Some(1),
-            first_item: Some(20),
-            last_time: Some(9),
-            last_item: Some(70),
-            count: 4,
-        };
+        let expected =
+            Summary { first_time: Some(1), first_item: Some(20), last_time: Some(9), last_item: Some(70), count: 4 };
         let all = harness.fold_at([(5, 10), (1, 20), (9, 70), (9, 30)].map(event));
         assert_eq!(all.result::<Summary>(), expected);
-        let (left, right) = (harness.fold_at([(9, 30), (5, 10)].map(event)), harness.fold_at([(9, 70), (1, 20)].map(event)));
+        let (left, right) =
+            (harness.fold_at([(9, 30), (5, 10)].map(event)), harness.fold_at([(9, 70), (1, 20)].map(event)));
         assert_eq!(harness.merge(&left, &right).result::<Summary>(), expected);
         assert_eq!(harness.merge(&right, &left).result::<Summary>(), expected);
     }

@@ -118,7 +118,8 @@ mod tests {
         harness.run_at([click(120, 1, 7)]);
         assert_eq!(harness.event_timers(User { user_id: 1 }), [220]);
         let fired = harness.advance_watermark(219);
-        let session = |user_id, start, end, events, distinct_items| Session { user_id, start, end, events, distinct_items };
+        let session =
+            |user_id, start, end, events, distinct_items| Session { user_id, start, end, events, distinct_items };
         assert_eq!(fired.emitted::<Session>(), [session(2, 60, 60, 1, 1)]);
         let fired = harness.advance_watermark(220);
         assert_eq!(fired.emitted::<Session>(), [session(1, 40, 120, 3, 2)]);

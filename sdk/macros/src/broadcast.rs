@@ -22,8 +22,7 @@ pub fn broadcast_process(block: ItemImpl) -> Result<TokenStream> {
     let signature = required(&block, "process_broadcast", PROCESS)?;
     let second = method::elided(first(signature, "the record")?);
     let writing = Rules { context: "Context", writes_broadcast: true, ..RULES };
-    let outcome =
-        parts::method(signature, &[quote!(record)], writing, &mut shared)?.outcome(quote!(self));
+    let outcome = parts::method(signature, &[quote!(record)], writing, &mut shared)?.outcome(quote!(self));
     returns_nothing(signature)?;
     let (config, instance) = constructor(&block)?;
     let (operator, new, imports) = (&block.self_ty, parts::new(&config, instance), imports());

@@ -9,7 +9,8 @@ use syn::{Error, Ident, ItemImpl, Result, Signature, Type};
 use crate::method::{self, constructor, inherent, required};
 use crate::parts::{self, Method, Rules, Shared, first, returns_nothing};
 
-const PROCESS: &str = "fn process(&mut self, record: In, states: &mut States, context: &mut KeyedContext, out: &mut Output<Out>)";
+const PROCESS: &str =
+    "fn process(&mut self, record: In, states: &mut States, context: &mut KeyedContext, out: &mut Output<Out>)";
 const PREFETCH: &str = "fn prefetch(&self, record: In, states: &mut States)";
 
 pub const RULES: Rules =
@@ -23,12 +24,7 @@ pub struct Input<'a> {
 }
 
 /// The input whose methods have these names.
-pub fn input<'a>(
-    block: &'a ItemImpl,
-    names: (&str, &str),
-    rules: Rules,
-    shared: &mut Shared,
-) -> Result<Input<'a>> {
+pub fn input<'a>(block: &'a ItemImpl, names: (&str, &str), rules: Rules, shared: &mut Shared) -> Result<Input<'a>> {
     let (process, prefetch) = names;
     let signature = required(block, process, &PROCESS.replace("process", process))?;
     let ty = method::elided(first(signature, "the record")?);
@@ -103,11 +99,7 @@ pub fn process(name: &str, input: &Input, shared: &Shared, around: impl Fn(Token
 }
 
 /// The trait's method that fires timers.
-pub fn fire(
-    on_timer: Option<&Method>,
-    shared: &Shared,
-    around: impl Fn(TokenStream) -> TokenStream,
-) -> TokenStream {
+pub fn fire(on_timer: Option<&Method>, shared: &Shared, around: impl Fn(TokenStream) -> TokenStream) -> TokenStream {
     let (output, sides, states) = (shared.output(), shared.sides(), shared.states());
     let (key, metrics) = (shared.key(), shared.metrics());
     let body = match on_timer {

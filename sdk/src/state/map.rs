@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use super::State;
 use super::field::{Options, Scope, StateField};
-use crate::reads;
 use crate::bindings::types::{self, ClearChange, Column, MapChange, StateChange, StateKind, StateValues};
+use crate::reads;
 
 /// A type that the keys of a map can have: `i64`, `String` or `Vec<u8>`.
 #[diagnostic::on_unimplemented(

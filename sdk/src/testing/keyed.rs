@@ -41,13 +41,15 @@ macro_rules! harness {
             /// Lets the watermark come, in milliseconds since 1970-01-01 UTC, and fires the timers that are due.
             pub fn advance_watermark(&mut self, to_ms: i64) -> Outcome {
                 let operator = &mut self.operator;
-                self.states.fire(true, to_ms, |moment, timers, keys, states| operator.fire(moment, timers, keys, states))
+                self.states
+                    .fire(true, to_ms, |moment, timers, keys, states| operator.fire(moment, timers, keys, states))
             }
 
             /// Lets processing time pass, in milliseconds since 1970-01-01 UTC, and fires the timers that are due.
             pub fn advance_processing_time(&mut self, to_ms: i64) -> Outcome {
                 let operator = &mut self.operator;
-                self.states.fire(false, to_ms, |moment, timers, keys, states| operator.fire(moment, timers, keys, states))
+                self.states
+                    .fire(false, to_ms, |moment, timers, keys, states| operator.fire(moment, timers, keys, states))
             }
 
             /// Puts state and timers back, and another instance in place of the operator's.

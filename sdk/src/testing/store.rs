@@ -6,9 +6,7 @@ use std::collections::BTreeMap;
 
 use super::cells::{Cell, cells, column};
 use crate::bindings::map_state::Page;
-use crate::bindings::types::{
-    Column, Lists, State, StateChange, StateKind, StateValues, TimeToLive, TimeToLiveUpdate,
-};
+use crate::bindings::types::{Column, Lists, State, StateChange, StateKind, StateValues, TimeToLive, TimeToLiveUpdate};
 use crate::reads::MapReads;
 
 /// A key: the cells of its columns, and further ones where state is of more than a key.

@@ -94,9 +94,9 @@ impl<T: ProcessWindow> ProcessWindowHarness<T> {
         let with_windows: Vec<_> = with_windows.collect();
         let fired = windows(all.iter());
         let operator = &mut self.operator;
-        let result = self.states.call(&with_windows, |moment, states| {
-            operator.process(moment, fired, keys, batch, groups, states)
-        });
+        let result = self
+            .states
+            .call(&with_windows, |moment, states| operator.process(moment, fired, keys, batch, groups, states));
         self.states.change(&with_windows, result.states, result.timers);
         let inherited = all.iter().map(Window::last_ms).collect();
         Outcome::new(self.states.description.clone(), vec![(inherited, result.emission)])
@@ -122,9 +122,9 @@ impl<T: Trigger> TriggerHarness<T> {
         let groups = vec![0; of.rows as usize];
         let keys = [key_of(window)];
         let (operator, windows) = (&mut self.operator, windows([window].iter()));
-        let verdict = self.states.call(&keys, |moment, states| {
-            operator.on_elements(Call { moment, of, windows, groups, states })
-        });
+        let verdict = self
+            .states
+            .call(&keys, |moment, states| operator.on_elements(Call { moment, of, windows, groups, states }));
         self.decided(&keys, verdict)
     }
 
@@ -150,9 +150,9 @@ impl<T: Trigger> TriggerHarness<T> {
             assert!(keys.iter().all(|other| *other == key), "timers of other windows are due: advance these first");
             let (times, groups, keys) = (of.times.clone(), vec![0; of.times.len()], [key]);
             let (operator, windows) = (&mut self.operator, windows([window].iter()));
-            let verdict = self.states.call(&keys, |moment, states| {
-                operator.on_timers(Call { moment, of, windows, groups, states })
-            });
+            let verdict = self
+                .states
+                .call(&keys, |moment, states| operator.on_timers(Call { moment, of, windows, groups, states }));
             decisions.extend(times.into_iter().zip(self.decided(&keys, verdict)));
         }
     }
@@ -161,9 +161,8 @@ impl<T: Trigger> TriggerHarness<T> {
     pub fn merge(&mut self, old: &[Window], new: Window) -> Decision {
         let keys: Vec<_> = old.iter().map(|window| key_of(*window)).collect();
         let (operator, windows, groups) = (&mut self.operator, windows([new].iter()), vec![0; old.len()]);
-        let verdict = self.states.call(&keys, |moment, states| {
-            operator.merge(Call { moment, of: (), windows, groups, states })
-        });
+        let verdict =
+            self.states.call(&keys, |moment, states| operator.merge(Call { moment, of: (), windows, groups, states }));
         keys.iter().for_each(|key| self.states.forget(key));
         self.decided(&[key_of(new)], verdict)[0]
     }
