@@ -117,17 +117,21 @@ pub struct Bits {
 }
 
 impl Bits {
-    fn with_capacity(rows: usize) -> Self {
+    pub(crate) fn with_capacity(rows: usize) -> Self {
         Self { bytes: Vec::with_capacity(rows.div_ceil(8)), count: 0 }
     }
 
     #[inline]
-    fn push(&mut self, bit: bool) {
+    pub(crate) fn push(&mut self, bit: bool) {
         if self.count.is_multiple_of(8) {
             self.bytes.push(0);
         }
         self.bytes[self.count / 8] |= u8::from(bit) << (self.count % 8);
         self.count += 1;
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
     fn truncate(&mut self, rows: usize) {
@@ -237,7 +241,7 @@ impl VariableBuilder {
 /// Appends bytes. Copying a number of bytes known only at run time is a call in WebAssembly, which costs more than all else done
 /// to a short value; two copies of a known size that overlap are no calls.
 #[inline(always)]
-fn append(data: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn append(data: &mut Vec<u8>, bytes: &[u8]) {
     const SHORT: usize = 16;
     let (start, length) = (data.len(), bytes.len());
     if length > SHORT {

@@ -41,6 +41,19 @@ pub(crate) fn broken(what: String) -> Fault {
     Fault::Fail(format!("{what}: the batch is not what the operator declared"))
 }
 
+/// The host sent state that cannot be read, or there is something in it that cannot be written.
+pub(crate) fn failed(what: String) -> Fault {
+    Fault::Fail(what)
+}
+
+/// Checks that there is a key for each row, and that each is one of the keys.
+pub(crate) fn check_indices(indices: &[u32], rows: usize, count: usize) -> Result<(), Fault> {
+    if indices.len() != rows || indices.iter().any(|&index| index as usize >= count) {
+        return Err(broken(format!("{} indices below {count} for {rows} rows", indices.len())));
+    }
+    Ok(())
+}
+
 pub(crate) fn check_timestamps(batch: &Batch) -> Result<(), Fault> {
     if batch.timestamps.len() != batch.rows as usize {
         return Err(broken(format!("{} timestamps for {} rows", batch.timestamps.len(), batch.rows)));

@@ -124,7 +124,7 @@ fn side_outputs_event_times_and_metrics_leave_with_the_batch() {
     let mut harness = TransformHarness::<sort_out>::new();
     let result = harness.run_at([(1, reading("a", -1.0)), (2, reading("b", 5.0)), (3, reading("c", f64::NAN))]);
     assert_eq!(result.emitted::<Reading>(), [reading("b", 5.0), reading("b", 5.0)]);
-    assert_eq!((result.origins(), result.timestamps_ms()), (&[1, 1][..], vec![2, 99]));
+    assert_eq!((result.origins(), result.timestamps_ms()), (vec![1, 1], vec![2, 99]));
     assert_eq!(result.side::<Fahrenheit>("too-cold"), [(98, Fahrenheit { sensor: "b", degrees: 0.0 })]);
     assert!(matches!(describe::<sort_out>().side_outputs[1].shape, Shape::InputRows));
     assert_eq!(result.side::<InputRow>("not-a-number"), [(3, InputRow)]);

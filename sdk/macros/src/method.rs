@@ -130,8 +130,13 @@ pub fn inherent(block: &ItemImpl) -> Result<()> {
 /// A call of a method, on the instance `self` where it takes one. It is found as the author's even where the operator's trait has one
 /// of the same name.
 pub fn call(signature: &Signature, arguments: &[TokenStream]) -> TokenStream {
+    call_on(quote!(self), signature, arguments)
+}
+
+/// The same on another instance.
+pub fn call_on(instance: TokenStream, signature: &Signature, arguments: &[TokenStream]) -> TokenStream {
     let name = &signature.ident;
-    let receiver = signature.receiver().map(|_| quote!(self,));
+    let receiver = signature.receiver().map(|_| quote!(#instance,));
     quote!(Self::#name(#receiver #(#arguments),*))
 }
 

@@ -48,17 +48,17 @@ pub fn state(StateArguments { codec, version }: StateArguments, item: DeriveInpu
         #item
         const _: () = {
             use ::wasmill_sdk::bindings::types::{Column, Kind};
-            use ::wasmill_sdk::state::{State, codec, decode_bytes, encode_bytes};
+            use ::wasmill_sdk::state::{State, codec, read_bytes, write_bytes};
             #[automatically_derived]
             impl State for #ident {
                 const KIND: Kind = Kind::Binary;
                 const VERSION: u32 = #version;
 
-                fn decode(column: Column, create: impl FnMut() -> Self) -> Result<Vec<Self>, String> {
-                    decode_bytes(column, create, codec::#codec::decode)
+                fn read(column: Column, take: impl FnMut(Option<Self>)) -> Result<(), String> {
+                    read_bytes(column, take, codec::#codec::decode)
                 }
-                fn encode(values: Vec<Self>) -> Result<Column, String> {
-                    encode_bytes(values, codec::#codec::encode)
+                fn write<'v>(values: impl Iterator<Item = Option<&'v Self>>) -> Result<Column, String> {
+                    write_bytes(values, codec::#codec::encode)
                 }
             }
         };
