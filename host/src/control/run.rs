@@ -1,5 +1,11 @@
 //! A running job, over all its starts: told to stop, asked for savepoints, waited for, looked at.
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use tokio::{
     runtime::Runtime,
@@ -49,6 +55,7 @@ pub(super) struct Shared {
     pub(super) metrics: Vec<Vec<Arc<NodeMetrics>>>,
     pub(super) latency: Arc<LatencyHistogram>,
     pub(super) checkpoints: CheckpointCounts,
+    pub(super) starts: AtomicU64,
 }
 
 /// A running job.
@@ -70,6 +77,11 @@ impl JobView {
     /// What each node has done so far, in the order of the plan; what was done again after a failure counts again.
     pub fn nodes(&self) -> Vec<NodeReport> {
         self.shared.nodes()
+    }
+
+    /// How many times the job has been started.
+    pub fn starts(&self) -> u64 {
+        self.shared.starts.load(Relaxed)
     }
 
     /// What checkpoints have cost so far.
@@ -119,6 +131,7 @@ impl Job {
             metrics: prepared.plan.nodes.iter().map(|node| metrics(node.parallelism)).collect(),
             latency: Arc::default(),
             checkpoints: CheckpointCounts::default(),
+            starts: AtomicU64::new(0),
             prepared,
         });
         let (commands, asked) = mpsc::channel(COMMANDS_MAX);

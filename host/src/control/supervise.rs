@@ -87,6 +87,7 @@ impl Supervisor {
             tracing::info!("the job has ended with its last checkpoint: there is nothing left to do. To run it again, delete its checkpoints");
             return Ok(Ended::Finished);
         }
+        self.shared.starts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (reports, reported) = mpsc::channel(REPORTS_MAX);
         let wired = Wiring::new(&self.shared, &self.environment, &mut restored, reports).tasks(&*self.placement)?;
         let (ends, ended) = mpsc::channel(wired.len().max(1));

@@ -23,6 +23,8 @@ use wasmill::{
     plugin::PluginEngine,
 };
 
+use crate::guests;
+
 use self::{
     case::{CASES, Case},
     executor::{Simulator, Stuck},
@@ -41,6 +43,19 @@ pub struct Guests {
     pub engine: PluginEngine,
     /// By plugin.
     pub components: BTreeMap<&'static str, PathBuf>,
+}
+
+/// Stack that a thread needs which runs simulations: guests have theirs on it.
+pub const STACK_BYTES: usize = 4 << 20;
+
+/// Builds what the cases need, or takes what was built before.
+pub fn guests() -> Guests {
+    let engine = PluginEngine::new(Some(guests::compiled())).unwrap_or_else(|error| panic!("{error}"));
+    let component = |case: &Case| {
+        let folder = guests::root().join("plugins").join(case.plugin);
+        (case.plugin, guests::rust_plugin(&folder))
+    };
+    Guests { engine, components: CASES.iter().map(component).collect() }
 }
 
 /// What a simulation went through.

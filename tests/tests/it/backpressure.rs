@@ -121,7 +121,7 @@ fn a_sink_that_stands_still_holds_the_source() {
     let batches_max = queues * QUEUE_BATCHES_MAX + 1 + OPERATORS + SINKS;
     let stop = CancellationToken::new();
     jobs::runtime().block_on(async {
-        let job = jobs::start(prepared, &stop).unwrap();
+        let job = jobs::start(prepared, &stop);
         until(|| sink.begun.load(SeqCst) == SINKS).await;
         let (mut read, mut looks) = (0, 0);
         while looks < LOOKS {

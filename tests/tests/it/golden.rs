@@ -18,6 +18,9 @@ use super::jobs::{self, Variables};
 
 const PARALLELISMS: [u32; 3] = [1, 2, 4];
 
+/// Plugins by the variables that name them.
+const PLUGINS: [(&str, &str); 1] = [("BEHAVIOR_SCORE", "behavior-score")];
+
 /// The folders of all cases.
 pub fn cases() -> Vec<PathBuf> {
     let folder = guests::root().join("tests/golden");
@@ -33,25 +36,39 @@ fn sorted(path: &Path) -> Vec<String> {
     lines
 }
 
+/// The variables of a case's job file, for output to `main`.
+pub fn variables(parallelism: u32, main: &Path, word_count: &str) -> Variables {
+    let mut variables = Variables::from([
+        ("PARALLELISM", parallelism.to_string()),
+        ("OUT", main.display().to_string()),
+        ("WORD_COUNT", word_count.to_owned()),
+        ("MISBEHAVING", jobs::misbehaving()),
+    ]);
+    for (variable, plugin) in PLUGINS {
+        variables.insert(variable, jobs::plugin(plugin));
+    }
+    variables
+}
+
 /// What is wrong with a case at this parallelism, if anything.
 fn check(case: &Path, parallelism: u32, word_count: &str) -> Result<(), String> {
     let out = tempfile::tempdir().unwrap();
     let main = out.path().join("out");
-    let variables = Variables::from([
-        ("PARALLELISM", parallelism.to_string()),
-        ("OUT", main.display().to_string()),
-        ("WORD_COUNT", word_count.to_owned()),
-        ("BEHAVIOR_SCORE", jobs::plugin("behavior-score")),
-        ("MISBEHAVING", jobs::misbehaving()),
-    ]);
+    let variables = variables(parallelism, &main, word_count);
     let text = fs::read_to_string(case.join("job.yaml")).map_err(|error| format!("job.yaml: {error}"))?;
     let result = jobs::run(&text, case, &variables);
     if case.join("error.txt").exists() {
         return refused(&sorted(&case.join("error.txt")), result);
     }
     let report = result.map_err(|error| error.to_string())?;
+    compare(case, &main)?;
+    counts(case, &report)
+}
+
+/// What is wrong with a case's outputs, the main one being in `main`.
+pub fn compare(case: &Path, main: &Path) -> Result<(), String> {
     for (name, expected) in outputs(case) {
-        let directory = if name.is_empty() { main.clone() } else { out.path().join(format!("out.{name}")) };
+        let directory = if name.is_empty() { main.to_owned() } else { main.with_file_name(format!("out.{name}")) };
         let (found, expected) = (jobs::lines(&directory), sorted(&expected));
         if found != expected {
             let only = |these: &[String], those: &[String]| {
@@ -66,7 +83,7 @@ fn check(case: &Path, parallelism: u32, word_count: &str) -> Result<(), String> 
             ));
         }
     }
-    counts(case, &report)
+    Ok(())
 }
 
 fn refused(parts: &[String], result: Result<JobReport, RunError>) -> Result<(), String> {

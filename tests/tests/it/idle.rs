@@ -55,7 +55,7 @@ fn an_idle_source_holds_back_no_window() {
         ]);
         let prepared = jobs::prepared(JOB, directory.path(), &variables).unwrap_or_else(|error| panic!("{error}"));
         jobs::runtime().block_on(async {
-            let job = jobs::start(prepared, &CancellationToken::new()).unwrap();
+            let job = jobs::start(prepared, &CancellationToken::new());
             let view = job.view();
             let counts = || jobs::node(&view.nodes(), "counts").clone();
             let waiting = tokio::spawn(job.wait());

@@ -9,8 +9,8 @@ use std::{
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use wasmill::{
-    control::{AllHere, Job, JobReport, NodeReport, Prepared, RunError, data_runtime, prepare},
-    dataflow::{Environment, MemoryExchanges},
+    control::{AllHere, Job, JobOptions, JobReport, NodeReport, Prepared, RunError, data_runtime, prepare},
+    dataflow::{Environment, MemoryExchanges, TokioSpawner},
     job,
     model::SystemClock,
     plugin::PluginEngine,
@@ -44,7 +44,12 @@ pub fn prepared(text: &str, base: &Path, variables: &Variables) -> Result<Arc<Pr
 
 /// What a test's jobs see of the world.
 pub fn environment() -> Environment {
-    Environment { clock: Arc::new(SystemClock::new()), seed: 0, exchanges: Arc::new(MemoryExchanges) }
+    Environment {
+        clock: Arc::new(SystemClock::new()),
+        seed: 0,
+        exchanges: Arc::new(MemoryExchanges),
+        spawner: Arc::new(TokioSpawner),
+    }
 }
 
 /// The data path's threads.
@@ -53,14 +58,14 @@ pub fn runtime() -> Runtime {
 }
 
 /// Starts a job on the current runtime.
-pub fn start(prepared: Arc<Prepared>, stop: &CancellationToken) -> Result<Job, RunError> {
-    Job::start(prepared, environment(), &AllHere, stop.clone())
+pub fn start(prepared: Arc<Prepared>, stop: &CancellationToken) -> Job {
+    Job::start(prepared, environment(), Arc::new(AllHere), JobOptions::default(), stop.clone())
 }
 
 /// Runs a job to its end.
 pub fn run(text: &str, base: &Path, variables: &Variables) -> Result<JobReport, RunError> {
     let prepared = prepared(text, base, variables)?;
-    runtime().block_on(async { start(prepared, &CancellationToken::new())?.wait().await })
+    runtime().block_on(async { start(prepared, &CancellationToken::new()).wait().await })
 }
 
 /// What one node has done.

@@ -8,5 +8,6 @@ mod idle;
 mod jobs;
 mod new_plugin;
 mod oracle;
+mod recovery;
 mod refused;
 mod tidy;

@@ -1,0 +1,104 @@
+//! The golden cases again, killed at random moments, restored, and spread over other numbers of subtasks on the way (1, 3, 2): on
+//! either backend the output is the same as that of a run nobody disturbed.
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio_util::sync::CancellationToken;
+use wasmill::{
+    checkpoint::LocalStore,
+    control::{AllHere, Job, JobOptions, RunError, prepare},
+    job::{self, CheckpointSpec, RestartStrategy, RocksDbSpec, StateSpec},
+};
+use wasmill_tests::gate::{Gate, Gated};
+
+use super::{golden, jobs};
+
+/// The parallelism of each life of a job; the last lives to the end.
+const LIVES: [u32; 3] = [1, 3, 2];
+/// Time between two checkpoints: as soon as may be.
+const INTERVAL: Duration = Duration::from_millis(1);
+
+/// Runs a case through all its lives.
+fn live(case: &Path, rocksdb: bool, seed: u64, out: &Path) -> Result<(), String> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let store = out.join("checkpoints");
+    let text = std::fs::read_to_string(case.join("job.yaml")).map_err(|error| error.to_string())?;
+    for (life, parallelism) in LIVES.into_iter().enumerate() {
+        let variables = golden::variables(parallelism, &out.join("out"), &jobs::plugin("word-count"));
+        let mut spec = job::parse(&text, "job.yaml", &|name| variables.get(name).cloned(), case)
+            .map_err(|error| error.to_string())?;
+        spec.checkpoints = Some(CheckpointSpec { interval: Some(INTERVAL), ..CheckpointSpec::new(store.clone()) });
+        spec.restart = RestartStrategy::None;
+        if rocksdb {
+            spec.state = StateSpec::RocksDb(RocksDbSpec::new(out.join("state")));
+        }
+        let gate = Arc::new(Gate::default());
+        for source in spec.sources.values_mut() {
+            let inner = std::mem::replace(&mut source.connector, Box::new(wasmill_tests::gate::Nothing));
+            source.connector = Box::new(Gated { inner, gate: gate.clone(), records: random.usize(1..4) });
+        }
+        let prepared = Arc::new(prepare(spec, jobs::engine(), false).map_err(|error| error.to_string())?);
+        let last = life + 1 == LIVES.len();
+        let kill_after = (!last).then(|| random.usize(1..6));
+        jobs::runtime().block_on(async {
+            let checkpoints = LocalStore::open(&store).map_err(|error| error.to_string())?;
+            let options = JobOptions { checkpoints: Some(Arc::new(checkpoints)), ..JobOptions::default() };
+            let job = Job::start(prepared, jobs::environment(), Arc::new(AllHere), options, CancellationToken::new());
+            let view = job.view();
+            let watch = async {
+                loop {
+                    gate.complete(view.checkpoints().costs().len() as u64);
+                    if kill_after.is_some_and(|reads| gate.reads() >= reads) {
+                        return;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                ended = job.wait() => ended.map(|_| ()).map_err(|error: RunError| error.to_string()),
+                // The job is dropped where it is.
+                () = watch => Ok(()),
+            }
+        })?;
+    }
+    Ok(())
+}
+
+fn check(case: &Path, rocksdb: bool, seed: u64) -> Result<(), String> {
+    let out = tempfile::tempdir().map_err(|error| error.to_string())?;
+    live(case, rocksdb, seed, out.path())?;
+    golden::compare(case, &out.path().join("out"))
+}
+
+/// Cases with an outcome and a source that can be read again.
+fn cases() -> Vec<PathBuf> {
+    let replayable = |case: &PathBuf| {
+        !case.join("error.txt").exists() && !case.join("once").exists()
+    };
+    golden::cases().into_iter().filter(replayable).collect()
+}
+
+fn check_all(rocksdb: bool) {
+    let mut failures = Vec::new();
+    for case in cases() {
+        for seed in 0..3 {
+            if let Err(what) = check(&case, rocksdb, seed) {
+                failures.push(format!("{} with seed {seed}: {what}", case.display()));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn killed_restored_and_rescaled_every_case_is_right_in_memory() {
+    check_all(false);
+}
+
+#[test]
+fn killed_restored_and_rescaled_every_case_is_right_on_rocksdb() {
+    check_all(true);
+}
