@@ -2,19 +2,19 @@
 //! notices the ends of tasks. What is due when is decided by [`Schedule`], what is durable by [`checkpoint`].
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CheckpointCounts, JobOptions, RunError,
-    publish::{Publication, Published, Target},
-    run::{Command, Shared},
+    JobOptions, RunError,
+    publish::{Header, Published, Savepoint, Target, publish_all},
     restore::Restored,
+    run::{Command, Shared},
 };
 use crate::{
-    checkpoint::{CommitPermit, Decision, Schedule},
+    checkpoint::{self, Decision, Pending, Progress, Schedule},
     dataflow::{Barrier, Control, Environment, Last, Report, Spawned, TaskError},
-    job::CheckpointMode,
+    job::{CheckpointMode, CheckpointSpec},
     model::SnapshotKind,
 };
 
@@ -43,11 +43,18 @@ pub(super) enum Ended {
     Stopped,
 }
 
+type Done = Option<tokio::sync::oneshot::Sender<Result<(), String>>>;
+
 /// A checkpoint whose barrier is out.
 struct InFlight {
     barrier: Barrier,
-    publication: Publication,
+    /// None once all tasks have passed it.
+    pending: Option<Pending>,
+    savepoint: Option<Savepoint>,
     began: Duration,
+    began_ms: i64,
+    /// The latest that was complete then.
+    base: Option<u64>,
 }
 
 pub(super) struct Coordinator<'a> {
@@ -61,7 +68,10 @@ pub(super) struct Coordinator<'a> {
     savepoints: super::OpenStore,
     stop_savepoint: Option<PathBuf>,
     start: u64,
-    schedule: Schedule,
+    /// None if there are none but the last.
+    schedule: Option<Schedule>,
+    progress: Progress,
+    complete: Option<u64>,
     next_checkpoint: u64,
     in_flight: BTreeMap<u64, InFlight>,
     publishing: Option<(u64, Spawned)>,
@@ -70,9 +80,6 @@ pub(super) struct Coordinator<'a> {
     last: Option<Barrier>,
     disconnected: bool,
 }
-
-/// A savepoint somebody waits for.
-type Done = oneshot::Sender<Result<(), String>>;
 
 enum Event {
     End(TaskEnd),
@@ -95,19 +102,23 @@ impl<'a> Coordinator<'a> {
         ends: mpsc::Receiver<TaskEnd>,
     ) -> Coordinator<'a> {
         let spec = shared.prepared.spec.checkpoints.as_ref();
-        let target = options.checkpoints.clone().map(|store| Target::new(store, restored.durable));
+        let retain = spec.map_or(1, |spec| spec.retain as usize);
+        let durable = restored.durable;
+        let target = options.checkpoints.clone().map(|store| Target { store, durable, retain });
         Coordinator {
             shared,
             environment,
             tasks,
             reports,
             ends,
-            schedule: Schedule::new(spec.map(|spec| spec.schedule()), environment.clock.monotonic()),
+            schedule: spec.filter(|_| target.is_some()).and_then(schedule),
+            progress: Progress::new(environment.clock.monotonic()),
+            complete: restored.complete,
             target,
             savepoints: options.open.clone(),
             stop_savepoint: options.savepoint_on_stop.clone(),
             start: restored.start,
-            next_checkpoint: restored.checkpoint + 1,
+            next_checkpoint: restored.highest + 1,
             in_flight: BTreeMap::new(),
             publishing: None,
             published: mpsc::channel(1),
@@ -131,8 +142,8 @@ impl<'a> Coordinator<'a> {
                         return Ok(ended);
                     }
                 }
-                Event::Report(report) => self.report(report)?,
-                Event::Published(published) => self.complete(published)?,
+                Event::Report(report) => self.report(report),
+                Event::Published(published) => self.published(published)?,
                 Event::Command(Command::Savepoint { directory, stop, done }) => {
                     let last = if stop { Last::Stop } else { Last::No };
                     self.savepoint(directory, last, Some(done))?;
@@ -173,25 +184,27 @@ impl<'a> Coordinator<'a> {
     /// Does what is due, and says when to look again.
     fn due(&mut self) -> Result<Option<Duration>, RunError> {
         loop {
-            let now = self.environment.clock.monotonic();
             if self.last.is_none() && self.tasks.iter().all(|task| !task.is_source || task.ended) {
                 self.trigger(SnapshotKind::Checkpoint, Last::Drain, None)?;
             }
-            let in_flight: Vec<(u64, Duration)> = self.in_flight.iter().map(|(id, it)| (*id, it.began)).collect();
-            match self.schedule.next(now, &in_flight, self.last.is_none()) {
+            let Some(schedule) = &self.schedule else { return Ok(None) };
+            match schedule.next(self.environment.clock.monotonic(), &self.progress) {
+                // Nothing comes after the last.
+                Decision::Trigger if self.last.is_some() => return Ok(None),
                 Decision::Trigger => self.trigger(SnapshotKind::Checkpoint, Last::No, None)?,
                 Decision::Abort(checkpoint) => {
-                    let timeout = humantime::format_duration(self.schedule.timeout());
+                    let timeout = humantime::format_duration(schedule.timeout);
                     self.give_up(checkpoint, format!("it was not complete after `timeout`, {timeout}"))?;
                 }
-                Decision::Wait(until) => return Ok(until),
+                Decision::WaitUntil(until) => return Ok(Some(until)),
+                Decision::Fail(failing) => return Err(RunError::Failing(failing)),
             }
         }
     }
 
-    fn savepoint(&mut self, directory: PathBuf, last: Last, done: Option<Done>) -> Result<(), RunError> {
+    fn savepoint(&mut self, directory: PathBuf, last: Last, done: Done) -> Result<(), RunError> {
         match (self.savepoints)(&directory) {
-            Ok(store) => self.trigger(SnapshotKind::Savepoint, last, Some((store, done))),
+            Ok(store) => self.trigger(SnapshotKind::Savepoint, last, Some(Savepoint { store, done })),
             Err(error) => {
                 tracing::error!("no savepoint: {error}");
                 if let Some(done) = done {
@@ -207,20 +220,17 @@ impl<'a> Coordinator<'a> {
     }
 
     /// Lets a barrier out.
-    fn trigger(
-        &mut self,
-        kind: SnapshotKind,
-        last: Last,
-        savepoint: Option<(Arc<dyn crate::checkpoint::CheckpointStore>, Option<Done>)>,
-    ) -> Result<(), RunError> {
+    fn trigger(&mut self, kind: SnapshotKind, last: Last, savepoint: Option<Savepoint>) -> Result<(), RunError> {
         let checkpoint = self.next_checkpoint;
         self.next_checkpoint += 1;
         let mode = self.shared.prepared.spec.checkpoints.as_ref().map_or(CheckpointMode::ExactlyOnce, |spec| spec.mode);
         let aligned = mode == CheckpointMode::ExactlyOnce || last != Last::No;
         let barrier = Barrier { checkpoint, kind, last, aligned };
-        let began = self.environment.clock.monotonic();
-        let publication = Publication::new(&self.shared.prepared, self.start, barrier, self.tasks.len(), savepoint);
-        self.in_flight.insert(checkpoint, InFlight { barrier, publication, began });
+        let (began, began_ms) = (self.environment.clock.monotonic(), self.environment.clock.now_ms());
+        let pending = Some(Pending::new(checkpoint, 0..self.tasks.len()));
+        let base = self.complete;
+        self.in_flight.insert(checkpoint, InFlight { barrier, pending, savepoint, began, began_ms, base });
+        self.progress.triggered(checkpoint, began);
         if last != Last::No {
             self.last = Some(barrier);
         }
@@ -234,17 +244,16 @@ impl<'a> Coordinator<'a> {
         Ok(())
     }
 
-    fn report(&mut self, report: Report) -> Result<(), RunError> {
+    fn report(&mut self, report: Report) {
         match report {
             Report::SourceEnded { task } => self.tasks[task].ended = true,
             Report::Acknowledged { task, checkpoint, left } => {
-                if let Some(in_flight) = self.in_flight.get_mut(&checkpoint) {
-                    in_flight.publication.acknowledge(task, left);
+                if let Some(pending) = self.in_flight.get_mut(&checkpoint).and_then(|it| it.pending.as_mut()) {
+                    pending.acknowledge(task, left.into_iter().map(|left| (left.uid, left.subtask, left.state)));
                 }
                 self.publish_next();
             }
         }
-        Ok(())
     }
 
     /// Has the earliest checkpoint that all tasks have passed made durable, one at a time.
@@ -252,53 +261,47 @@ impl<'a> Coordinator<'a> {
         if self.publishing.is_some() {
             return;
         }
-        let Some((checkpoint, in_flight)) = self.in_flight.iter_mut().find(|(_, it)| it.publication.is_complete())
-        else {
-            return;
+        let is_complete = |it: &InFlight| it.pending.as_ref().is_some_and(Pending::is_complete);
+        let Some(checkpoint) = self.in_flight.iter().find(|(_, it)| is_complete(it)).map(|(id, _)| *id) else { return };
+        let others = self.in_flight.iter().filter(|(id, _)| **id != checkpoint);
+        let others = others.map(|(_, it)| checkpoint::InFlight { base: it.base, ..Default::default() }).collect();
+        let Some(in_flight) = self.in_flight.get_mut(&checkpoint) else { return };
+        let Some(Ok(nodes)) = in_flight.pending.take().map(Pending::complete) else { return };
+        let plan = &self.shared.prepared.plan;
+        let header = Header {
+            job: plan.name.clone(),
+            start: self.start,
+            created_ms: in_flight.began_ms,
+            max_parallelism: plan.max_parallelism,
         };
-        let checkpoint = *checkpoint;
-        let publication = in_flight.publication.take(self.target.clone(), self.environment.clock.now_ms());
+        let savepoint = in_flight.savepoint.as_ref().map(|savepoint| savepoint.store.clone());
+        let work = publish_all(header, in_flight.barrier, nodes, savepoint, self.target.clone(), others);
         let published = self.published.0.clone();
         let future = async move {
-            let done = publication.publish(checkpoint).await;
             // Nobody listens once the job has failed.
-            let _ = published.send(done).await;
+            let _ = published.send(work.await).await;
         };
         self.publishing = Some((checkpoint, self.environment.spawner.spawn("publish", Box::pin(future))));
     }
 
     /// A checkpoint is durable, or could not be made so.
-    fn complete(&mut self, published: Published) -> Result<(), RunError> {
+    fn published(&mut self, published: Published) -> Result<(), RunError> {
         self.publishing = None;
         let checkpoint = published.checkpoint;
-        let Some(in_flight) = self.in_flight.remove(&checkpoint) else {
-            self.publish_next();
-            return Ok(());
-        };
-        let done = in_flight.publication.done;
-        match published.outcome {
-            Err(error) => {
-                if let Some(done) = done {
-                    let _ = done.send(Err(error.to_string()));
+        if let Some(mut in_flight) = self.in_flight.remove(&checkpoint) {
+            let savepoint = in_flight.savepoint.take();
+            match published.outcome {
+                Err(error) => {
+                    if let Some(savepoint) = savepoint {
+                        savepoint.tell(Err(error.to_string()));
+                    }
+                    self.failed(in_flight.barrier, &error.to_string())?;
                 }
-                self.failed(in_flight.barrier, error.to_string())?;
-            }
-            Ok(durable) => {
-                let took = self.environment.clock.monotonic() - in_flight.began;
-                self.shared.checkpoints.completed(took, published.bytes);
-                tracing::debug!(checkpoint, ?took, bytes = published.bytes, "complete");
-                if let (Some(target), Some(durable)) = (&mut self.target, durable) {
-                    target.durable = durable;
-                }
-                let commits = in_flight.barrier.kind == SnapshotKind::Checkpoint || in_flight.barrier.last != Last::No;
-                if commits {
-                    self.schedule.completed(checkpoint, self.environment.clock.monotonic());
-                    // It holds all that earlier ones would have held.
-                    self.in_flight.retain(|earlier, _| *earlier > checkpoint);
-                    self.tell_all(&Control::Completed(CommitPermit::granted(checkpoint)));
-                }
-                if let Some(done) = done {
-                    let _ = done.send(Ok(()));
+                Ok(complete) => {
+                    self.completed(&in_flight, complete);
+                    if let Some(savepoint) = savepoint {
+                        savepoint.tell(Ok(()));
+                    }
                 }
             }
         }
@@ -306,23 +309,51 @@ impl<'a> Coordinator<'a> {
         Ok(())
     }
 
+    fn completed(&mut self, in_flight: &InFlight, complete: super::publish::Complete) {
+        let (checkpoint, now) = (in_flight.barrier.checkpoint, self.environment.clock.monotonic());
+        let (took, bytes) = (now - in_flight.began, complete.bytes);
+        self.shared.checkpoints.completed(took, bytes);
+        self.progress.completed(checkpoint, now);
+        tracing::debug!(checkpoint, ?took, bytes, "complete");
+        if let (Some(target), Some(durable)) = (&mut self.target, complete.durable) {
+            target.durable = durable;
+            self.complete = Some(checkpoint);
+        }
+        if let Some(permit) = complete.permit {
+            // It holds all that earlier ones would have held.
+            let earlier: Vec<u64> = self.in_flight.range(..checkpoint).map(|(id, _)| *id).collect();
+            for id in earlier.into_iter().filter(|id| self.in_flight[id].savepoint.is_none()) {
+                self.in_flight.remove(&id);
+                self.progress.completed(id, now);
+            }
+            self.tell_all(&Control::Completed(permit));
+        }
+    }
+
     fn give_up(&mut self, checkpoint: u64, why: String) -> Result<(), RunError> {
+        // One that is being made durable may become complete nonetheless, and must not be taken for given up then.
         if self.publishing.as_ref().is_some_and(|(publishing, _)| *publishing == checkpoint) {
-            self.publishing = None;
+            self.progress.failed(checkpoint, self.environment.clock.monotonic());
+            return Ok(());
         }
         match self.in_flight.remove(&checkpoint) {
-            Some(in_flight) => self.failed(in_flight.barrier, why),
+            Some(mut in_flight) => {
+                if let Some(savepoint) = in_flight.savepoint.take() {
+                    savepoint.tell(Err(why.clone()));
+                }
+                self.failed(in_flight.barrier, &why)
+            }
             None => Ok(()),
         }
     }
 
-    fn failed(&mut self, barrier: Barrier, why: String) -> Result<(), RunError> {
+    fn failed(&mut self, barrier: Barrier, why: &str) -> Result<(), RunError> {
         let checkpoint = barrier.checkpoint;
         self.shared.checkpoints.failed();
+        self.progress.failed(checkpoint, self.environment.clock.monotonic());
         self.tell_all(&Control::Aborted(checkpoint));
-        let savepoint = barrier.kind == SnapshotKind::Savepoint;
-        if barrier.last != Last::No || !savepoint && !self.schedule.failed(checkpoint) {
-            return Err(RunError::Checkpoint { checkpoint, what: why });
+        if barrier.last != Last::No {
+            return Err(RunError::Checkpoint { checkpoint, what: why.to_owned() });
         }
         tracing::warn!(checkpoint, "given up: {why}");
         Ok(())
@@ -356,4 +387,15 @@ impl<'a> Coordinator<'a> {
             _ => Ok(Some(Ended::Finished)),
         }
     }
+}
+
+/// When checkpoints are due by themselves.
+fn schedule(spec: &CheckpointSpec) -> Option<Schedule> {
+    Some(Schedule {
+        interval: spec.interval?,
+        min_pause: spec.min_pause,
+        max_concurrent: spec.max_concurrent,
+        timeout: spec.timeout,
+        tolerable_failures: spec.tolerable_failures,
+    })
 }

@@ -2,7 +2,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    checkpoint::StoreError,
+    checkpoint::{CheckpointsFailing, RestoreError, StoreError},
     dataflow::TaskError,
     job::JobError,
     plugin::{LoadError, build::BuildError},
@@ -41,29 +41,18 @@ pub enum RunError {
     Engine(LoadError),
     /// Checkpoint storage.
     #[error(transparent)]
-    Store(StoreError),
+    Store(#[from] StoreError),
     /// Where a savepoint should be, there is none.
     #[error("[C0510] there is no complete savepoint in {0}")]
     NoSavepoint(PathBuf),
-    /// State would be left behind.
-    #[error(
-        "[C0511] the checkpoint has state of `{}`, which this job has not; give the operator its old `uid`, or start with \
-         --allow-non-restored-state to leave the state behind", .uids.join("`, `")
-    )]
-    NonRestoredState {
-        /// Whose.
-        uids: Vec<String>,
-    },
-    /// Keys would be looked for where they are not.
-    #[error("[C0512] the checkpoint was taken with `max_parallelism: {was}`, the job has {is}; it cannot change once there is state")]
-    MaxParallelism {
-        /// In the checkpoint.
-        was: u32,
-        /// In the job.
-        is: u32,
-    },
-    /// Too many checkpoints were given up.
-    #[error("[C0513] checkpoint {checkpoint} was given up, one more than `tolerable_failures` allows: {what}")]
+    /// A checkpoint that does not fit the job.
+    #[error("{0}; give the operator its old `uid`, or leave the state behind with --allow-non-restored-state")]
+    Restore(#[from] RestoreError),
+    /// Checkpoints fail.
+    #[error(transparent)]
+    Failing(CheckpointsFailing),
+    /// The last checkpoint of a run could not be completed.
+    #[error("[C0511] the last checkpoint, {checkpoint}, could not be completed: {what}")]
     Checkpoint {
         /// Which.
         checkpoint: u64,
@@ -83,7 +72,11 @@ impl RunError {
     pub fn is_before_start(&self) -> bool {
         !matches!(
             self,
-            RunError::Task(_) | RunError::Panic(_) | RunError::Checkpoint { .. } | RunError::Store(_)
+            RunError::Task(_)
+                | RunError::Panic(_)
+                | RunError::Checkpoint { .. }
+                | RunError::Failing(_)
+                | RunError::Store(_)
         )
     }
 
@@ -91,7 +84,7 @@ impl RunError {
     pub fn retry_helps(&self) -> bool {
         match self {
             RunError::Task(error) => error.retry_helps(),
-            RunError::Panic(_) | RunError::Checkpoint { .. } => true,
+            RunError::Panic(_) | RunError::Checkpoint { .. } | RunError::Failing(_) => true,
             RunError::Store(error) => matches!(error, StoreError::Io { .. }),
             _ => false,
         }

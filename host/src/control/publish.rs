@@ -1,129 +1,119 @@
-//! What tasks left at a barrier, gathered and made durable: in the job's checkpoint directory, in that of a savepoint, or both.
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+//! A checkpoint on its way: what tasks left at its barrier is gathered and made durable, in the job's checkpoint directory, in that
+//! of a savepoint, or both. When it is complete, what nobody needs any more is deleted.
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::oneshot;
 
-use super::Prepared;
 use crate::{
-    checkpoint::{self, CheckpointStore, DurableParts, LeftNode, Manifest, StoreError, Unpublished},
-    dataflow::{Barrier, Last, Left},
+    checkpoint::{
+        BlobReference, CheckpointStore, CommitPermit, Draft, DraftNode, InFlight, Manifest, StoreError, clean, publish,
+        retention, survey,
+    },
+    dataflow::{Barrier, Last},
     model::SnapshotKind,
 };
+
+/// Durable blobs by name.
+pub(super) type Durable = BTreeMap<String, BlobReference>;
 
 /// Where a job's checkpoints go.
 #[derive(Clone)]
 pub(super) struct Target {
     pub(super) store: Arc<dyn CheckpointStore>,
     /// What the latest complete checkpoint has made durable.
-    pub(super) durable: DurableParts,
+    pub(super) durable: Durable,
     /// How many complete checkpoints are kept.
     pub(super) retain: usize,
 }
 
-/// A checkpoint on its way.
-pub(super) struct Publication {
-    barrier: Barrier,
-    start: u64,
-    prepared: Arc<Prepared>,
-    missing: HashSet<usize>,
-    left: BTreeMap<String, Vec<Left>>,
-    savepoint: Option<Arc<dyn CheckpointStore>>,
-    /// Who waits for it.
+/// A savepoint somebody asked for.
+pub(super) struct Savepoint {
+    pub(super) store: Arc<dyn CheckpointStore>,
+    /// Whoever waits for it.
     pub(super) done: Option<oneshot::Sender<Result<(), String>>>,
 }
 
-/// What became of it.
+impl Savepoint {
+    /// Tells whoever waits.
+    pub(super) fn tell(self, result: Result<(), String>) {
+        if let Some(done) = self.done {
+            // They may be gone.
+            let _ = done.send(result);
+        }
+    }
+}
+
+/// What became of a checkpoint.
 pub(super) struct Published {
     pub(super) checkpoint: u64,
+    pub(super) outcome: Result<Complete, StoreError>,
+}
+
+/// A complete checkpoint.
+pub(super) struct Complete {
+    /// The right to commit, unless it is a savepoint that the job goes on after.
+    pub(super) permit: Option<CommitPermit>,
     /// What is durable now in the job's checkpoint directory, if it went there.
-    pub(super) outcome: Result<Option<DurableParts>, StoreError>,
+    pub(super) durable: Option<Durable>,
     /// Bytes written.
     pub(super) bytes: u64,
 }
 
-impl Publication {
-    pub(super) fn new(
-        prepared: &Arc<Prepared>,
-        start: u64,
-        barrier: Barrier,
-        tasks: usize,
-        savepoint: Option<(Arc<dyn CheckpointStore>, Option<oneshot::Sender<Result<(), String>>>)>,
-    ) -> Publication {
-        let (savepoint, done) = savepoint.map_or((None, None), |(store, done)| (Some(store), done));
-        let (missing, left) = ((0..tasks).collect(), BTreeMap::new());
-        Publication { barrier, start, prepared: prepared.clone(), missing, left, savepoint, done }
-    }
-
-    /// A task has passed the barrier.
-    pub(super) fn acknowledge(&mut self, task: usize, left: Vec<Left>) {
-        if self.missing.remove(&task) {
-            for left in left {
-                self.left.entry(left.uid.to_string()).or_default().push(left);
-            }
-        }
-    }
-
-    /// Whether all tasks have.
-    pub(super) fn is_complete(&self) -> bool {
-        self.missing.is_empty()
-    }
-
-    /// What is to be made durable, at a time in ms.
-    pub(super) fn unpublished(&mut self, created_ms: i64) -> Unpublished {
-        let plan = &self.prepared.plan;
-        let nodes = std::mem::take(&mut self.left).into_iter().map(|(uid, mut left)| {
-            left.sort_by_key(|left| left.subtask);
-            LeftNode { uid, subtasks: left.into_iter().map(|left| left.state).collect() }
-        });
-        Unpublished {
-            job: plan.name.clone(),
-            checkpoint: self.barrier.checkpoint,
-            start: self.start,
-            kind: self.barrier.kind,
-            created_ms,
-            max_parallelism: plan.max_parallelism,
-            finished: self.barrier.last == Last::Drain,
-            nodes: nodes.collect(),
-        }
-    }
-
-    /// Makes it durable wherever it belongs, and deletes what is not needed any more.
-    pub(super) fn publish(
-        &mut self,
-        target: Option<Target>,
-        created_ms: i64,
-    ) -> impl Future<Output = Published> + Send + 'static {
-        let unpublished = self.unpublished(created_ms);
-        let savepoint = self.savepoint.take();
-        // The last one of a run is also where the job goes on from if nobody says otherwise.
-        let to_target = self.barrier.kind == SnapshotKind::Checkpoint || self.barrier.last != Last::No;
-        let target = target.filter(|_| to_target);
-        async move {
-            let checkpoint = unpublished.checkpoint;
-            let mut bytes = 0;
-            let outcome = async {
-                if let Some(store) = savepoint {
-                    let (_, written) = checkpoint::publish(&*store, &unpublished, &DurableParts::default()).await?;
-                    bytes += written;
-                }
-                let Some(target) = target else { return Ok(None) };
-                let (manifest, written) = checkpoint::publish(&*target.store, &unpublished, &target.durable).await?;
-                bytes += written;
-                tidy_up(&target, &manifest).await;
-                Ok(Some(DurableParts::of(&manifest)))
-            }
-            .await;
-            Published { checkpoint, outcome, bytes }
-        }
-    }
+/// What is durable by a manifest.
+pub(super) fn durable(manifest: &Manifest) -> Durable {
+    manifest.blobs().map(|blob| (blob.name.clone(), blob.clone())).collect()
 }
 
-/// Deletes what no retained checkpoint needs. That it could not is no reason to fail: it will be tried again.
-async fn tidy_up(target: &Target, newest: &Manifest) {
-    if let Err(error) = checkpoint::clean_up(&*target.store, target.retain).await {
-        tracing::warn!(checkpoint = newest.checkpoint, "old checkpoints could not be deleted: {error}");
+fn written(manifest: &Manifest, known: &Durable) -> u64 {
+    manifest.blobs().filter(|blob| !known.contains_key(&blob.name)).map(|blob| blob.bytes).sum()
+}
+
+/// What a job's checkpoints have in common.
+pub(super) struct Header {
+    pub(super) job: String,
+    pub(super) start: u64,
+    pub(super) created_ms: i64,
+    pub(super) max_parallelism: u32,
+}
+
+/// Makes a checkpoint durable wherever it belongs: a savepoint in its own directory, the last barrier's always also in the job's, where
+/// it goes on from if nobody says otherwise.
+pub(super) async fn publish_all(
+    header: Header,
+    barrier: Barrier,
+    nodes: Vec<DraftNode>,
+    savepoint: Option<Arc<dyn CheckpointStore>>,
+    target: Option<Target>,
+    others: Vec<InFlight>,
+) -> Published {
+    let Header { job, start, created_ms, max_parallelism } = header;
+    let (checkpoint, kind, finished) = (barrier.checkpoint, barrier.kind, barrier.last == Last::Drain);
+    let draft = Draft { job, checkpoint, start, kind, created_ms, max_parallelism, finished, nodes };
+    let commits = kind == SnapshotKind::Checkpoint || barrier.last != Last::No;
+    let work = async {
+        let mut bytes = 0;
+        if let Some(store) = savepoint {
+            bytes += written(&publish(&*store, draft.clone(), &Durable::new()).await?, &Durable::new());
+        }
+        let mut made = None;
+        if let Some(target) = target.filter(|_| commits) {
+            let manifest = publish(&*target.store, draft, &target.durable).await?;
+            bytes += written(&manifest, &target.durable);
+            made = Some(durable(&manifest));
+            tidy_up(&target, &others).await;
+        }
+        Ok(Complete { permit: commits.then(|| CommitPermit::granted(checkpoint)), durable: made, bytes })
+    };
+    Published { checkpoint, outcome: work.await }
+}
+
+/// Deletes what nobody needs. That it could not is no reason to fail: it is tried again after the next checkpoint.
+async fn tidy_up(target: &Target, others: &[InFlight]) {
+    let work = async {
+        let survey = survey(&*target.store).await?;
+        clean(&*target.store, &retention(&survey, target.retain, others)).await
+    };
+    if let Err(error) = work.await {
+        tracing::warn!("old checkpoints could not be deleted yet: {error}");
     }
 }

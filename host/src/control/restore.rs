@@ -1,10 +1,18 @@
-//! What a start of a job begins with: from its latest checkpoint, a savepoint, or nothing, divided among the subtasks there are now.
-use std::collections::{BTreeSet, HashMap};
+//! What a start of a job begins with: its latest checkpoint, a savepoint, or nothing, divided among the subtasks there are now.
+use std::collections::HashMap;
 
-use super::{JobOptions, Prepared, RunError, StartFrom};
+use bytes::Bytes;
+
+use super::{
+    JobOptions, Prepared, RunError, StartFrom,
+    publish::{Durable, durable},
+};
 use crate::{
-    checkpoint::{self, CheckpointStore, DurableParts, Manifest},
-    model::SubtaskState,
+    checkpoint::{
+        CheckpointStore, Manifest, StoreError, committables, latest_below, match_nodes, redistribute,
+        restore as restore_shares,
+    },
+    model::{Blob, EventTime, NO_WATERMARK, SubtaskState},
 };
 
 /// What a start begins with.
@@ -12,16 +20,18 @@ use crate::{
 pub(super) struct Restored {
     /// Larger than that of every start before.
     pub(super) start: u64,
-    /// The latest checkpoint there is; those to come have larger numbers.
-    pub(super) checkpoint: u64,
-    /// Whether the job had ended with it.
+    /// The highest number any checkpoint has; those to come have higher ones.
+    pub(super) highest: u64,
+    /// The latest complete one where the job's checkpoints go.
+    pub(super) complete: Option<u64>,
+    /// What is durable there by it.
+    pub(super) durable: Durable,
+    /// Whether the job had ended with what is restored.
     pub(super) finished: bool,
     /// By uid and subtask.
     states: HashMap<(String, u32), SubtaskState>,
     /// By uid of a sink.
     pub(super) committables: HashMap<String, Vec<Vec<u8>>>,
-    /// What is durable already where the job's checkpoints go.
-    pub(super) durable: DurableParts,
 }
 
 impl Restored {
@@ -31,68 +41,79 @@ impl Restored {
     }
 
     /// How far event time had come.
-    pub(super) fn watermark(&self, uid: &str, subtask: u32) -> crate::model::EventTime {
-        self.states.get(&(uid.to_owned(), subtask)).map_or(crate::model::NO_WATERMARK, |state| state.watermark)
+    pub(super) fn watermark(&self, uid: &str, subtask: u32) -> EventTime {
+        self.states.get(&(uid.to_owned(), subtask)).map_or(NO_WATERMARK, |state| state.watermark)
     }
 }
 
-/// Numbers the start of a job that comes next, so that what it leaves is told from what earlier ones left.
-async fn next_start(store: &dyn CheckpointStore) -> Result<u64, checkpoint::StoreError> {
-    const STARTS: &str = "starts/";
-    let known = store.list(STARTS).await?;
-    let number = |name: &String| name.strip_prefix(STARTS)?.parse::<u64>().ok();
-    let start = known.iter().filter_map(number).max().unwrap_or(0) + 1;
-    store.put(&format!("{STARTS}{start:020}"), crate::model::Blob::Bytes(bytes::Bytes::new())).await?;
-    for name in known {
-        store.delete(&name).await?;
-    }
-    Ok(start)
-}
-
-/// `first` is the first start of this run of the job, once there was one: a savepoint is gone back to only until there is a newer
-/// checkpoint.
+/// `first` is the first start of this run of the job, once there was one: a savepoint is gone back to only until this run has a
+/// checkpoint of its own.
 pub(super) async fn restore(
     prepared: &Prepared,
     options: &JobOptions,
     first: Option<u64>,
     now_ms: i64,
 ) -> Result<Restored, RunError> {
-    let (mut start, mut latest) = (u64::try_from(now_ms).unwrap_or(0), None);
+    // Without a store nothing tells of earlier starts, but time does not repeat.
+    let mut restored = Restored { start: u64::try_from(now_ms).unwrap_or(0), ..Restored::default() };
+    let mut latest = None;
     if let Some(store) = &options.checkpoints {
-        start = next_start(&**store).await.map_err(RunError::Store)?;
-        latest = latest_in(&**store).await?;
+        restored.start = next_start(&**store).await?;
+        let found = find(&**store, None, &mut restored).await?;
+        restored.complete = found.as_ref().map(|manifest| manifest.checkpoint);
+        restored.durable = found.as_ref().map(durable).unwrap_or_default();
+        latest = found.map(|manifest| (manifest, store.clone()));
     }
-    let number = latest.as_ref().map_or(0, |latest| latest.checkpoint);
-    let durable = latest.as_ref().map(DurableParts::of).unwrap_or_default();
-    let begun = |manifest: &Manifest| first.is_some_and(|first| manifest.start >= first);
-    let (manifest, store) = match &options.from {
-        StartFrom::Savepoint(path) if !latest.as_ref().is_some_and(begun) => {
-            let store = (options.open)(path).map_err(RunError::Store)?;
-            let savepoint = latest_in(&*store).await?.ok_or_else(|| RunError::NoSavepoint(path.clone()))?;
-            (Some(savepoint), Some(store))
+    let own = |manifest: &Manifest| first.is_some_and(|first| manifest.start >= first);
+    if let StartFrom::Savepoint(path) = &options.from
+        && !latest.as_ref().is_some_and(|(manifest, _)| own(manifest))
+    {
+        let store = (options.open)(path)?;
+        let savepoint = find(&*store, None, &mut restored).await?;
+        latest = Some((savepoint.ok_or_else(|| RunError::NoSavepoint(path.clone()))?, store));
+    }
+    while let Some((manifest, store)) = latest {
+        let (checkpoint, start) = (manifest.checkpoint, restored.start);
+        match divide(prepared, options, &manifest, &*store, &mut restored).await {
+            Err(RunError::Store(error)) if error.is_loss() => {
+                tracing::error!(checkpoint, "cannot be restored, an earlier one is tried: {error}");
+                let earlier = find(&*store, Some(checkpoint), &mut restored).await?;
+                latest = Some((earlier.ok_or(error)?, store));
+            }
+            Err(error) => return Err(error),
+            Ok(()) => {
+                tracing::info!(checkpoint, start, "restored");
+                break;
+            }
         }
-        _ => (latest, options.checkpoints.clone()),
-    };
-    let mut restored = Restored { start, checkpoint: number, durable, ..Restored::default() };
-    if let (Some(manifest), Some(store)) = (manifest, store) {
-        tracing::info!(checkpoint = manifest.checkpoint, start, "restoring");
-        divide(prepared, options, &manifest, &*store, &mut restored).await?;
     }
     Ok(restored)
 }
 
-async fn latest_in(store: &dyn CheckpointStore) -> Result<Option<Manifest>, RunError> {
-    let found = checkpoint::latest(store).await.map_err(RunError::Store)?;
+/// Numbers the start of a job that comes next, so that what it leaves is told from what earlier ones left.
+async fn next_start(store: &dyn CheckpointStore) -> Result<u64, StoreError> {
+    const STARTS: &str = "starts/";
+    let known = store.list(STARTS).await?;
+    let number = |name: &String| name.strip_prefix(STARTS)?.parse::<u64>().ok();
+    let start = known.iter().filter_map(number).max().unwrap_or(0) + 1;
+    store.put(&format!("{STARTS}{start:020}"), Blob::Bytes(Bytes::new())).await?;
+    for name in known {
+        store.delete(&name).await?;
+    }
+    Ok(start)
+}
+
+async fn find(
+    store: &dyn CheckpointStore,
+    below: Option<u64>,
+    restored: &mut Restored,
+) -> Result<Option<Manifest>, StoreError> {
+    let found = latest_below(store, below).await?;
     for (name, error) in &found.skipped {
         tracing::error!("checkpoint `{name}` cannot be used, an earlier one is: {error}");
     }
-    match found.manifest {
-        None if !found.skipped.is_empty() => {
-            // To start from nothing where there was something would lose it all.
-            Err(RunError::Store(found.skipped.into_iter().next().map(|(_, error)| error).unwrap_or_else(|| unreachable!())))
-        }
-        manifest => Ok(manifest),
-    }
+    restored.highest = restored.highest.max(found.highest.unwrap_or(0));
+    Ok(found.manifest)
 }
 
 /// Gives each subtask its share.
@@ -104,26 +125,19 @@ async fn divide(
     restored: &mut Restored,
 ) -> Result<(), RunError> {
     let plan = &prepared.plan;
-    if manifest.max_parallelism != plan.max_parallelism {
-        return Err(RunError::MaxParallelism { was: manifest.max_parallelism, is: plan.max_parallelism });
-    }
-    restored.checkpoint = restored.checkpoint.max(manifest.checkpoint);
+    manifest.accepts(plan.max_parallelism)?;
+    let uids: Vec<&str> = plan.nodes.iter().map(|node| node.uid.as_str()).collect();
+    let matching = match_nodes(manifest, &uids);
+    let nodes = if options.allow_non_restored_state { matching.matched } else { matching.complete()? };
     restored.finished = manifest.finished;
-    let known: BTreeSet<&str> = plan.nodes.iter().map(|node| node.uid.as_str()).collect();
-    let lost: Vec<String> =
-        manifest.nodes.iter().map(|node| &node.uid).filter(|uid| !known.contains(uid.as_str())).cloned().collect();
-    if !lost.is_empty() && !options.allow_non_restored_state {
-        return Err(RunError::NonRestoredState { uids: lost });
-    }
-    for node in &plan.nodes {
-        let Some(old) = manifest.nodes.iter().find(|old| old.uid == node.uid) else { continue };
-        let shares = checkpoint::redistribute(old, node.parallelism, plan.max_parallelism);
-        for (subtask, share) in shares.into_iter().enumerate() {
-            let state = checkpoint::fetch(store, share).await.map_err(RunError::Store)?;
+    for old in nodes {
+        let Some(node) = plan.nodes.iter().find(|node| node.uid == old.uid) else { continue };
+        let shares = redistribute(old, node.parallelism, plan.max_parallelism);
+        let states = restore_shares(store, &shares).await?;
+        for (subtask, state) in states.into_iter().enumerate() {
             restored.states.insert((node.uid.clone(), subtask as u32), state);
         }
-        let committables = old.subtasks.iter().flat_map(|subtask| subtask.committables.iter().cloned()).collect();
-        restored.committables.insert(node.uid.clone(), committables);
+        restored.committables.insert(node.uid.clone(), committables(old));
     }
     Ok(())
 }
