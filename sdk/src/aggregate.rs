@@ -82,16 +82,20 @@ pub fn merge<A: State>(
     accumulators: Column,
     others: Column,
     groups: Vec<u32>,
-    mut create: impl FnMut() -> A,
+    create: impl FnMut() -> A,
     mut join: impl FnMut(&mut A, A),
 ) -> Result<Column, Fault> {
-    let mut accumulators = A::decode(accumulators, &mut create).map_err(Fault::Fail)?;
-    let others = A::decode(others, create).map_err(Fault::Fail)?;
-    if others.len() < groups.len() {
-        return Err(broken(format!("{} groups for {} accumulators", groups.len(), others.len())));
-    }
-    for (other, group) in others.into_iter().zip(groups) {
-        join(&mut accumulators[group as usize], other);
+    let mut accumulators = A::decode(accumulators, create).map_err(Fault::Fail)?;
+    // Each is joined as soon as it is read, so that they never lie in memory together. Nulls add nothing.
+    let (mut groups, mut missing) = (groups.into_iter(), 0_usize);
+    A::read(others, |other| match (groups.next(), other) {
+        (Some(group), Some(other)) => join(&mut accumulators[group as usize], other),
+        (Some(_), None) => {}
+        (None, _) => missing += 1,
+    })
+    .map_err(Fault::Fail)?;
+    if missing > 0 || groups.len() > 0 {
+        return Err(broken(format!("{missing} accumulators without a group, {} groups without one", groups.len())));
     }
     A::encode(accumulators).map_err(Fault::Fail)
 }
