@@ -1,7 +1,11 @@
 //! Files as source and sink.
 mod bounded;
 mod chunks;
+mod committable;
 mod follow;
+mod part;
+#[cfg(test)]
+mod recovery;
 mod sink;
 mod source;
 
