@@ -1,5 +1,5 @@
 //! What tests of connectors share.
-use std::{fs, path::Path, pin::Pin, sync::Arc, time::Duration};
+use std::{fs, io::Write, path::Path, pin::Pin, sync::Arc, time::Duration};
 
 use arrow_array::{RecordBatch, StringArray};
 use tokio::sync::watch;
@@ -33,6 +33,12 @@ pub async fn read_some(reader: &mut dyn SourceReader, count: usize) -> Result<Ve
         }
     }
     Ok(all)
+}
+
+pub fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
 }
 
 /// Names of the files in a directory, sorted.

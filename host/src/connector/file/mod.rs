@@ -4,8 +4,11 @@ mod chunks;
 mod committable;
 mod follow;
 mod part;
+mod position;
 #[cfg(test)]
 mod recovery;
+#[cfg(test)]
+mod restart;
 mod sink;
 mod source;
 

@@ -154,7 +154,8 @@ async fn recovery_goes_on_wherever_it_was_cut_off_and_leaves_alone_what_is_not_i
     fs::hard_link(path.join(".part-1-1-0.jsonl.node.inprogress"), path.join("part-1-1-0.jsonl")).unwrap();
     for _ in 0..2 {
         sink.recover("node", 2, &committables).await.unwrap();
-        let left = [".part-0-1-0.jsonl.other.inprogress", ".part-0-7-0.jsonl.node.inprogress"];
+        // The number after those of the other.
+        let left = [".part-0-1-2.jsonl.other.inprogress", ".part-0-7-0.jsonl.node.inprogress"];
         assert_eq!(names(path), [&left[..], &["part-0-1-0.jsonl", "part-1-1-0.jsonl"]].concat());
         assert_eq!(visible(path), written(0..2));
     }
