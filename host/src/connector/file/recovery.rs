@@ -86,8 +86,8 @@ async fn killed_anywhere_and_again_each_record_is_there_exactly_once() {
     loop {
         // Killed the second time after nothing, a little, or almost as much.
         let mut finished = false;
-        for again in [0, 1, 5, steps] {
-            let path = directory.path().join(format!("{steps}-{again}"));
+        for (turn, again) in [0, 1, 5, steps].into_iter().enumerate() {
+            let path = directory.path().join(format!("{steps}-{turn}"));
             fs::create_dir(&path).unwrap();
             let (sink, mut complete) = (sink(&path, "exactly_once"), Checkpoint::default());
             finished = run(&sink, 1, &mut complete, steps).await;
