@@ -43,7 +43,9 @@ impl<'a> Decoding<'a> {
         let decoding = Decoding { place, rest: bytes };
         match bytes.split_first() {
             Some((found, rest)) if *found == version => Ok(Decoding { rest, ..decoding }),
-            Some((found, _)) => Err(decoding.failed(&format!("it has version {found}, and this program reads {version}"))),
+            Some((found, _)) => {
+                Err(decoding.failed(&format!("it has version {found}, and this program reads {version}")))
+            }
             None => Err(decoding.failed("it is empty")),
         }
     }

@@ -64,7 +64,8 @@ impl Committable {
             Ok(found) if found.len() == self.length => {}
             Ok(found) if found.len() > self.length && self.checksum.is_none() => self.cut(&hidden).map_err(failed)?,
             Ok(found) => {
-                let what = format!("it has {} bytes instead of {}: something else has changed it", found.len(), self.length);
+                let what =
+                    format!("it has {} bytes instead of {}: something else has changed it", found.len(), self.length);
                 return Err(self.failed(directory, &what));
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -93,7 +94,8 @@ impl Committable {
         let Some(checksum) = self.checksum else { return Ok(()) };
         let path = directory.join(&self.name);
         let failed = |error: io::Error| self.failed(directory, &format!("cannot be read: {error}"));
-        let same = path.metadata().map_err(failed)?.len() == self.length && checksum_of(&path).map_err(failed)? == checksum;
+        let same =
+            path.metadata().map_err(failed)?.len() == self.length && checksum_of(&path).map_err(failed)? == checksum;
         if same {
             return Ok(());
         }

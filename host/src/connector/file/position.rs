@@ -87,7 +87,8 @@ mod tests {
     #[test]
     fn names_do_not_depend_on_where_the_job_is() {
         let name = |base: &str, path: &str| name(Path::new(base), Path::new(path));
-        for (base, path) in [("", "in/a"), (".", "./in/a"), (".", "in/a"), ("/jobs", "/jobs/in/a"), ("./x", "x/./in/a")] {
+        for (base, path) in [("", "in/a"), (".", "./in/a"), (".", "in/a"), ("/jobs", "/jobs/in/a"), ("./x", "x/./in/a")]
+        {
             assert_eq!(name(base, path), "in/a");
         }
         assert_eq!(name("/jobs", "/data/a"), "/data/a");
@@ -98,6 +99,8 @@ mod tests {
         let position = FilePosition { offset: 1 << 40, records: 77, head: 3, done: true };
         let split = position.split("a");
         assert_eq!(decode(Some(std::slice::from_ref(&split))).unwrap(), Positions::from([("a".into(), position)]));
-        assert!(decode(Some(&[SplitPosition { split: "a".into(), position: vec![9] }])).unwrap_err().what.contains('9'));
+        assert!(
+            decode(Some(&[SplitPosition { split: "a".into(), position: vec![9] }])).unwrap_err().what.contains('9')
+        );
     }
 }

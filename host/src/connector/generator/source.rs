@@ -117,7 +117,8 @@ impl Pace {
     /// How many events are due by now: those with lower numbers.
     fn due_by(&self, now: Duration) -> u64 {
         let since = now.saturating_sub(self.start.unwrap_or_default()).as_nanos();
-        u64::try_from(since * u128::from(self.rate) / 1_000_000_000).map_or(u64::MAX, |n| n.saturating_add(1).saturating_add(self.begin))
+        u64::try_from(since * u128::from(self.rate) / 1_000_000_000)
+            .map_or(u64::MAX, |n| n.saturating_add(1).saturating_add(self.begin))
     }
 }
 
@@ -277,7 +278,8 @@ mod tests {
     async fn restored_parts_go_on_with_events_and_pace() {
         for workload in ["lines", "behavior", "transactions"] {
             let bounded = source(&format!("{{ workload: {workload}, events: 10001 }}"));
-            let mut whole = read_some(&mut *bounded.open(&opening(0, 1, &clock()), None).unwrap(), 20_000).await.unwrap();
+            let mut whole =
+                read_some(&mut *bounded.open(&opening(0, 1, &clock()), None).unwrap(), 20_000).await.unwrap();
             let (mut found, mut left) = (Vec::new(), Vec::new());
             for part in 0..2 {
                 let mut reader = bounded.open(&opening(part, 2, &clock()), None).unwrap();
@@ -304,7 +306,10 @@ mod tests {
         for (part, events) in [(0, 10), (1, 12)] {
             let mut reader = paced.open(&opening(part, 2, &shared), None).unwrap();
             let mut raw = RawBatch::default();
-            assert!(futures::poll!(reader.read(&mut raw, BatchLimits { records: 1, bytes: 1 << 20 })).is_ready() || part == 1);
+            assert!(
+                futures::poll!(reader.read(&mut raw, BatchLimits { records: 1, bytes: 1 << 20 })).is_ready()
+                    || part == 1
+            );
             manual.advance(Duration::from_secs(60));
             reader.read(&mut raw, BatchLimits { records: events, bytes: 1 << 20 }).await.unwrap();
             assert_eq!(raw.len(), events);
