@@ -12,6 +12,10 @@ use crate::{
 pub enum Workload {
     /// Word count.
     W1,
+    /// What users did, in sliding windows.
+    W2,
+    /// State and timers by user.
+    W3,
     /// JSON in, filter, JSON out.
     W6,
 }
@@ -21,14 +25,18 @@ impl Workload {
     pub fn name(self) -> &'static str {
         match self {
             Workload::W1 => "w1",
+            Workload::W2 => "w2",
+            Workload::W3 => "w3",
             Workload::W6 => "w6",
         }
     }
 
-    fn job_file(self) -> &'static str {
+    /// `None` for a workload that there is no job for.
+    fn job_file(self) -> Option<&'static str> {
         match self {
-            Workload::W1 => include_str!("w1.yaml"),
-            Workload::W6 => include_str!("w6.yaml"),
+            Workload::W1 => Some(include_str!("w1.yaml")),
+            Workload::W2 | Workload::W3 => None,
+            Workload::W6 => Some(include_str!("w6.yaml")),
         }
     }
 }
@@ -48,8 +56,9 @@ pub struct Run {
     pub rate: Option<u64>,
 }
 
-/// The workload's job, ready to start. `plugins` is the folder the plugins' crates are in.
-pub fn prepare(run: &Run, engine: &PluginEngine, plugins: &Path) -> Result<Arc<Prepared>, RunError> {
+/// The workload's job, ready to start; `None` if it is only there in plain Rust. `plugins` is the folder the plugins' crates are in.
+pub fn prepare(run: &Run, engine: &PluginEngine, plugins: &Path) -> Result<Option<Arc<Prepared>>, RunError> {
+    let Some(job_file) = run.workload.job_file() else { return Ok(None) };
     let variable = |name: &str| match name {
         "EVENTS" => Some(run.events.to_string()),
         "PARALLELISM" => Some(run.parallelism.to_string()),
@@ -58,6 +67,6 @@ pub fn prepare(run: &Run, engine: &PluginEngine, plugins: &Path) -> Result<Arc<P
         _ => None,
     };
     let file = format!("{}.yaml", run.workload.name());
-    let spec = job::parse(run.workload.job_file(), &file, &variable, plugins)?;
-    Ok(Arc::new(crate::control::prepare(spec, engine, false)?))
+    let spec = job::parse(job_file, &file, &variable, plugins)?;
+    Ok(Some(Arc::new(crate::control::prepare(spec, engine, false)?)))
 }

@@ -35,6 +35,10 @@ pub(super) struct Bench {
 enum WorkloadName {
     /// Word count: lines of ten words, counted in windows of 5 s of event time.
     W1,
+    /// What users did in the last hour, every 5 min: behaviours counted, items told apart. Only with `--native`.
+    W2,
+    /// Fraud: payments, with state and a timer for each user. Only with `--native`.
+    W3,
     /// JSON in, filter and score, JSON out.
     W6,
 }
@@ -44,6 +48,8 @@ impl Bench {
         let run = Run {
             workload: match self.workload {
                 WorkloadName::W1 => Workload::W1,
+                WorkloadName::W2 => Workload::W2,
+                WorkloadName::W3 => Workload::W3,
                 WorkloadName::W6 => Workload::W6,
             },
             events: self.events,
@@ -54,7 +60,8 @@ impl Bench {
         let measured: Measured = if self.native {
             bench::native(&run)
         } else {
-            let prepared = bench::prepare(&run, &engine()?, &self.plugins)?;
+            let prepared = bench::prepare(&run, &engine()?, &self.plugins)?
+                .ok_or_else(|| CommandError::Refused("this workload is only there with --native".into()))?;
             let start = bench::Start::now();
             let report = execute(prepared, false)?;
             start

@@ -3,6 +3,7 @@
 use std::{fmt::Debug, path::Path, sync::Arc};
 
 use async_trait::async_trait;
+use serde::Deserialize;
 
 use crate::model::{Batch, Clock, Encoded, RawBatch, SplitPosition};
 
@@ -61,9 +62,7 @@ pub trait SourceReader: Send {
 
     /// How far it has read, over all records handed out: reading on from there hands out those after them. Nothing for a source
     /// that cannot replay.
-    fn positions(&self) -> Vec<SplitPosition> {
-        Vec::new()
-    }
+    fn positions(&self) -> Vec<SplitPosition>;
 }
 
 /// A configured source, before it runs.
@@ -93,21 +92,17 @@ pub trait SinkWriter: Send {
     async fn flush(&mut self) -> Result<(), ConnectorError>;
     /// A barrier: everything written so far is durable outside, but not visible yet if the sink is exactly-once. What it takes to
     /// make it visible is the result, in the connector's own encoding; nothing if nothing is left to be done.
-    async fn prepare(&mut self, _checkpoint: u64) -> Result<Vec<Vec<u8>>, ConnectorError> {
-        self.flush().await?;
-        Ok(Vec::new())
-    }
+    async fn prepare(&mut self, checkpoint: u64) -> Result<Vec<Vec<u8>>, ConnectorError>;
     /// The checkpoint with these committables is complete: makes them visible. Called in their order, at most once for each, by
     /// the writer that prepared them.
-    async fn commit(&mut self, _committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
-        Ok(())
-    }
+    async fn commit(&mut self, committables: &[Vec<u8>]) -> Result<(), ConnectorError>;
     /// The end of the stream: nothing is written after. Everything was prepared and committed before.
     async fn close(&mut self) -> Result<(), ConnectorError>;
 }
 
 /// What a sink promises about a record after a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Delivery {
     /// It is there exactly once.
     ExactlyOnce,
@@ -121,15 +116,11 @@ pub trait Sink: Send + Sync + Debug {
     /// Makes relative paths in its settings relative to `base`.
     fn resolve_paths(&mut self, _base: &Path) {}
     /// The most it can promise as configured.
-    fn delivery(&self) -> Delivery {
-        Delivery::AtLeastOnce
-    }
+    fn delivery(&self) -> Delivery;
     /// Before any part is opened: resolves what an earlier run left. `committables` were prepared, and their checkpoint is
     /// complete: they are made visible unless they are already. Whatever else the node `uid` has prepared or begun outside is undone.
     /// `start` is that of the parts opened next.
-    async fn recover(&self, _uid: &str, _start: u64, _committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
-        Ok(())
-    }
+    async fn recover(&self, uid: &str, start: u64, committables: &[Vec<u8>]) -> Result<(), ConnectorError>;
     /// Opens a part.
     fn open(&self, opening: &Opening) -> Result<Box<dyn SinkWriter>, ConnectorError>;
     /// Once all its parts are closed: what there is to say about the whole, as JSON.

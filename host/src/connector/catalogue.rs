@@ -84,6 +84,7 @@ mod tests {
             "to print: {}",
             "to discard: { checksum: true }",
             "to file: { path: out/, roll: { size: 128MiB, every: 15min }, prefix: part, extension: csv }",
+            "to file: { path: out/, delivery: at_least_once }",
         ] {
             assert!(read(text).is_ok(), "{text}: {:?}", read(text));
         }
@@ -96,6 +97,7 @@ mod tests {
             ("file: { path: \"a[\" }", "a["),
             ("to file: { path: a, roll: { size: 0 } }", "size"),
             ("to file: { path: a, prefix: x/y }", "prefix"),
+            ("to file: { path: a, delivery: at_most_once }", "exactly_once"),
             ("generator: { workload: lines, rate: 0 }", "rate"),
         ] {
             let error = read(text).unwrap_err();

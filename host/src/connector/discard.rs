@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ConnectorError, Opening, Sink, SinkWriter};
+use super::{ConnectorError, Delivery, Opening, Sink, SinkWriter};
 use crate::model::{Batch, Encoded};
 
 /// `discard: { checksum: true }`. Its summary is `{"records":..,"bytes":..}` (rows, and encoded bytes with line ends) and
@@ -37,7 +37,16 @@ pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
+#[async_trait]
 impl Sink for DiscardSink {
+    fn delivery(&self) -> Delivery {
+        Delivery::AtLeastOnce
+    }
+
+    async fn recover(&self, _uid: &str, _start: u64, _committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
     fn open(&self, _opening: &Opening) -> Result<Box<dyn SinkWriter>, ConnectorError> {
         Ok(Box::new(DiscardWriter { checksum: self.checksum, totals: self.totals.clone() }))
     }
@@ -75,6 +84,15 @@ impl SinkWriter for DiscardWriter {
     }
 
     async fn flush(&mut self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
+    async fn prepare(&mut self, _checkpoint: u64) -> Result<Vec<Vec<u8>>, ConnectorError> {
+        self.flush().await?;
+        Ok(Vec::new())
+    }
+
+    async fn commit(&mut self, _committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
         Ok(())
     }
 

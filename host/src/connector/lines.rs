@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{BatchLimits, ConnectorError, ReadStatus, SourceReader};
-use crate::model::{Position, RawBatch};
+use crate::model::{Position, RawBatch, SplitPosition};
 
 /// The longest line there may be, in bytes without its end.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
@@ -28,7 +28,17 @@ pub enum Taken {
 
 impl Lines {
     pub fn new(place: &str) -> Lines {
-        Lines { place: place.into(), next: 1, partial: Vec::new() }
+        Lines::after(place, 0)
+    }
+
+    /// Those after the first `records`.
+    pub fn after(place: &str, records: u64) -> Lines {
+        Lines { place: place.into(), next: records + 1, partial: Vec::new() }
+    }
+
+    /// How many were taken.
+    pub fn records(&self) -> u64 {
+        self.next - 1
     }
 
     /// Whether a line has begun.
@@ -113,6 +123,10 @@ pub struct Nothing;
 impl SourceReader for Nothing {
     async fn read(&mut self, _into: &mut RawBatch, _limits: BatchLimits) -> Result<ReadStatus, ConnectorError> {
         Ok(ReadStatus::End)
+    }
+
+    fn positions(&self) -> Vec<SplitPosition> {
+        Vec::new()
     }
 }
 

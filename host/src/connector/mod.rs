@@ -3,6 +3,7 @@
 mod api;
 mod catalogue;
 pub(crate) mod discard;
+mod encoding;
 mod file;
 pub(crate) mod generator;
 mod lines;

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write};
 use async_trait::async_trait;
 use serde::Deserialize;
 
-use super::{ConnectorError, Opening, Sink, SinkWriter};
+use super::{ConnectorError, Delivery, Opening, Sink, SinkWriter};
 use crate::model::{Batch, Encoded};
 
 /// `print: {}`
@@ -12,7 +12,16 @@ use crate::model::{Batch, Encoded};
 #[serde(deny_unknown_fields)]
 pub struct PrintSink {}
 
+#[async_trait]
 impl Sink for PrintSink {
+    fn delivery(&self) -> Delivery {
+        Delivery::AtLeastOnce
+    }
+
+    async fn recover(&self, _uid: &str, _start: u64, _committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
     fn open(&self, _opening: &Opening) -> Result<Box<dyn SinkWriter>, ConnectorError> {
         Ok(Box::new(PrintWriter { output: std::io::stdout, buffer: Vec::new() }))
     }
@@ -62,6 +71,15 @@ where
 
     async fn flush(&mut self) -> Result<(), ConnectorError> {
         self.blocking(|output, _| output.flush()).await
+    }
+
+    async fn prepare(&mut self, _checkpoint: u64) -> Result<Vec<Vec<u8>>, ConnectorError> {
+        self.flush().await?;
+        Ok(Vec::new())
+    }
+
+    async fn commit(&mut self, _committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
+        Ok(())
     }
 
     async fn close(&mut self) -> Result<(), ConnectorError> {

@@ -256,6 +256,10 @@ impl SourceReader for SocketReader {
             }
         }
     }
+
+    fn positions(&self) -> Vec<SplitPosition> {
+        Vec::new()
+    }
 }
 
 #[cfg(test)]

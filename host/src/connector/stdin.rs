@@ -112,6 +112,10 @@ impl SourceReader for StreamReader {
             }
         }
     }
+
+    fn positions(&self) -> Vec<SplitPosition> {
+        Vec::new()
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! What tests of connectors share.
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{fs, io::Write, path::Path, pin::Pin, sync::Arc, time::Duration};
 
 use arrow_array::{RecordBatch, StringArray};
 use tokio::sync::watch;
@@ -33,6 +33,20 @@ pub async fn read_some(reader: &mut dyn SourceReader, count: usize) -> Result<Ve
         }
     }
     Ok(all)
+}
+
+pub fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Names of the files in a directory, sorted.
+pub fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names = entries.collect::<Vec<_>>();
+    names.sort();
+    names
 }
 
 /// Rows and the same, encoded.

@@ -97,6 +97,11 @@ impl Operator for SinkStage {
 
     async fn close(&mut self) -> Result<(), TaskError> {
         let failed = self.failed();
-        self.writer.close().await.map_err(failed)
+        let last = async {
+            let committables = self.writer.prepare(0).await?;
+            self.writer.commit(&committables).await?;
+            self.writer.close().await
+        };
+        last.await.map_err(failed)
     }
 }

@@ -11,11 +11,11 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use wasmill::{
-    connector::{BatchLimits, ConnectorError, ReadStatus, Sink, SinkWriter, Source, SourceReader},
+    connector::{BatchLimits, ConnectorError, Delivery, Opening, ReadStatus, Sink, SinkWriter, Source, SourceReader},
     control::prepare,
     dataflow::QUEUE_BATCHES_MAX,
     job,
-    model::{Batch, Clock, Encoded, Position, RawBatch},
+    model::{Batch, Encoded, Position, RawBatch, SplitPosition},
 };
 
 use super::jobs;
@@ -48,7 +48,7 @@ impl Source for Endless {
     fn can_replay(&self) -> bool {
         false
     }
-    fn open(&self, _: usize, _: usize, _: &Arc<dyn Clock>) -> Result<Box<dyn SourceReader>, ConnectorError> {
+    fn open(&self, _: &Opening, _: Option<&[SplitPosition]>) -> Result<Box<dyn SourceReader>, ConnectorError> {
         Ok(Box::new(self.clone()))
     }
 }
@@ -66,6 +66,9 @@ impl SourceReader for Endless {
         }
         Ok(ReadStatus::More)
     }
+    fn positions(&self) -> Vec<SplitPosition> {
+        Vec::new()
+    }
 }
 
 /// Writes as many batches as it has permits, and counts those it has begun.
@@ -75,8 +78,15 @@ struct Reluctant {
     begun: Arc<AtomicUsize>,
 }
 
+#[async_trait]
 impl Sink for Reluctant {
-    fn open(&self, _: usize, _: usize, _: &Arc<dyn Clock>) -> Result<Box<dyn SinkWriter>, ConnectorError> {
+    fn delivery(&self) -> Delivery {
+        Delivery::AtLeastOnce
+    }
+    async fn recover(&self, _: &str, _: u64, _: &[Vec<u8>]) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+    fn open(&self, _: &Opening) -> Result<Box<dyn SinkWriter>, ConnectorError> {
         Ok(Box::new(self.clone()))
     }
 }
@@ -92,6 +102,12 @@ impl SinkWriter for Reluctant {
         Ok(())
     }
     async fn flush(&mut self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+    async fn prepare(&mut self, _: u64) -> Result<Vec<Vec<u8>>, ConnectorError> {
+        Ok(Vec::new())
+    }
+    async fn commit(&mut self, _: &[Vec<u8>]) -> Result<(), ConnectorError> {
         Ok(())
     }
     async fn close(&mut self) -> Result<(), ConnectorError> {

@@ -1,7 +1,7 @@
 //! Reads files for ever: lines added to them, and files added. Looks again at fixed times rather than being told, which works
 //! on every file system. Guarantees that no complete line is left out of a file that only grows, that one cut off is read
 //! from its beginning again, and that one replaced by another of its name is first read to its end. A compressed file is read
-//! once.
+//! once. After a restart it is the same, but that one replaced meanwhile cannot be read to its end.
 use std::{
     fs::Metadata,
     os::unix::fs::MetadataExt,
@@ -14,7 +14,8 @@ use async_trait::async_trait;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    chunks::{Chunks, Compression, failed},
+    chunks::{Chunks, Compression, failed, is_changed},
+    position::{FilePosition, Positions},
     source::Paths,
 };
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
         BatchLimits, ConnectorError, ReadStatus, SourceReader,
         lines::{Lines, Taken},
     },
-    model::{Clock, RawBatch},
+    model::{Clock, RawBatch, SplitPosition},
 };
 
 pub struct FollowReader {
@@ -33,6 +34,8 @@ pub struct FollowReader {
     subtask: usize,
     parallelism: usize,
     tails: Vec<Tail>,
+    /// Where files were left in an earlier run, until they are looked for.
+    restored: Positions,
     /// The one being read.
     at: usize,
     /// When to look for more, once all have been read.
@@ -41,6 +44,7 @@ pub struct FollowReader {
 }
 
 struct Tail {
+    name: String,
     path: PathBuf,
     chunks: Chunks,
     lines: Lines,
@@ -69,11 +73,17 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
 }
 
 impl Tail {
-    fn open(path: &Path) -> Result<Tail, ConnectorError> {
+    fn open(name: &str, path: &Path, from: Option<&FilePosition>) -> Result<Tail, ConnectorError> {
         // The name may come to mean another file in between: then its identity differs, and it is opened again.
         let identity = identity(&std::fs::metadata(path).map_err(|e| failed(path, &e))?);
-        let (chunks, lines) = (Chunks::open(path)?, Lines::new(&path.display().to_string()));
-        Ok(Tail { path: path.into(), chunks, lines, identity, replaced: false, finished: false })
+        let chunks = Chunks::open(path, from)?;
+        let lines = Lines::after(&path.display().to_string(), from.map_or(0, |from| from.records));
+        let finished = from.is_some_and(|from| from.done) && Compression::of(path) != Compression::None;
+        Ok(Tail { name: name.into(), path: path.into(), chunks, lines, identity, replaced: false, finished })
+    }
+
+    fn position(&self) -> SplitPosition {
+        self.chunks.position(&self.lines, self.finished).split(&self.name)
     }
 
     async fn fate(&mut self) -> Fate {
@@ -89,15 +99,28 @@ impl Tail {
     }
 }
 
+/// The part that reads a file.
+fn owner(name: &str, parallelism: usize) -> usize {
+    (xxh3_64(name.as_bytes()) % parallelism as u64) as usize
+}
+
 impl FollowReader {
-    pub fn new(paths: Paths, poll: Duration, part: (usize, usize), clock: &Arc<dyn Clock>) -> FollowReader {
-        let (subtask, parallelism) = part;
+    /// Reads on from `restored`, which is all that an earlier run had read.
+    pub fn new(
+        paths: Paths,
+        poll: Duration,
+        (subtask, parallelism): (usize, usize),
+        mut restored: Positions,
+        clock: &Arc<dyn Clock>,
+    ) -> FollowReader {
+        restored.retain(|name, _| owner(name, parallelism) == subtask);
         FollowReader {
             paths,
             poll,
             subtask,
             parallelism,
             tails: Vec::new(),
+            restored,
             at: 0,
             wake: Duration::ZERO,
             clock: clock.clone(),
@@ -106,11 +129,14 @@ impl FollowReader {
 
     /// Adds files that are new.
     fn look(&mut self) -> Result<(), ConnectorError> {
-        for path in self.paths.list()? {
-            let owner = xxh3_64(path.as_os_str().as_encoded_bytes()) % self.parallelism as u64;
-            if owner == self.subtask as u64 && !self.tails.iter().any(|tail| tail.path == path) {
-                self.tails.push(Tail::open(&path)?);
+        for (name, path) in self.paths.list()? {
+            if owner(&name, self.parallelism) == self.subtask && !self.tails.iter().any(|tail| tail.path == path) {
+                self.tails.push(Tail::open(&name, &path, self.restored.get(&name))?);
+                self.restored.remove(&name);
             }
+        }
+        for (file, position) in std::mem::take(&mut self.restored) {
+            tracing::warn!(message = "a file read before is no more", file, lines = position.records);
         }
         self.at = 0;
         Ok(())
@@ -127,18 +153,22 @@ impl FollowReader {
         match tail.fate().await {
             Fate::Grows => self.at += 1,
             Fate::Replaced => tail.replaced = true,
-            Fate::Restarts => {
-                let (file, bytes) = (tail.path.display(), tail.lines.partial_bytes());
-                tracing::warn!(message = "file was cut off or replaced, reading it from its beginning", %file, bytes);
-                match Tail::open(&tail.path) {
-                    Ok(new) => *tail = new,
-                    // Moved away again: should it come back, it is new.
-                    Err(_) => drop(self.tails.remove(self.at)),
-                }
-            }
+            Fate::Restarts => self.restart(),
             Fate::Gone => drop(self.tails.remove(self.at)),
         }
         Ok(())
+    }
+
+    /// Reads the current file from its beginning.
+    fn restart(&mut self) {
+        let tail = &mut self.tails[self.at];
+        let (file, bytes) = (tail.path.display(), tail.lines.partial_bytes());
+        tracing::warn!(message = "file was cut off or replaced, reading it from its beginning", %file, bytes);
+        match Tail::open(&tail.name, &tail.path, None) {
+            Ok(new) => *tail = new,
+            // Moved away again: should it come back, it is new.
+            Err(_) => drop(self.tails.remove(self.at)),
+        }
     }
 }
 
@@ -157,7 +187,17 @@ impl SourceReader for FollowReader {
             };
             if tail.finished {
                 self.at += 1;
-            } else if tail.chunks.fill().await.map_err(|e| failed(&tail.path, &e))? {
+                continue;
+            }
+            let filled = match tail.chunks.fill().await {
+                // What it was in an earlier run.
+                Err(error) if is_changed(&error) => {
+                    self.restart();
+                    continue;
+                }
+                filled => filled.map_err(|e| failed(&tail.path, &e))?,
+            };
+            if filled {
                 if let Taken::Until(taken) = tail.lines.take(tail.chunks.rest(), into, limits)? {
                     tail.chunks.consume(taken);
                     return Ok(ReadStatus::More);
@@ -170,5 +210,10 @@ impl SourceReader for FollowReader {
                 }
             }
         }
+    }
+
+    fn positions(&self) -> Vec<SplitPosition> {
+        let waiting = self.restored.iter().map(|(name, position)| position.split(name));
+        self.tails.iter().map(Tail::position).chain(waiting).collect()
     }
 }

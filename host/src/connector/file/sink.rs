@@ -1,9 +1,9 @@
-//! Records to files in a directory, `part-<subtask>-<n>.<extension>`. A part is written under the name of a hidden file, and
-//! gets its own only once it is complete and on disk, so that whoever reads the directory never sees half a part; existing
-//! parts are never touched.
+//! Records to files in a directory, in parts. A part is written under a hidden name, and gets its own only once it is complete and
+//! on disk, so that whoever reads the directory never sees half a part; existing files are never touched. Exactly once, that is when
+//! the checkpoint that has it is complete; at least once, when the part is.
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
+    fs,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -12,9 +12,13 @@ use std::{
 use async_trait::async_trait;
 use serde::{Deserialize, Deserializer, de};
 
+use super::{
+    committable::{Committable, commit},
+    part::{Names, Part, PartId, sync_directory},
+};
 use crate::{
     connector::{
-        ConnectorError, Opening, Sink, SinkWriter,
+        ConnectorError, Delivery, Opening, Sink, SinkWriter,
         settings::{size, some_positive_duration},
     },
     model::{Batch, Clock, Encoded},
@@ -23,16 +27,15 @@ use crate::{
 /// Bytes collected before they are written.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// What the name of a part begins and ends with until it is complete.
-const HIDDEN: &str = ".";
-const IN_PROGRESS: &str = ".inprogress";
-
-/// `file: { path: out/, roll: { size: 128MiB, every: 15min }, prefix: part, extension: jsonl }`
+/// `file: { path: out/, delivery: exactly_once, roll: { size: 128MiB, every: 15min }, prefix: part, extension: jsonl }`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileSink {
     /// The directory; made if there is none.
     path: PathBuf,
+    /// When parts become visible, and what that means after a failure. Default exactly once.
+    #[serde(default = "delivery")]
+    delivery: Delivery,
     /// When a part is complete, other than at the end.
     #[serde(default)]
     roll: Roll,
@@ -67,6 +70,10 @@ fn size_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> 
     size(deserializer).map_err(|e| de::Error::custom(format!("`roll.size`: {e}")))
 }
 
+fn delivery() -> Delivery {
+    Delivery::ExactlyOnce
+}
+
 fn prefix() -> String {
     "part".into()
 }
@@ -86,17 +93,38 @@ fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
     Ok(name)
 }
 
+#[async_trait]
 impl Sink for FileSink {
     fn resolve_paths(&mut self, base: &Path) {
         self.path = base.join(&self.path);
     }
 
+    fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+
+    async fn recover(&self, uid: &str, start: u64, committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
+        let committables = self.decode(committables)?;
+        let (sink, uid) = (self.clone(), uid.to_owned());
+        blocking(&self.path, move || {
+            commit(&sink.path, &committables)?;
+            sink.remove_begun(&uid, start).map_err(|e| failed(&sink.path, &e))
+        })
+        .await
+    }
+
     fn open(&self, opening: &Opening) -> Result<Box<dyn SinkWriter>, ConnectorError> {
-        let &Opening { subtask, ref clock, .. } = opening;
-        let next = self.next_part(subtask).map_err(|e| failed(&self.path, &e))?;
-        let settings = Arc::new(self.clone());
-        let (part, buffer) = (None, Vec::with_capacity(BUFFER_BYTES));
-        Ok(Box::new(FileWriter { settings, subtask, next, part, buffer, clock: clock.clone() }))
+        let &Opening { ref uid, subtask, start, ref clock, .. } = opening;
+        let next = self.next_part(subtask, start).map_err(|e| failed(&self.path, &e))?;
+        Ok(Box::new(FileWriter {
+            settings: Arc::new(self.clone()),
+            uid: uid.clone(),
+            next,
+            part: None,
+            ready: Vec::new(),
+            buffer: Vec::with_capacity(BUFFER_BYTES),
+            clock: clock.clone(),
+        }))
     }
 }
 
@@ -104,20 +132,52 @@ fn failed(path: &Path, error: &io::Error) -> ConnectorError {
     ConnectorError { place: path.display().to_string(), what: format!("cannot write: {error}"), retry: false }
 }
 
+/// Does something on a thread where blocking is allowed.
+async fn blocking<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, ConnectorError> + Send + 'static,
+) -> Result<T, ConnectorError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(failed(path, &e.into())))
+}
+
 impl FileSink {
-    /// The number after the highest there is, also of parts left in progress, which are warned about.
-    fn next_part(&self, subtask: usize) -> io::Result<u64> {
-        fs::create_dir_all(&self.path)?;
-        let (prefix, suffix) = (format!("{}-{subtask}-", self.prefix), format!(".{}", self.extension));
-        let mut next = 0;
+    fn names(&self) -> Names {
+        Names { prefix: self.prefix.clone(), extension: self.extension.clone() }
+    }
+
+    fn decode(&self, committables: &[Vec<u8>]) -> Result<Vec<Committable>, ConnectorError> {
+        committables.iter().map(|bytes| Committable::decode(&self.path, bytes)).collect()
+    }
+
+    /// Parts there are: the name of the file, which part, and the uid if it is in progress.
+    fn parts(&self) -> io::Result<Vec<(String, PartId, Option<String>)>> {
+        let (names, mut parts) = (self.names(), Vec::new());
         for entry in fs::read_dir(&self.path)? {
-            let name = entry?.file_name();
-            let Some(name) = name.to_str() else { continue };
-            let hidden = name.strip_prefix(HIDDEN).and_then(|name| name.strip_suffix(IN_PROGRESS));
-            let number = hidden.unwrap_or(name).strip_prefix(&prefix).and_then(|name| name.strip_suffix(&suffix));
-            let Some(number) = number.and_then(|number| number.parse::<u64>().ok()) else { continue };
-            next = next.max(number.saturating_add(1));
-            if hidden.is_some() {
+            let Ok(name) = entry?.file_name().into_string() else { continue };
+            if let Some((id, uid)) = names.parse(&name) {
+                let uid = uid.map(str::to_owned);
+                parts.push((name, id, uid));
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Makes the directory, and gives the first part that there is not: starts are numbered by checkpoints, and without them, or
+    /// going back to an old one, a number may come again.
+    fn next_part(&self, subtask: usize, start: u64) -> io::Result<PartId> {
+        // The names of directories that were made must be durable too.
+        let made: Vec<&Path> = self.path.ancestors().take_while(|path| !path.exists()).collect();
+        fs::create_dir_all(&self.path)?;
+        for parent in made.iter().filter_map(|path| path.parent()).filter(|path| path.exists()) {
+            sync_directory(parent)?;
+        }
+        let mut next = PartId { subtask, start, number: 0 };
+        for (name, id, uid) in self.parts()? {
+            if (id.subtask, id.start) != (subtask, start) {
+                continue;
+            }
+            next.number = next.number.max(id.number.saturating_add(1));
+            if uid.is_some() {
                 let file = self.path.join(name);
                 let file = file.display();
                 tracing::warn!(message = "an earlier run was stopped before this part was complete; it is left as it is", %file);
@@ -125,81 +185,96 @@ impl FileSink {
         }
         Ok(next)
     }
+
+    /// Removes what earlier starts of a sink have begun.
+    fn remove_begun(&self, uid: &str, start: u64) -> io::Result<()> {
+        let parts = match self.parts() {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            parts => parts?,
+        };
+        for (name, id, of) in parts {
+            if of.as_deref() == Some(uid) && id.start < start {
+                fs::remove_file(self.path.join(name))?;
+            }
+        }
+        Ok(())
+    }
 }
 
-/// A part in progress.
-struct Part {
-    file: File,
-    hidden: PathBuf,
-    path: PathBuf,
-    bytes: u64,
-    begun: Duration,
-}
-
-impl Part {
-    fn create(settings: &FileSink, subtask: usize, number: u64, begun: Duration) -> io::Result<Part> {
-        let name = format!("{}-{subtask}-{number}.{}", settings.prefix, settings.extension);
-        let hidden = settings.path.join(format!("{HIDDEN}{name}{IN_PROGRESS}"));
-        let file = OpenOptions::new().write(true).create_new(true).open(&hidden)?;
-        Ok(Part { file, hidden, path: settings.path.join(name), bytes: 0, begun })
-    }
-
-    /// Gives it its name, once it is on disk.
-    fn complete(self) -> io::Result<()> {
-        self.file.sync_all()?;
-        // Unlike renaming, this fails if there is such a part.
-        fs::hard_link(&self.hidden, &self.path)?;
-        fs::remove_file(&self.hidden)?;
-        // The directory too: only then the name is on disk.
-        self.path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
-    }
+/// What becomes of a part once what was collected is written to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    GoOn,
+    /// What there is of it is made durable.
+    Sync,
+    Complete,
 }
 
 struct FileWriter {
     settings: Arc<FileSink>,
-    subtask: usize,
-    /// Number of the next part.
-    next: u64,
+    uid: String,
+    /// The next part.
+    next: PartId,
     part: Option<Part>,
+    /// Parts that are complete and not prepared yet.
+    ready: Vec<Committable>,
     /// What is to be written to the part.
     buffer: Vec<u8>,
     clock: Arc<dyn Clock>,
 }
 
 impl FileWriter {
-    /// Writes what was collected and, with `complete`, ends the part; on a thread where blocking is allowed.
-    async fn store(&mut self, complete: bool) -> Result<(), ConnectorError> {
-        let (settings, subtask, number, now) = (self.settings.clone(), self.subtask, self.next, self.clock.monotonic());
+    /// Writes what was collected, on a thread where blocking is allowed. A part that is complete is visible, or ready if it has to
+    /// wait for a checkpoint. Gives what a part that goes on has become with [`Then::Sync`].
+    async fn store(&mut self, then: Then) -> Result<Option<Committable>, ConnectorError> {
+        let (settings, uid, id, now) = (self.settings.clone(), self.uid.clone(), self.next, self.clock.monotonic());
         let (part, buffer) = (self.part.take(), std::mem::take(&mut self.buffer));
         if part.is_none() {
             if buffer.is_empty() {
-                return Ok(());
+                return Ok(None);
             }
-            self.next += 1;
+            self.next.number += 1;
         }
-        let job = tokio::task::spawn_blocking(move || {
-            let mut part = match part {
-                Some(part) => part,
-                None => Part::create(&settings, subtask, number, now)?,
+        let (part, buffer, committable) = blocking(&self.settings.path, move || {
+            let write = || -> io::Result<_> {
+                let mut part = match part {
+                    Some(part) => part,
+                    None => Part::create(&settings.path, settings.names().complete(id), &uid, now)?,
+                };
+                part.write(&buffer)?;
+                Ok(match then {
+                    Then::GoOn => (Some(part), None),
+                    Then::Sync => {
+                        let committable = part.begun_until_here()?;
+                        sync_directory(&settings.path)?;
+                        (Some(part), Some(committable))
+                    }
+                    Then::Complete => (None, Some(part.finish(&settings.path)?)),
+                })
             };
-            part.file.write_all(&buffer)?;
-            part.bytes += buffer.len() as u64;
-            let part = if complete { part.complete().map(|()| None)? } else { Some(part) };
-            Ok((part, buffer))
-        });
-        let stored: io::Result<_> = job.await.unwrap_or_else(|e| Err(e.into()));
-        (self.part, self.buffer) = stored.map_err(|e| failed(&self.settings.path, &e))?;
+            let (part, committable) = write().map_err(|e| failed(&settings.path, &e))?;
+            if then == Then::Complete && settings.delivery == Delivery::AtLeastOnce {
+                commit(&settings.path, committable.as_slice())?;
+            }
+            Ok((part, buffer, committable))
+        })
+        .await?;
+        (self.part, self.buffer) = (part, buffer);
         self.buffer.clear();
-        Ok(())
+        if then == Then::Complete && self.settings.delivery == Delivery::ExactlyOnce {
+            self.ready.extend(committable);
+            return Ok(None);
+        }
+        Ok(committable)
     }
 
     fn bytes(&self) -> u64 {
-        self.part.as_ref().map_or(0, |part| part.bytes) + self.buffer.len() as u64
+        self.part.as_ref().map_or(0, Part::bytes) + self.buffer.len() as u64
     }
 
     fn is_complete(&self) -> bool {
         let old =
-            |part: &Part| self.settings.roll.every.is_some_and(|every| self.clock.monotonic() >= part.begun + every);
+            |part: &Part| self.settings.roll.every.is_some_and(|every| self.clock.monotonic() >= part.begun() + every);
         self.bytes() >= self.settings.roll.size || self.part.as_ref().is_some_and(old)
     }
 }
@@ -210,36 +285,57 @@ impl SinkWriter for FileWriter {
         let first = self.bytes() == 0;
         self.buffer.extend_from_slice(&encoded.data);
         if self.is_complete() {
-            return self.store(true).await;
-        }
-        // A part is begun with its first record, which its age counts from.
-        if first || self.buffer.len() >= BUFFER_BYTES {
-            return self.store(false).await;
+            self.store(Then::Complete).await?;
+        } else if first || self.buffer.len() >= BUFFER_BYTES {
+            // A part is begun with its first record, which its age counts from.
+            self.store(Then::GoOn).await?;
         }
         Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), ConnectorError> {
-        let complete = self.is_complete();
-        self.store(complete).await
+        let then = if self.is_complete() { Then::Complete } else { Then::GoOn };
+        self.store(then).await.map(drop)
+    }
+
+    async fn prepare(&mut self, _checkpoint: u64) -> Result<Vec<Vec<u8>>, ConnectorError> {
+        if self.settings.delivery == Delivery::AtLeastOnce {
+            // Nothing is left to be done unless there is a failure, which would leave the part hidden.
+            let begun = self.store(Then::Sync).await?;
+            return Ok(begun.iter().map(Committable::encode).collect());
+        }
+        self.store(Then::Complete).await?;
+        if !self.ready.is_empty() {
+            let path = self.settings.path.clone();
+            blocking(&self.settings.path, move || sync_directory(&path).map_err(|e| failed(&path, &e))).await?;
+        }
+        Ok(self.ready.drain(..).map(|part| part.encode()).collect())
+    }
+
+    async fn commit(&mut self, committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
+        if self.settings.delivery == Delivery::AtLeastOnce {
+            return Ok(());
+        }
+        let (committables, path) = (self.settings.decode(committables)?, self.settings.path.clone());
+        blocking(&self.settings.path, move || commit(&path, &committables)).await
     }
 
     async fn close(&mut self) -> Result<(), ConnectorError> {
-        self.store(true).await
+        if self.settings.delivery == Delivery::AtLeastOnce {
+            return self.store(Then::Complete).await.map(drop);
+        }
+        if self.bytes() == 0 && self.ready.is_empty() {
+            return Ok(());
+        }
+        let what = "it is closed with records that no checkpoint has: they stay hidden".into();
+        Err(ConnectorError { place: self.settings.path.display().to_string(), what, retry: false })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connector::testing::{ManualClock, batch, clock, opening};
-
-    fn names(directory: &Path) -> Vec<String> {
-        let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names = entries.collect::<Vec<_>>();
-        names.sort();
-        names
-    }
+    use crate::connector::testing::{ManualClock, batch, clock, names, opening};
 
     fn sink(directory: &Path, settings: &str) -> FileSink {
         let mut sink: FileSink = serde_saphyr::from_str(settings).unwrap();
@@ -250,43 +346,76 @@ mod tests {
     #[tokio::test]
     async fn parts_get_their_names_when_they_are_complete() {
         let directory = tempfile::tempdir().unwrap();
-        let out = directory.path().join("out");
-        let sink = sink(directory.path(), "{ path: out/, roll: { size: 20B } }");
+        let out = directory.path().join("made/out");
+        let sink = sink(directory.path(), "{ path: made/out/, delivery: at_least_once, roll: { size: 20B } }");
         let mut writer = sink.open(&opening(3, 4, &clock())).unwrap();
         let (rows, encoded) = batch(&["123456789"]);
         assert!(names(&out).is_empty());
         writer.write(&rows, &encoded).await.unwrap();
-        assert_eq!(names(&out), [".part-3-0.jsonl.inprogress"]);
+        assert_eq!(names(&out), [".part-3-1-0.jsonl.node.inprogress"]);
         writer.write(&rows, &encoded).await.unwrap();
         writer.write(&rows, &encoded).await.unwrap();
         writer.flush().await.unwrap();
-        assert_eq!(names(&out), [".part-3-1.jsonl.inprogress", "part-3-0.jsonl"]);
+        assert_eq!(names(&out), [".part-3-1-1.jsonl.node.inprogress", "part-3-1-0.jsonl"]);
         writer.close().await.unwrap();
-        assert_eq!(names(&out), ["part-3-0.jsonl", "part-3-1.jsonl"]);
-        assert_eq!(fs::read_to_string(out.join("part-3-0.jsonl")).unwrap(), "123456789\n123456789\n");
-        assert_eq!(fs::read_to_string(out.join("part-3-1.jsonl")).unwrap(), "123456789\n");
+        assert_eq!(names(&out), ["part-3-1-0.jsonl", "part-3-1-1.jsonl"]);
+        assert_eq!(fs::read_to_string(out.join("part-3-1-0.jsonl")).unwrap(), "123456789\n123456789\n");
+        assert_eq!(fs::read_to_string(out.join("part-3-1-1.jsonl")).unwrap(), "123456789\n");
         // A part without records is none.
         sink.open(&opening(3, 4, &clock())).unwrap().close().await.unwrap();
         assert_eq!(names(&out).len(), 2);
     }
 
     #[tokio::test]
-    async fn what_is_there_already_is_left_alone() {
+    async fn exactly_once_they_wait_for_their_checkpoint() {
         let directory = tempfile::tempdir().unwrap();
-        let file = |name: &str| directory.path().join(name);
-        fs::write(file("p-0-7.csv"), "old").unwrap();
-        fs::write(file(".p-0-9.csv.inprogress"), "left").unwrap();
-        fs::write(file("p-1-20.csv"), "another's").unwrap();
-        let sink = sink(directory.path(), "{ path: ., prefix: p, extension: csv }");
+        let sink = sink(directory.path(), "{ path: ., roll: { size: 20B } }");
+        assert_eq!(sink.delivery(), Delivery::ExactlyOnce);
         let mut writer = sink.open(&opening(0, 1, &clock())).unwrap();
-        let (rows, encoded) = batch(&["new"]);
+        let (rows, encoded) = batch(&["123456789"]);
+        for _ in 0..3 {
+            writer.write(&rows, &encoded).await.unwrap();
+        }
+        let committables = writer.prepare(1).await.unwrap();
         writer.write(&rows, &encoded).await.unwrap();
-        // Someone else takes the name meanwhile.
-        fs::write(file("p-0-10.csv"), "precious").unwrap();
-        assert!(writer.close().await.is_err());
-        assert_eq!(fs::read_to_string(file("p-0-10.csv")).unwrap(), "precious");
-        assert_eq!(fs::read_to_string(file(".p-0-9.csv.inprogress")).unwrap(), "left");
-        assert_eq!(fs::read_to_string(file(".p-0-10.csv.inprogress")).unwrap(), "new\n");
+        assert!(names(directory.path()).iter().all(|name| name.starts_with('.')));
+        writer.commit(&committables).await.unwrap();
+        let visible = ["part-0-1-0.jsonl", "part-0-1-1.jsonl"];
+        assert_eq!(names(directory.path()), [&[".part-0-1-2.jsonl.node.inprogress"][..], &visible].concat());
+        // What no checkpoint has cannot be given up unnoticed.
+        assert!(writer.close().await.unwrap_err().what.contains("no checkpoint"));
+        let committables = writer.prepare(2).await.unwrap();
+        writer.commit(&committables).await.unwrap();
+        writer.close().await.unwrap();
+        assert_eq!(names(directory.path()), [&visible[..], &["part-0-1-2.jsonl"]].concat());
+        assert!(writer.prepare(3).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_there_already_is_left_alone() {
+        for delivery in ["exactly_once", "at_least_once"] {
+            let directory = tempfile::tempdir().unwrap();
+            let file = |name: &str| directory.path().join(name);
+            fs::write(file("p-0-1-7.csv"), "old").unwrap();
+            fs::write(file(".p-0-1-9.csv.node.inprogress"), "left").unwrap();
+            fs::write(file("p-1-1-20.csv"), "another's").unwrap();
+            fs::write(file("p-0-2-20.csv"), "another start's").unwrap();
+            let settings = format!("{{ path: ., prefix: p, extension: csv, delivery: {delivery} }}");
+            let sink = sink(directory.path(), &settings);
+            let mut writer = sink.open(&opening(0, 1, &clock())).unwrap();
+            let (rows, encoded) = batch(&["new"]);
+            writer.write(&rows, &encoded).await.unwrap();
+            // Someone else takes the name meanwhile.
+            fs::write(file("p-0-1-10.csv"), "precious").unwrap();
+            let end = async {
+                writer.prepare(1).await?;
+                writer.close().await
+            };
+            assert!(end.await.unwrap_err().what.contains("p-0-1-10.csv"));
+            assert_eq!(fs::read_to_string(file("p-0-1-10.csv")).unwrap(), "precious");
+            assert_eq!(fs::read_to_string(file(".p-0-1-9.csv.node.inprogress")).unwrap(), "left");
+            assert_eq!(fs::read_to_string(file(".p-0-1-10.csv.node.inprogress")).unwrap(), "new\n");
+        }
     }
 
     #[tokio::test]
@@ -294,15 +423,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let manual = ManualClock::new();
         let shared: Arc<dyn Clock> = manual.clone();
-        let sink = sink(directory.path(), "{ path: ., roll: { every: 15min } }");
+        let sink = sink(directory.path(), "{ path: ., delivery: at_least_once, roll: { every: 15min } }");
         let mut writer = sink.open(&opening(0, 1, &shared)).unwrap();
         let (rows, encoded) = batch(&["a"]);
         writer.write(&rows, &encoded).await.unwrap();
         manual.advance(Duration::from_secs(899));
         writer.flush().await.unwrap();
-        assert_eq!(names(directory.path()), [".part-0-0.jsonl.inprogress"]);
+        assert_eq!(names(directory.path()), [".part-0-1-0.jsonl.node.inprogress"]);
         manual.advance(Duration::from_secs(1));
         writer.flush().await.unwrap();
-        assert_eq!(names(directory.path()), ["part-0-0.jsonl"]);
+        assert_eq!(names(directory.path()), ["part-0-1-0.jsonl"]);
     }
 }

@@ -7,14 +7,19 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de};
 
-use super::{bounded::BoundedReader, follow::FollowReader};
+use super::{
+    bounded::{BoundedReader, Pending},
+    follow::FollowReader,
+    position::{self, Positions},
+};
 use crate::{
     connector::{ConnectorError, Opening, Source, SourceReader, settings::positive_duration},
     model::SplitPosition,
 };
 
 /// `file: { path: "data/*.jsonl" }` reads files once, sorted by name, file `i` by part `i` modulo the parallelism; with
-/// `follow: true` also what is added later. Names ending in `.gz`, `.zst` and `.zstd` are decompressed.
+/// `follow: true` also what is added later. Names ending in `.gz`, `.zst` and `.zstd` are decompressed. Restored, files that were
+/// read to their end are left out, and those begun are read on.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileSource {
@@ -26,9 +31,9 @@ pub struct FileSource {
     /// How often to look for what was added. Default 200 ms.
     #[serde(default = "poll", deserialize_with = "poll_of")]
     poll: Duration,
-    /// The files, so that all parts share out the same list.
+    /// The files at a start of the job, so that all parts share out the same list.
     #[serde(skip)]
-    files: Mutex<Option<Vec<PathBuf>>>,
+    files: Mutex<Option<(u64, Vec<(String, PathBuf)>)>>,
 }
 
 fn poll() -> Duration {
@@ -41,7 +46,11 @@ fn poll_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Er
 
 /// Patterns of file names.
 #[derive(Clone, Debug)]
-pub struct Paths(Vec<String>);
+pub struct Paths {
+    patterns: Vec<String>,
+    /// What names of files are relative to.
+    base: PathBuf,
+}
 
 impl<'de> Deserialize<'de> for Paths {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Paths, D::Error> {
@@ -58,16 +67,16 @@ impl<'de> Deserialize<'de> for Paths {
         for pattern in &patterns {
             glob::Pattern::new(pattern).map_err(|e| de::Error::custom(format!("`path` {pattern:?}: {e}")))?;
         }
-        Ok(Paths(patterns))
+        Ok(Paths { patterns, base: PathBuf::new() })
     }
 }
 
 impl Paths {
-    /// The files there are now, sorted by name.
-    pub fn list(&self) -> Result<Vec<PathBuf>, ConnectorError> {
+    /// The files there are now, sorted by path, with their names in checkpoints.
+    pub fn list(&self) -> Result<Vec<(String, PathBuf)>, ConnectorError> {
         let failed = |place: &str, what: String| ConnectorError { place: place.into(), what, retry: false };
         let mut files = Vec::new();
-        for pattern in &self.0 {
+        for pattern in &self.patterns {
             for path in glob::glob(pattern).map_err(|e| failed(pattern, e.to_string()))? {
                 let path = path.map_err(|e| failed(pattern, format!("cannot be listed: {e}")))?;
                 if !path.is_dir() {
@@ -77,7 +86,7 @@ impl Paths {
         }
         files.sort();
         files.dedup();
-        Ok(files)
+        Ok(files.into_iter().map(|path| (position::name(&self.base, &path), path)).collect())
     }
 }
 
@@ -91,36 +100,57 @@ impl Source for FileSource {
     }
 
     fn resolve_paths(&mut self, base: &Path) {
-        for pattern in &mut self.path.0 {
-            // The base is a name, not a pattern.
-            let base = PathBuf::from(glob::Pattern::escape(&base.to_string_lossy()));
-            *pattern = base.join(&*pattern).to_string_lossy().into_owned();
+        // The base is a name, not a pattern.
+        let escaped = PathBuf::from(glob::Pattern::escape(&base.to_string_lossy()));
+        for pattern in &mut self.path.patterns {
+            *pattern = escaped.join(&*pattern).to_string_lossy().into_owned();
         }
+        self.path.base = base.to_owned();
     }
 
     fn open(
         &self,
         opening: &Opening,
-        _restored: Option<&[SplitPosition]>,
+        restored: Option<&[SplitPosition]>,
     ) -> Result<Box<dyn SourceReader>, ConnectorError> {
-        let &Opening { subtask, parallelism, ref clock, .. } = opening;
+        let &Opening { subtask, parallelism, start, ref clock, .. } = opening;
+        let restored = position::decode(restored)?;
         if self.follow {
-            return Ok(Box::new(FollowReader::new(self.path.clone(), self.poll, (subtask, parallelism), clock)));
+            let (paths, part) = (self.path.clone(), (subtask, parallelism));
+            return Ok(Box::new(FollowReader::new(paths, self.poll, part, restored, clock)));
         }
         // A list is whole or absent, whoever panicked.
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        if files.is_none() {
-            *files = Some(self.path.list()?);
-        }
-        let files = files.as_deref().unwrap_or_default();
-        if files.is_empty() {
+        let files = match &*files {
+            Some((listed_at, files)) if *listed_at == start => files.clone(),
+            _ => files.insert((start, self.path.list()?)).1.clone(),
+        };
+        if files.is_empty() && restored.is_empty() {
             return Err(ConnectorError {
-                place: self.path.0.join(", "),
+                place: self.path.patterns.join(", "),
                 what: "no such file: check `path`, which is relative to the job file".into(),
                 retry: false,
             });
         }
-        Ok(Box::new(BoundedReader::new(files.iter().skip(subtask).step_by(parallelism).cloned().collect())))
+        let (pending, done) = divide(files, restored)?;
+        let pending = pending.into_iter().skip(subtask).step_by(parallelism).collect();
+        let done = done.iter().skip(subtask).step_by(parallelism).map(|(name, at)| at.split(name)).collect();
+        Ok(Box::new(BoundedReader::new(pending, done)))
+    }
+}
+
+/// Which files are to be read, and where they were left; and which were read to their end, whatever has become of those since.
+fn divide(files: Vec<(String, PathBuf)>, restored: Positions) -> Result<(Vec<Pending>, Positions), ConnectorError> {
+    let (done, mut begun): (Positions, Positions) = restored.into_iter().partition(|(_, position)| position.done);
+    let left = files.into_iter().filter(|(name, _)| !done.contains_key(name));
+    let pending = left.map(|(name, path)| Pending { from: begun.remove(&name), name, path }).collect();
+    match begun.pop_first() {
+        None => Ok((pending, done)),
+        Some((name, at)) => Err(ConnectorError {
+            place: name,
+            what: format!("it is no more, though only {} of its lines were read: put it back", at.records),
+            retry: false,
+        }),
     }
 }
 
@@ -134,8 +164,8 @@ mod tests {
     use super::*;
     use crate::{
         connector::{
-            BatchLimits, Opening, ReadStatus,
-            testing::{LIMITS, clock, opening, read_some, records},
+            BatchLimits, ReadStatus,
+            testing::{LIMITS, clock, gzip, opening, read_some, records},
         },
         model::RawBatch,
     };
@@ -144,12 +174,6 @@ mod tests {
         let mut source: FileSource = serde_saphyr::from_str(settings).unwrap();
         source.resolve_paths(directory);
         source
-    }
-
-    fn gzip(text: &[u8]) -> Vec<u8> {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(text).unwrap();
-        encoder.finish().unwrap()
     }
 
     async fn all(source: &FileSource, part: usize, of: usize) -> Result<Vec<String>, ConnectorError> {

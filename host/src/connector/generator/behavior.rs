@@ -5,9 +5,9 @@ use crate::writer::Writer;
 /// The longest record, in bytes.
 pub const RECORD_BYTES_MAX: usize = 96;
 
-/// Event `i`: `{"userId":U,"itemId":I,"behavior":"B","timestamp":T}`.
+/// Event `i`, `{"userId":U,"itemId":I,"behavior":"B","timestamp":T}`; gives its time, that is the timestamp.
 #[inline(always)]
-pub fn push(out: &mut Writer, i: u64) {
+pub fn push(out: &mut Writer, i: u64) -> i64 {
     let (a, c) = (random(2, 2 * i), random(2, 2 * i + 1));
     // In tenths: of ten, six view, two put into the cart, one likes, one buys.
     const KINDS: [(&[u8; 16], usize); 10] = {
@@ -23,6 +23,8 @@ pub fn push(out: &mut Writer, i: u64) {
     out.block(b",\"behavior\":    ", 12);
     out.block(kind, length);
     out.block(b",\"timestamp\":   ", 13);
-    out.u64(FIRST_TIME_MS + 10 * i - below(low(c), 10_001));
+    let time = FIRST_TIME_MS + 10 * i - below(low(c), 10_001);
+    out.u64(time);
     out.block(b"}", 1);
+    time as i64
 }

@@ -4,7 +4,8 @@ pub(crate) mod lines;
 #[cfg(test)]
 mod results;
 mod source;
-mod transactions;
+mod splits;
+pub(crate) mod transactions;
 
 pub use source::GeneratorSource;
 

@@ -13,7 +13,7 @@ fn summary(output: impl IntoIterator<Item = String>) -> (String, usize) {
     (format!("{sum:016x}"), count)
 }
 
-fn made(push: impl Fn(&mut Writer, u64), max: usize) -> impl Iterator<Item = String> {
+fn made(push: impl Fn(&mut Writer, u64) -> i64, max: usize) -> impl Iterator<Item = String> {
     (0..EVENTS).map(move |i| {
         let mut out = Vec::new();
         let mut writer = Writer::new(&mut out, max);

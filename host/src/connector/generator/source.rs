@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::{behavior, lines, transactions};
+use super::{
+    behavior, lines,
+    splits::{Run, Splits},
+    transactions,
+};
 use crate::{
     connector::{BatchLimits, ConnectorError, Opening, ReadStatus, Source, SourceReader},
     model::{Clock, Position, RawBatch, SplitPosition},
@@ -34,11 +38,11 @@ fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Er
     }
 }
 
-/// What a generator makes.
+/// What a generator makes. Events have event times: the timestamps that are in them, if there are.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Workload {
-    /// Lines of ten words, with event times.
+    /// Lines of ten words.
     Lines,
     /// `{"userId":U,"itemId":I,"behavior":"B","timestamp":T}`
     Behavior,
@@ -58,20 +62,20 @@ impl Source for GeneratorSource {
     fn open(
         &self,
         opening: &Opening,
-        _restored: Option<&[SplitPosition]>,
+        restored: Option<&[SplitPosition]>,
     ) -> Result<Box<dyn SourceReader>, ConnectorError> {
         let &Opening { subtask, parallelism, ref clock, .. } = opening;
         if matches!(self.workload, Workload::Lines) {
             lines::prepare();
         }
+        let (splits, begin) = Splits::open(subtask, parallelism, restored)?;
         Ok(Box::new(GeneratorReader {
             workload: self.workload,
             place: format!("generator, part {} of {parallelism}", subtask + 1).into(),
-            next: subtask as u64,
-            stride: parallelism as u64,
-            made: 0,
+            made: splits.made(),
+            splits,
             events: self.events.unwrap_or(u64::MAX),
-            pace: self.rate.map(|rate| Pace { rate, start: None, earliest: Duration::ZERO }),
+            pace: self.rate.map(|rate| Pace { rate, begin, start: None, earliest: Duration::ZERO }),
             clock: clock.clone(),
         }))
     }
@@ -80,10 +84,8 @@ impl Source for GeneratorSource {
 struct GeneratorReader {
     workload: Workload,
     place: Arc<str>,
-    /// Number of the next event, and how many numbers it is to the one after.
-    next: u64,
-    stride: u64,
-    /// Events this part has made.
+    splits: Splits,
+    /// Events that were made of these splits, also in earlier runs.
     made: u64,
     /// Events of all parts.
     events: u64,
@@ -95,7 +97,9 @@ struct GeneratorReader {
 struct Pace {
     /// Events a second, of all parts.
     rate: u64,
-    /// When the first event was asked for: before that nobody could have taken any.
+    /// The first event that any part has to make: after a restart not those made before.
+    begin: u64,
+    /// When this part was asked for its first event: before that nobody could have taken any.
     start: Option<Duration>,
     /// When the next batch may be made.
     earliest: Duration,
@@ -103,6 +107,7 @@ struct Pace {
 
 impl Pace {
     fn due(&self, event: u64) -> Duration {
+        let event = event.saturating_sub(self.begin);
         let nanoseconds = u128::from(event % self.rate) * 1_000_000_000 / u128::from(self.rate);
         self.start.unwrap_or_default()
             + Duration::from_secs(event / self.rate)
@@ -112,7 +117,8 @@ impl Pace {
     /// How many events are due by now: those with lower numbers.
     fn due_by(&self, now: Duration) -> u64 {
         let since = now.saturating_sub(self.start.unwrap_or_default()).as_nanos();
-        u64::try_from(since * u128::from(self.rate) / 1_000_000_000).map_or(u64::MAX, |n| n.saturating_add(1))
+        u64::try_from(since * u128::from(self.rate) / 1_000_000_000)
+            .map_or(u64::MAX, |n| n.saturating_add(1).saturating_add(self.begin))
     }
 }
 
@@ -137,42 +143,38 @@ impl GeneratorReader {
         if into.is_empty() { records.max(1) } else { records }
     }
 
-    fn make(&mut self, into: &mut RawBatch, count: usize) {
+    fn make(&mut self, into: &mut RawBatch, run: Run) {
         if into.is_empty() {
             into.position = Position { place: self.place.clone(), record: self.made + 1 };
         }
         match self.workload {
-            Workload::Lines => {
-                let (first, stride) = (self.next, self.stride);
-                into.timestamps.extend((0..count as u64).map(|i| lines::time(first + i * stride)));
-                self.make_with(into, count, lines::push);
-            }
-            Workload::Behavior => self.make_with(into, count, behavior::push),
-            Workload::Transactions => self.make_with(into, count, transactions::push),
+            Workload::Lines => self.make_with(into, run, lines::push),
+            Workload::Behavior => self.make_with(into, run, behavior::push),
+            Workload::Transactions => self.make_with(into, run, transactions::push),
         }
+        self.made += run.count;
     }
 
     #[inline(always)]
-    fn make_with(&mut self, into: &mut RawBatch, count: usize, push: impl Fn(&mut Writer, u64)) {
+    fn make_with(&self, into: &mut RawBatch, run: Run, push: impl Fn(&mut Writer, u64) -> i64) {
+        let count = run.count as usize;
         let mut out = Writer::new(&mut into.data, count * self.record_bytes_max());
-        let (first, stride) = (self.next, self.stride);
         into.ends.reserve(count);
-        for i in 0..count as u64 {
-            push(&mut out, first + i * stride);
+        into.timestamps.reserve(count);
+        for i in 0..run.count {
+            into.timestamps.push(push(&mut out, run.first + i * run.stride));
             into.ends.push(out.len() as u32);
         }
         out.finish();
-        self.next += count as u64 * stride;
-        self.made += count as u64;
     }
 
-    /// How many events all parts may have made by now. With `wait`, waits until there is one for this part.
-    async fn due(&mut self, wait: bool) -> u64 {
+    /// How many events all parts may have made by now. With `wait`, waits until event `next` is one of them.
+    async fn due(&mut self, next: u64, wait: bool) -> u64 {
         let Some(pace) = &mut self.pace else {
             return u64::MAX;
         };
         pace.start.get_or_insert_with(|| self.clock.monotonic());
-        let ready = pace.due(self.next).max(pace.earliest);
+        let ready = pace.due(next).max(pace.earliest);
         if wait && self.clock.monotonic() < ready {
             self.clock.sleep_until(ready).await;
         }
@@ -188,30 +190,34 @@ impl GeneratorReader {
 #[async_trait]
 impl SourceReader for GeneratorReader {
     async fn read(&mut self, into: &mut RawBatch, limits: BatchLimits) -> Result<ReadStatus, ConnectorError> {
-        if self.next >= self.events {
+        let Some(next) = self.splits.next().filter(|next| *next < self.events) else {
             return Ok(ReadStatus::End);
-        }
+        };
         let room = self.room(into, limits);
         if room == 0 {
             return Ok(ReadStatus::More);
         }
-        let until = self.due(into.is_empty()).await.min(self.events);
-        let count =
-            usize::try_from(until.saturating_sub(self.next).div_ceil(self.stride)).unwrap_or(usize::MAX).min(room);
-        if count == 0 {
-            return Ok(ReadStatus::More);
+        let was_empty = into.is_empty();
+        let until = self.due(next, was_empty).await.min(self.events);
+        let mut left = room as u64;
+        while let Some(run) = self.splits.take(until, left) {
+            self.make(into, run);
+            left -= run.count;
         }
         if let Some(pace) = &mut self.pace {
-            if into.is_empty() {
-                into.arrived = Some(pace.due(self.next));
+            if was_empty && !into.is_empty() {
+                into.arrived = Some(pace.due(next));
             }
-            if count == room {
+            if left == 0 {
                 // More may be due: this batch was only full.
                 pace.earliest = Duration::ZERO;
             }
         }
-        self.make(into, count);
         Ok(ReadStatus::More)
+    }
+
+    fn positions(&self) -> Vec<SplitPosition> {
+        self.splits.positions()
     }
 }
 
@@ -266,5 +272,54 @@ mod tests {
         part.read(&mut rest, few).await.unwrap();
         assert_eq!((records(&rest).len(), rest.position.record), (2, 14));
         assert_eq!(part.read(&mut rest, few).await.unwrap(), ReadStatus::End);
+    }
+
+    #[tokio::test]
+    async fn restored_parts_go_on_with_events_and_pace() {
+        for workload in ["lines", "behavior", "transactions"] {
+            let bounded = source(&format!("{{ workload: {workload}, events: 10001 }}"));
+            let mut whole =
+                read_some(&mut *bounded.open(&opening(0, 1, &clock()), None).unwrap(), 20_000).await.unwrap();
+            let (mut found, mut left) = (Vec::new(), Vec::new());
+            for part in 0..2 {
+                let mut reader = bounded.open(&opening(part, 2, &clock()), None).unwrap();
+                for _ in 0..=part {
+                    let mut raw = RawBatch::default();
+                    reader.read(&mut raw, BatchLimits { records: 1000, bytes: 1 << 20 }).await.unwrap();
+                    found.extend(records(&raw));
+                }
+                left.extend(reader.positions());
+            }
+            for part in 0..3 {
+                let mut reader = bounded.open(&opening(part, 3, &clock()), Some(&left)).unwrap();
+                found.extend(read_some(&mut *reader, usize::MAX).await.unwrap());
+            }
+            whole.sort();
+            found.sort();
+            assert_eq!(found, whole);
+        }
+        // Part 1 was left at event 25 when part 0 was at 20: that is due at once, and 25 and 27 are 5 and 7 ms later.
+        let manual = ManualClock::new();
+        let shared: Arc<dyn Clock> = manual.clone();
+        let paced = source("{ workload: transactions, rate: 1000 }");
+        let mut left = Vec::new();
+        for (part, events) in [(0, 10), (1, 12)] {
+            let mut reader = paced.open(&opening(part, 2, &shared), None).unwrap();
+            let mut raw = RawBatch::default();
+            assert!(
+                futures::poll!(reader.read(&mut raw, BatchLimits { records: 1, bytes: 1 << 20 })).is_ready()
+                    || part == 1
+            );
+            manual.advance(Duration::from_secs(60));
+            reader.read(&mut raw, BatchLimits { records: events, bytes: 1 << 20 }).await.unwrap();
+            assert_eq!(raw.len(), events);
+            left.extend(reader.positions());
+        }
+        let mut raw = RawBatch::default();
+        let mut second = paced.open(&opening(1, 2, &shared), Some(&left)).unwrap();
+        assert!(futures::poll!(second.read(&mut raw, LIMITS)).is_pending());
+        manual.advance(Duration::from_millis(7));
+        second.read(&mut raw, LIMITS).await.unwrap();
+        assert_eq!(raw.timestamps, [25, 27].map(|i| 1_700_000_000_000 + i));
     }
 }

@@ -5,9 +5,9 @@ use crate::writer::Writer;
 /// The longest record, in bytes.
 pub const RECORD_BYTES_MAX: usize = 80;
 
-/// Event `i`: `{"user":U,"amount":A,"timestamp":T}`.
+/// Event `i`, `{"user":U,"amount":A,"timestamp":T}`; gives its time, that is the timestamp.
 #[inline(always)]
-pub fn push(out: &mut Writer, i: u64) {
+pub fn push(out: &mut Writer, i: u64) -> i64 {
     let (a, c) = (random(3, 2 * i), random(3, 2 * i + 1));
     let who = if below(low(c), 100) < 20 { below(high(a), 125) * 8 + (i & 7) } else { user(high(a), i) };
     let amount = match below(high(c), 100) {
@@ -20,6 +20,8 @@ pub fn push(out: &mut Writer, i: u64) {
     out.block(b",\"amount\":      ", 10);
     out.u64(amount);
     out.block(b",\"timestamp\":   ", 13);
-    out.u64(FIRST_TIME_MS + i);
+    let time = FIRST_TIME_MS + i;
+    out.u64(time);
     out.block(b"}", 1);
+    time as i64
 }
