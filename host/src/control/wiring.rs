@@ -14,8 +14,11 @@ use crate::{
         Environment, LatencyHistogram, Moments, NodeMetrics, Operator, OperatorTask, Outputs, Receiver, Rejects, Route,
         Sender, SinkStage, SourceSettings, SourceTask, Stage, Target, TaskError, Transform, Windowed, WindowedSettings,
     },
-    job::{EdgeId, Exchange, JobSpec, NodeId, Plan, PlanEdge, PlanNode, Role, StepSpec, TaskPlan},
-    model::Schema,
+    job::{
+        AssignerSpec, EdgeId, Exchange, JobSpec, NodeId, Plan, PlanEdge, PlanNode, Role, StepSpec, TaskPlan,
+        TriggerSpec,
+    },
+    model::{OperatorKind, Schema},
     plugin,
     window::Tumbling,
 };
@@ -151,40 +154,51 @@ impl<'a> Wiring<'a> {
 
     fn stage(&mut self, node: &PlanNode, subtask: u32) -> Result<Stage, TaskError> {
         let operator: Box<dyn Operator> = match &node.role {
-            Role::Operator { reads, key, .. } => self.operator(node, reads, key, subtask)?,
+            Role::Operator { key, .. } => self.operator(node, key, subtask)?,
+            Role::Sink { plugin: Some(_), .. } => return Err(bug(&node.name, "plugins of sinks are not wired yet")),
             Role::Sink { writes, written, .. } => Box::new(self.sink(node, writes, written, subtask)?),
             Role::Source { .. } => return Err(bug(&node.name, "a source reads nobody")),
         };
         Ok(Stage::new(operator, self.outputs(node, subtask)?))
     }
 
-    fn operator(
-        &self,
-        node: &PlanNode,
-        reads: &[usize],
-        key: &[usize],
-        subtask: u32,
-    ) -> Result<Box<dyn Operator>, TaskError> {
+    fn operator(&self, node: &PlanNode, key: &[usize], subtask: u32) -> Result<Box<dyn Operator>, TaskError> {
         let spec = &self.spec().operators[&node.name];
+        let not_wired = || bug(&node.name, "this step, window or trigger is not wired yet");
+        let (kind, plugin) = match &spec.step {
+            StepSpec::Transform(plugin) => (OperatorKind::Transform, plugin),
+            StepSpec::Aggregate(plugin) => (OperatorKind::Aggregate, plugin),
+            _ => return Err(not_wired()),
+        };
+        let reads = node.role.plugin(kind).map(|columns| columns.reads.clone()).ok_or_else(not_wired)?;
         let placement = plugin::Placement { operator: node.name.clone(), subtask, parallelism: node.parallelism };
-        let instance = self.prepared.plugins[&node.name]
-            .instantiate(spec.step.kind(), &configuration(spec), placement, limits(spec))
+        let instance = self.prepared.plugins[&(node.name.clone(), kind)]
+            .instantiate(kind, &configuration(plugin), placement, limits(&spec.limits))
             .map_err(|error| TaskError::Load { operator: node.name.clone(), error })?;
         let input = node.input.as_ref().ok_or_else(|| bug(&node.name, "it has no input"))?;
         let rejects = self.rejects(node, spec.on_error, input)?;
         let moments = Moments::new(self.environment, &node.uid, subtask);
-        Ok(match (&spec.step, spec.window) {
-            (StepSpec::Transform(_), _) => {
+        Ok(match &spec.window {
+            None => {
                 let declared = 1 + instance.description().side_outputs.len();
                 let schemas = node.outputs[..declared].iter().map(|port| port.schema.clone()).collect();
-                Box::new(Transform::new(instance, reads.to_vec(), schemas, rejects, moments))
+                Box::new(Transform::new(instance, reads, schemas, rejects, moments))
             }
-            (StepSpec::Aggregate(_), Some(window)) => {
+            Some(window) => {
+                let simple = matches!(window.trigger, TriggerSpec::EventTime | TriggerSpec::ProcessingTime);
+                let windows = match window.assigner {
+                    AssignerSpec::Tumbling { size, offset }
+                        if simple && window.allowed_lateness.is_zero() && !window.purge && !key.is_empty() =>
+                    {
+                        Tumbling::new(size, offset)
+                    }
+                    _ => return Err(not_wired()),
+                };
                 let settings = WindowedSettings {
                     node: node.name.clone(),
                     key: key.to_vec(),
-                    reads: reads.to_vec(),
-                    windows: Tumbling::new(window.tumbling, window.offset),
+                    reads,
+                    windows,
                     time: window.time,
                     late: node.late_output().ok_or_else(|| bug(&node.name, "it has no output of late rows"))?,
                     schema: node.outputs[0].schema.clone(),
@@ -192,7 +206,6 @@ impl<'a> Wiring<'a> {
                 };
                 Box::new(Windowed::new(settings, instance, rejects, moments))
             }
-            (StepSpec::Aggregate(_), None) => return Err(bug(&node.name, "an aggregate without a window")),
         })
     }
 
@@ -224,7 +237,7 @@ impl<'a> Wiring<'a> {
 
     fn target(&mut self, edge: &PlanEdge, subtask: u32) -> Result<Target, TaskError> {
         let to = self.plan().node(edge.to);
-        let adapt = edge.adapt.clone().zip(to.input.clone());
+        let adapt = edge.adapt.clone().zip(to.input_of(edge.side).cloned());
         if edge.chained {
             return Ok(Target { adapt, route: Route::Chained(Box::new(self.stage(to, subtask)?)) });
         }
@@ -235,6 +248,7 @@ impl<'a> Wiring<'a> {
             Exchange::Hash { key } => {
                 Route::Hash { senders, key: key.clone(), max_parallelism: self.plan().max_parallelism }
             }
+            Exchange::Broadcast => return Err(bug(&to.name, "broadcast inputs are not wired yet")),
         };
         Ok(Target { adapt, route })
     }
