@@ -69,6 +69,13 @@ pub(super) struct Plugin<'a> {
     pub description: &'a Description,
 }
 
+impl Plugin<'_> {
+    /// Name and version.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.description.name, self.description.version)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Node<'a> {
     pub name: &'a str,
@@ -315,6 +322,10 @@ fn check_kind(what: &str, wanted: OperatorKind, description: &Description) -> Re
     let plugin = &description.name;
     let word = |kind: OperatorKind| kind.interface().replace('-', "_");
     let (step, own) = (word(wanted), word(description.kind));
+    if description.kind != wanted && matches!(wanted, OperatorKind::Trigger | OperatorKind::Sink) {
+        let message = format!("{what} needs a plugin that is `{step}`, but `{plugin}` is `{own}`");
+        return Err((message, "choose another plugin".to_owned()));
+    }
     if description.kind != wanted {
         let help = match description.kind {
             OperatorKind::Trigger => "a trigger belongs into `window: { trigger: { plugin: ... } }`".to_owned(),

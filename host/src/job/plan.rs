@@ -130,8 +130,8 @@ pub enum Role {
     },
     /// One of the spec's operators.
     Operator {
-        /// What it runs, for people.
-        what: String,
+        /// What it does: the interface of its first plugin, `window-join` or `interval-join`.
+        step: &'static str,
         /// What its plugins work on, in the order rows go through them, the trigger's last; none for a join.
         plugins: Vec<PluginColumns>,
         /// Key columns, in the order of the key; empty if there is none.
@@ -171,6 +171,8 @@ impl Role {
 pub struct PluginColumns {
     /// As what it is run.
     pub kind: OperatorKind,
+    /// Its name and version, for people.
+    pub name: String,
     /// Columns it reads, in its order: of the node's first input; for a `process_window` after an `aggregate`, of the columns that
     /// one declares.
     pub reads: Vec<usize>,

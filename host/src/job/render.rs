@@ -89,15 +89,21 @@ impl fmt::Display for Summary<'_> {
                 output.iter().try_for_each(|schema| write!(f, " {schema}"))?;
                 if *inferred { f.write_str(" as its readers ask for") } else { Ok(()) }
             }
-            Role::Operator { what, key, .. } => {
-                write!(f, "({what}")?;
+            Role::Operator { step, plugins, key, .. } => {
+                let runs: Vec<String> =
+                    plugins.iter().map(|plugin| format!("{} {}", plugin.kind.interface(), plugin.name)).collect();
+                write!(f, "({}", if runs.is_empty() { (*step).to_owned() } else { runs.join(", ") })?;
                 if !key.is_empty() {
                     write!(f, " by {}", columns(self.0.input.as_ref(), key))?;
                 }
                 f.write_str(")")?;
                 output.iter().try_for_each(|schema| write!(f, " {schema}"))
             }
-            Role::Sink { connector, written, .. } => write!(f, "(sink {connector}) {written}"),
+            Role::Sink { connector, plugin, written, .. } => {
+                write!(f, "(sink {connector}")?;
+                plugin.iter().try_for_each(|plugin| write!(f, ", {}", plugin.name))?;
+                write!(f, ") {written}")
+            }
         }
     }
 }

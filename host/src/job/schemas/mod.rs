@@ -69,8 +69,9 @@ impl Finder<'_> {
         Schema::new(fields).map_err(|SchemaError::Duplicate(column)| {
             let message = format!("the output of `{}` would have two columns `{column}`", self.name());
             self.refuse(Code::ColumnClash, self.place(), message).help(format!(
-                "rename the column before, or have the plugin call its own otherwise; an aggregate's output \
-                               has the key, `{WINDOW_START}` and `{WINDOW_END}` before the plugin's columns"
+                "rename the column before, or have the plugin call its own otherwise; the host puts the key, \
+                 `{WINDOW_START}` and `{WINDOW_END}` before an aggregate's columns, and `second_` before the name of a join's \
+                 column that both inputs have"
             ))
         })
     }
@@ -146,6 +147,7 @@ impl Finder<'_> {
         };
         Ok(PluginColumns {
             kind: plugin.kind,
+            name: plugin.name(),
             reads: read(input, key)?,
             second_reads: second.map(|(schema, key)| read(schema, key)).transpose()?.unwrap_or_default(),
             keys: self.plugin_keys(plugin, input, key)?,

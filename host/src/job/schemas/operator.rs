@@ -59,7 +59,7 @@ impl Finder<'_> {
         outputs.push(rejected_schema());
         let (second, second_key) = second.map(|second| (second.schema, second.key)).unzip();
         let second_key = second_key.unwrap_or_default();
-        let role = Role::Operator { what: self.what(operator), plugins, key: first.key, second_key };
+        let role = Role::Operator { step: self.step(operator), plugins, key: first.key, second_key };
         Ok(NodeSchemas { input: Some(first.schema), second, outputs, role })
     }
 
@@ -124,6 +124,7 @@ impl Finder<'_> {
                     reads: self.reads(plugin, results)?,
                     keys: self.plugin_keys(plugin, &first.schema, first.names)?,
                     kind: plugin.kind,
+                    name: plugin.name(),
                     second_reads: Vec::new(),
                     side,
                 },
@@ -180,15 +181,11 @@ impl Finder<'_> {
         }
     }
 
-    /// What it runs, for people.
-    fn what(&self, operator: &OperatorSpec) -> String {
-        let plugins = self.node().plugins.iter().map(|plugin| {
-            format!("{} {} {}", plugin.kind.interface(), plugin.description.name, plugin.description.version)
-        });
-        match &operator.step {
-            StepSpec::WindowJoin => "window-join".to_owned(),
-            StepSpec::IntervalJoin(_) => "interval-join".to_owned(),
-            _ => plugins.collect::<Vec<_>>().join(", "),
+    fn step(&self, operator: &OperatorSpec) -> &'static str {
+        match (&operator.step, self.node().plugins.first()) {
+            (StepSpec::IntervalJoin(_), _) => "interval-join",
+            (_, Some(plugin)) => plugin.kind.interface(),
+            (_, None) => "window-join",
         }
     }
 }
