@@ -8,7 +8,8 @@ use std::{
 
 use super::RunError;
 use crate::{
-    job::{JobSpec, OperatorSpec, Plan, plan},
+    job::{Descriptions, JobSpec, LimitsSpec, Plan, PluginSpec, plan},
+    model::OperatorKind,
     plugin::{Limits, Placement, Plugin, PluginEngine, build},
 };
 
@@ -16,98 +17,105 @@ use crate::{
 pub struct Prepared {
     /// What was asked for.
     pub spec: JobSpec,
-    /// The plugin of each operator, by the operator's name.
-    pub plugins: BTreeMap<String, Arc<Plugin>>,
+    /// The plugins of each operator and sink, by its name and as what they are run.
+    pub plugins: BTreeMap<(String, OperatorKind), Arc<Plugin>>,
     /// How it will run.
     pub plan: Plan,
 }
 
+/// A plugin a job asks for.
+struct Wanted<'a> {
+    /// The operator or sink.
+    name: &'a str,
+    kind: OperatorKind,
+    plugin: &'a PluginSpec,
+    limits: &'a LimitsSpec,
+    /// In messages.
+    place: String,
+}
+
 /// Prepares a job. Crates are built, which may take minutes; `verbose` shows their compiler at work.
 pub fn prepare(spec: JobSpec, engine: &PluginEngine, verbose: bool) -> Result<Prepared, RunError> {
+    let wanted = wanted(&spec);
     let mut loaded: HashMap<PathBuf, Arc<Plugin>> = HashMap::new();
     let mut plugins = BTreeMap::new();
-    let mut descriptions = BTreeMap::new();
-    for (name, operator) in &spec.operators {
-        let path = &operator.step.plugin().plugin;
+    let mut descriptions = Descriptions::new();
+    for one in &wanted {
+        let path = &one.plugin.plugin;
         let plugin = match loaded.get(path) {
             Some(plugin) => plugin.clone(),
             None => {
-                let plugin = load(&spec, name, operator, engine, verbose)?;
+                let plugin = load(one, engine, verbose)?;
                 loaded.insert(path.clone(), plugin.clone());
                 plugin
             }
         };
-        let kind = operator.step.kind();
+        let id = (one.name.to_owned(), one.kind);
         // What it is not is a matter for the plan, which knows where that was asked for.
-        if let Some(description) = plugin.description(kind).or_else(|| plugin.descriptions().first()) {
-            descriptions.insert(name.clone(), description.clone());
+        if let Some(description) = plugin.description(one.kind).or_else(|| plugin.descriptions().first()) {
+            descriptions.insert(id.clone(), description.clone());
         }
-        plugins.insert(name.clone(), plugin);
+        plugins.insert(id, plugin);
     }
     let plan = plan(&spec, &descriptions)?;
-    for (name, operator) in &spec.operators {
-        check_configuration(&spec, name, operator, &plugins[name])?;
+    for (one, plugin) in wanted.iter().filter_map(|one| Some((one, plugins.get(&(one.name.to_owned(), one.kind))?))) {
+        check_configuration(one, plugin)?;
     }
+    drop(wanted);
     Ok(Prepared { spec, plugins, plan })
 }
 
-fn place(spec: &JobSpec, operator: &OperatorSpec) -> String {
-    let place = operator.step.plugin().place;
-    format!("{}:{}:{}", spec.file, place.line, place.column)
+/// All plugins of a job, in the order of the file.
+fn wanted(spec: &JobSpec) -> Vec<Wanted<'_>> {
+    let operators = spec.operators.iter().flat_map(|(name, operator)| {
+        operator.plugins().into_iter().map(move |(kind, plugin)| (name, kind, plugin, &operator.limits))
+    });
+    let sinks = spec
+        .sinks
+        .iter()
+        .filter_map(|(name, sink)| Some((name, OperatorKind::Sink, sink.plugin.as_ref()?, &sink.limits)));
+    let wanted = operators.chain(sinks).map(|(name, kind, plugin, limits)| {
+        let place = format!("{}:{}:{}", spec.file, plugin.place.line, plugin.place.column);
+        Wanted { name, kind, plugin, limits, place }
+    });
+    wanted.collect()
 }
 
-fn load(
-    spec: &JobSpec,
-    name: &str,
-    operator: &OperatorSpec,
-    engine: &PluginEngine,
-    verbose: bool,
-) -> Result<Arc<Plugin>, RunError> {
-    let mut path = operator.step.plugin().plugin.clone();
+fn load(wanted: &Wanted<'_>, engine: &PluginEngine, verbose: bool) -> Result<Arc<Plugin>, RunError> {
+    let mut path = wanted.plugin.plugin.clone();
     if path.is_dir() {
         path = build::build(&path, &build::Options::from_environment(verbose)).map_err(|error| RunError::Build {
-            place: place(spec, operator),
-            operator: name.to_owned(),
+            place: wanted.place.clone(),
+            operator: wanted.name.to_owned(),
             error,
         })?;
     }
     Plugin::load(engine, &path).map_err(|error| RunError::Plugin {
-        place: place(spec, operator),
-        operator: name.to_owned(),
+        place: wanted.place.clone(),
+        operator: wanted.name.to_owned(),
         path,
         error,
     })
 }
 
-/// Has each plugin read its configuration, in an instance that is thrown away, so that a wrong one is known before the start.
-fn check_configuration(
-    spec: &JobSpec,
-    name: &str,
-    operator: &OperatorSpec,
-    plugin: &Arc<Plugin>,
-) -> Result<(), RunError> {
-    let placement = Placement { operator: name.to_owned(), subtask: 0, parallelism: 1 };
-    plugin.instantiate(operator.step.kind(), &configuration(operator), placement, limits(operator)).map(|_| ()).map_err(
-        |error| RunError::Plugin {
-            place: place(spec, operator),
-            operator: name.to_owned(),
-            path: plugin.path().to_owned(),
-            error,
-        },
-    )
+/// Has a plugin read its configuration, in an instance that is thrown away, so that a wrong one is known before the start.
+fn check_configuration(wanted: &Wanted<'_>, plugin: &Arc<Plugin>) -> Result<(), RunError> {
+    let placement = Placement { operator: wanted.name.to_owned(), subtask: 0, parallelism: 1 };
+    let instance = plugin.instantiate(wanted.kind, &configuration(wanted.plugin), placement, limits(wanted.limits));
+    instance.map(|_| ()).map_err(|error| RunError::Plugin {
+        place: wanted.place.clone(),
+        operator: wanted.name.to_owned(),
+        path: plugin.path().to_owned(),
+        error,
+    })
 }
 
 /// The configuration as the plugin gets it.
-pub(super) fn configuration(operator: &OperatorSpec) -> String {
-    let config = operator.step.plugin().config.clone();
-    serde_json::Value::Object(config.into_iter().collect()).to_string()
+pub(super) fn configuration(plugin: &PluginSpec) -> String {
+    serde_json::Value::Object(plugin.config.clone().into_iter().collect()).to_string()
 }
 
 /// The limits as the engine takes them.
-pub(super) fn limits(operator: &OperatorSpec) -> Limits {
-    Limits {
-        memory_bytes: operator.limits.memory,
-        batch_time: operator.limits.batch_time,
-        retire_memory_bytes: operator.limits.retire_memory,
-    }
+pub(super) fn limits(limits: &LimitsSpec) -> Limits {
+    Limits { memory_bytes: limits.memory, batch_time: limits.batch_time, retire_memory_bytes: limits.retire_memory }
 }

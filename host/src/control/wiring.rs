@@ -4,23 +4,18 @@ use std::{collections::HashMap, sync::Arc};
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
-use super::{
-    Placement,
-    prepare::{Prepared, configuration, limits},
-    run::Shared,
-    restore::Restored,
-};
+use super::{Placement, prepare::Prepared, restore::Restored, run::Shared};
 use crate::{
     codec::Format,
     connector::{BatchLimits, Opening},
     dataflow::{
-        Environment, LatencyHistogram, Moments, NodeMetrics, Operator, OperatorTask, Outputs, Receiver, Rejects, Route,
-        Sender, SinkStage, SourceSettings, SourceTask, Stage, Target, TaskError, Transform, Windowed, WindowedSettings,
+        CONTROLS_MAX, Control, Environment, Link, NodeMetrics, Operator, OperatorTask, Outputs, Receiver, Rejects,
+        Report, Route, Sender, SinkStage, SourceSettings, SourceTask, Stage, StageIdentity, Target, TaskError,
+        TaskInput,
     },
-    job::{EdgeId, Exchange, JobSpec, NodeId, Plan, PlanEdge, PlanNode, Role, StepSpec, TaskPlan},
-    model::Schema,
-    plugin,
-    window::Tumbling,
+    job::{EdgeId, Exchange, InputSide, JobSpec, NodeId, OnError, Plan, PlanEdge, PlanNode, Role, TaskPlan},
+    model::{NO_WATERMARK, Schema},
+    state::StateBackend,
 };
 
 /// A subtask, ready to be run.
@@ -36,14 +31,15 @@ pub(super) struct Wired {
 /// The tasks of a job, wired to each other but not running.
 pub(super) struct Wiring<'a> {
     shared: &'a Shared,
-    environment: &'a Environment,
-    restored: &'a mut Restored,
+    pub(super) environment: &'a Environment,
+    pub(super) backend: &'a StateBackend,
+    pub(super) restored: &'a mut Restored,
     reports: mpsc::Sender<Report>,
     senders: HashMap<(EdgeId, u32), Vec<Box<dyn Sender>>>,
     receivers: HashMap<(EdgeId, u32), Vec<Box<dyn Receiver>>>,
 }
 
-fn bug(node: &str, what: impl ToString) -> TaskError {
+pub(super) fn bug(node: &str, what: impl ToString) -> TaskError {
     TaskError::Bug { node: node.to_owned(), what: what.to_string() }
 }
 
@@ -51,26 +47,27 @@ impl<'a> Wiring<'a> {
     pub(super) fn new(
         shared: &'a Shared,
         environment: &'a Environment,
+        backend: &'a StateBackend,
         restored: &'a mut Restored,
         reports: mpsc::Sender<Report>,
     ) -> Wiring<'a> {
         let (senders, receivers) = (HashMap::new(), HashMap::new());
-        let mut wiring = Wiring { shared, environment, restored, reports, senders, receivers };
+        let mut wiring = Wiring { shared, environment, backend, restored, reports, senders, receivers };
         for edge in shared.prepared.plan.edges.iter().filter(|edge| !edge.chained) {
             wiring.connect(edge);
         }
         wiring
     }
 
-    fn prepared(&self) -> &'a Prepared {
+    pub(super) fn prepared(&self) -> &'a Prepared {
         &self.shared.prepared
     }
 
-    fn plan(&self) -> &'a Plan {
+    pub(super) fn plan(&self) -> &'a Plan {
         &self.prepared().plan
     }
 
-    fn spec(&self) -> &'a JobSpec {
+    pub(super) fn spec(&self) -> &'a JobSpec {
         &self.prepared().spec
     }
 
@@ -111,7 +108,7 @@ impl<'a> Wiring<'a> {
         }
         let mut inputs = Vec::new();
         for edge in &task.incoming {
-            let second = self.plan().edge(*edge).second;
+            let second = self.plan().edge(*edge).side == InputSide::Second;
             let receivers = self.receivers.remove(&(*edge, subtask)).into_iter().flatten();
             inputs.extend(receivers.map(|receiver| TaskInput { receiver, second }));
         }
@@ -168,7 +165,7 @@ impl<'a> Wiring<'a> {
         }
     }
 
-    fn rejects(&self, node: &PlanNode, on_error: crate::job::OnError, rows: &Schema) -> Result<Rejects, TaskError> {
+    pub(super) fn rejects(&self, node: &PlanNode, on_error: OnError, rows: &Schema) -> Result<Rejects, TaskError> {
         let encoder = Format::Json.encoder(rows).map_err(|what| bug(&node.name, what))?;
         let port = node.rejected_output().ok_or_else(|| bug(&node.name, "it has no output of rejects"))?;
         Ok(Rejects::new(&node.name, port, on_error, encoder))
@@ -176,60 +173,28 @@ impl<'a> Wiring<'a> {
 
     fn stage(&mut self, node: &PlanNode, subtask: u32) -> Result<Stage, TaskError> {
         let operator: Box<dyn Operator> = match &node.role {
-            Role::Operator { reads, key, .. } => self.operator(node, reads, key, subtask)?,
-            Role::Sink { writes, written, .. } => Box::new(self.sink(node, writes, written, subtask)?),
+            Role::Operator { .. } => self.operator(node, subtask)?,
+            Role::Sink { writes, written, shaped, .. } => Box::new(self.sink(node, writes, written, shaped, subtask)?),
             Role::Source { .. } => return Err(bug(&node.name, "a source reads nobody")),
         };
         Ok(Stage::new(self.identity(node, subtask), operator, self.outputs(node, subtask)?))
     }
 
-    fn operator(
+    fn sink(
         &self,
         node: &PlanNode,
-        reads: &[usize],
-        key: &[usize],
+        writes: &[usize],
+        written: &Schema,
+        shaped: &Schema,
         subtask: u32,
-    ) -> Result<Box<dyn Operator>, TaskError> {
-        let spec = &self.spec().operators[&node.name];
-        let placement = plugin::Placement { operator: node.name.clone(), subtask, parallelism: node.parallelism };
-        let instance = self.prepared().plugins[&node.name]
-            .instantiate(spec.step.kind(), &configuration(spec), placement, limits(spec))
-            .map_err(|error| TaskError::Load { operator: node.name.clone(), error })?;
-        let input = node.input.as_ref().ok_or_else(|| bug(&node.name, "it has no input"))?;
-        let rejects = self.rejects(node, spec.on_error, input)?;
-        let moments = Moments::new(self.environment, &node.uid, subtask);
-        Ok(match (&spec.step, spec.window) {
-            (StepSpec::Transform(_), _) => {
-                let declared = 1 + instance.description().side_outputs.len();
-                let schemas = node.outputs[..declared].iter().map(|port| port.schema.clone()).collect();
-                Box::new(Transform::new(instance, reads.to_vec(), schemas, rejects, moments))
-            }
-            (StepSpec::Aggregate(_), Some(window)) => {
-                let settings = WindowedSettings {
-                    node: node.name.clone(),
-                    key: key.to_vec(),
-                    reads: reads.to_vec(),
-                    windows: Tumbling::new(window.tumbling, window.offset),
-                    time: window.time,
-                    late: node.late_output().ok_or_else(|| bug(&node.name, "it has no output of late rows"))?,
-                    schema: node.outputs[0].schema.clone(),
-                    batch_records: self.plan().batch.records,
-                };
-                Box::new(Windowed::new(settings, instance, rejects, moments))
-            }
-            (StepSpec::Aggregate(_), None) => return Err(bug(&node.name, "an aggregate without a window")),
-        })
-    }
-
-    fn sink(&self, node: &PlanNode, writes: &[usize], written: &Schema, subtask: u32) -> Result<SinkStage, TaskError> {
+    ) -> Result<SinkStage, TaskError> {
         let spec = &self.spec().sinks[&node.name];
         let writer = spec
             .connector
             .open(&self.opening(node, subtask))
             .map_err(|error| TaskError::Connector { node: node.name.clone(), error })?;
         let encoder = spec.format.encoder(written).map_err(|what| bug(&node.name, what))?;
-        let all = node.input.as_ref().is_some_and(|input| input == written);
-        let writes = (!all).then(|| (writes.to_vec(), written.clone()));
+        let writes = (shaped != written).then(|| (writes.to_vec(), written.clone()));
         let clock = self.environment.clock.clone();
         Ok(SinkStage::new(&node.name, writes, encoder, writer, clock, self.shared.latency.clone()))
     }
@@ -249,7 +214,7 @@ impl<'a> Wiring<'a> {
 
     fn target(&mut self, edge: &PlanEdge, subtask: u32) -> Result<Target, TaskError> {
         let to = self.plan().node(edge.to);
-        let adapt = edge.adapt.clone().zip(to.input.clone());
+        let adapt = edge.adapt.clone().zip(to.input_of(edge.side).cloned());
         if edge.chained {
             return Ok(Target { adapt, route: Route::Chained(Box::new(self.stage(to, subtask)?)) });
         }
@@ -260,6 +225,7 @@ impl<'a> Wiring<'a> {
             Exchange::Hash { key } => {
                 Route::Hash { senders, key: key.clone(), max_parallelism: self.plan().max_parallelism }
             }
+            Exchange::Broadcast => Route::Broadcast(senders),
         };
         Ok(Target { adapt, route })
     }

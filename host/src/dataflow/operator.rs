@@ -182,6 +182,8 @@ pub enum Route {
     Forward(Box<dyn Sender>),
     /// To each subtask of another task in turn; the number is whose turn it is.
     Rebalance(Vec<Box<dyn Sender>>, usize),
+    /// To every subtask of another task.
+    Broadcast(Vec<Box<dyn Sender>>),
     /// To the subtask that owns the row's key.
     Hash {
         /// One per subtask.
@@ -339,6 +341,12 @@ impl Target {
                 *next = (*next + 1) % senders.len();
                 senders[*next].send(Message::Batch(batch)).await
             }
+            Route::Broadcast(senders) => {
+                for sender in senders {
+                    sender.send(Message::Batch(batch.clone())).await?;
+                }
+                Ok(())
+            }
             Route::Hash { senders, key, max_parallelism } => {
                 let parts = partition(&batch, key, senders.len(), *max_parallelism).map_err(bug)?;
                 for (sender, part) in senders.iter_mut().zip(parts) {
@@ -357,7 +365,7 @@ impl Route {
         let senders = match self {
             Route::Chained(_) => return Ok(()),
             Route::Forward(sender) => std::slice::from_mut(sender),
-            Route::Rebalance(senders, _) | Route::Hash { senders, .. } => &mut senders[..],
+            Route::Rebalance(senders, _) | Route::Broadcast(senders) | Route::Hash { senders, .. } => &mut senders[..],
         };
         for sender in senders {
             sender.send(message.clone()).await?;

@@ -45,6 +45,8 @@ codes! {
     J0110 = Connector,
     /// An operator that runs nothing or several things.
     J0111 = Step,
+    /// None or several of fields of which there is one.
+    J0112 = Choice,
     /// An input that does not exist.
     J0201 = UnknownInput,
     /// A side output that does not exist.
@@ -71,6 +73,14 @@ codes! {
     J0212 = TimeColumn,
     /// Columns that cannot be read or written in a format.
     J0213 = Format,
+    /// A second input that the step needs or has no use for.
+    J0214 = SecondInput,
+    /// Keys of two inputs that cannot be compared.
+    J0215 = KeyMismatch,
+    /// A source that loses records, in a job with checkpoints.
+    J0216 = Delivery,
+    /// Settings of a window that do not go together.
+    J0217 = WindowSettings,
 }
 
 impl fmt::Display for Code {

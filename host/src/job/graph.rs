@@ -3,17 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
-    Code, InputRef, JobError, JobSpec, OperatorSpec, Place, SinkSpec, SourceSpec,
+    CheckpointMode, Code, InputRef, JobError, JobSpec, OperatorSpec, Place, PluginSpec, RestartStrategy, SinkSpec,
+    SourceSpec, StepSpec,
     error::{list, suggest},
-    plan::{LATE, REJECTED},
+    plan::{InputSide, LATE, REJECTED},
 };
-use crate::model::{Description, OperatorKind};
+use crate::{
+    connector::Delivery,
+    model::{Description, OperatorKind, Shape},
+};
+
+/// What the plugins of a job say of themselves, by the names of the operators and sinks that run them and the kinds they are
+/// there for.
+pub type Descriptions = BTreeMap<(String, OperatorKind), Description>;
 
 /// A part of the job.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Part<'a> {
     Source(&'a SourceSpec),
-    Operator(&'a OperatorSpec, &'a Description),
+    Operator(&'a OperatorSpec),
     Sink(&'a SinkSpec),
 }
 
@@ -21,30 +29,50 @@ impl<'a> Part<'a> {
     pub fn place(self) -> Place {
         match self {
             Part::Source(source) => source.place,
-            Part::Operator(operator, _) => operator.place,
+            Part::Operator(operator) => operator.place,
             Part::Sink(sink) => sink.place,
         }
     }
 
-    fn inputs(self) -> &'a [InputRef] {
+    fn inputs(self) -> impl Iterator<Item = (InputSide, &'a InputRef)> {
+        let (first, second): (&'a [InputRef], &'a [InputRef]) = match self {
+            Part::Source(_) => (&[], &[]),
+            Part::Operator(operator) => {
+                (&operator.inputs, operator.second.as_ref().map_or(&[], |second| &second.inputs))
+            }
+            Part::Sink(sink) => (&sink.inputs, &[]),
+        };
+        first.iter().map(|input| (InputSide::First, input)).chain(second.iter().map(|input| (InputSide::Second, input)))
+    }
+
+    /// In the order rows go through them, the trigger's last.
+    fn plugins(self) -> Vec<(OperatorKind, &'a PluginSpec)> {
         match self {
-            Part::Source(_) => &[],
-            Part::Operator(operator, _) => &operator.inputs,
-            Part::Sink(sink) => &sink.inputs,
+            Part::Source(_) => Vec::new(),
+            Part::Operator(operator) => operator.plugins(),
+            Part::Sink(sink) => sink.plugin.iter().map(|plugin| (OperatorKind::Sink, plugin)).collect(),
         }
     }
 
-    /// The outputs in the order of their indices; the main one has no name.
-    pub fn outputs(self) -> Vec<Option<&'a str>> {
-        match self {
-            Part::Source(_) => vec![None, Some(REJECTED)],
-            Part::Operator(operator, description) => std::iter::once(None)
-                .chain(description.side_outputs.iter().map(|side| Some(side.name.as_str())))
-                .chain(operator.window.map(|_| Some(LATE)))
-                .chain([Some(REJECTED)])
-                .collect(),
-            Part::Sink(_) => Vec::new(),
-        }
+    /// Whether rows that are too late can be read. A join has none to show: which side's would they be?
+    pub fn shows_late_rows(self) -> bool {
+        matches!(self, Part::Operator(OperatorSpec { window: Some(window), step, .. })
+            if window.has_late_rows() && *step != StepSpec::WindowJoin)
+    }
+}
+
+/// A plugin a node runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plugin<'a> {
+    pub kind: OperatorKind,
+    pub place: Place,
+    pub description: &'a Description,
+}
+
+impl Plugin<'_> {
+    /// Name and version.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.description.name, self.description.version)
     }
 }
 
@@ -52,7 +80,25 @@ impl<'a> Part<'a> {
 pub(super) struct Node<'a> {
     pub name: &'a str,
     pub part: Part<'a>,
+    /// In the order rows go through them, the trigger's last.
+    pub plugins: Vec<Plugin<'a>>,
+    /// Those of the first input, then those of the second.
     pub feeds: Vec<Feed<'a>>,
+}
+
+impl<'a> Node<'a> {
+    /// The outputs in the order of their indices; the main one has no name.
+    pub fn outputs(&self) -> Vec<Option<&'a str>> {
+        match self.part {
+            Part::Source(_) => vec![None, Some(REJECTED)],
+            Part::Operator(_) => std::iter::once(None)
+                .chain(self.plugins.iter().flat_map(|plugin| &plugin.description.side_outputs).map(|s| Some(&*s.name)))
+                .chain(self.part.shows_late_rows().then_some(Some(LATE)))
+                .chain([Some(REJECTED)])
+                .collect(),
+            Part::Sink(_) => Vec::new(),
+        }
+    }
 }
 
 /// An input of a node, resolved.
@@ -62,6 +108,7 @@ pub(super) struct Feed<'a> {
     pub from: usize,
     /// Index of its output.
     pub output: usize,
+    pub side: InputSide,
     pub input: &'a InputRef,
 }
 
@@ -73,21 +120,20 @@ pub(super) struct Graph<'a> {
 }
 
 impl<'a> Graph<'a> {
-    pub fn new(spec: &'a JobSpec, descriptions: &'a BTreeMap<String, Description>) -> Result<Graph<'a>, JobError> {
+    pub fn new(spec: &'a JobSpec, descriptions: &'a Descriptions) -> Result<Graph<'a>, JobError> {
+        let sources = spec.sources.iter().map(|(name, source)| (name, Part::Source(source)));
+        let operators = spec.operators.iter().map(|(name, operator)| (name, Part::Operator(operator)));
+        let sinks = spec.sinks.iter().map(|(name, sink)| (name, Part::Sink(sink)));
         let mut nodes = Vec::new();
-        let mut add = |name: &'a String, part| nodes.push(Node { name, part, feeds: Vec::new() });
-        spec.sources.iter().for_each(|(name, source)| add(name, Part::Source(source)));
-        for (name, operator) in &spec.operators {
-            add(name, Part::Operator(operator, checked(spec, name, operator, descriptions.get(name))?));
+        for (name, part) in sources.chain(operators).chain(sinks) {
+            nodes.push(Node { name, part, plugins: plugins(spec, name, part, descriptions)?, feeds: Vec::new() });
         }
-        spec.sinks.iter().for_each(|(name, sink)| add(name, Part::Sink(sink)));
-
         let mut graph = Graph { spec, nodes };
         let indices: HashMap<&str, usize> = graph.nodes.iter().enumerate().map(|(i, node)| (node.name, i)).collect();
         for reader in 0..graph.nodes.len() {
             let inputs = graph.nodes[reader].part.inputs();
             graph.nodes[reader].feeds =
-                inputs.iter().map(|input| graph.resolve(&indices, input)).collect::<Result<_, _>>()?;
+                inputs.map(|(side, input)| graph.resolve(&indices, side, input)).collect::<Result<_, _>>()?;
         }
         graph.sort()?;
         Ok(graph)
@@ -97,7 +143,12 @@ impl<'a> Graph<'a> {
         JobError::new(code, &self.spec.file, place, message)
     }
 
-    fn resolve(&self, indices: &HashMap<&str, usize>, input: &'a InputRef) -> Result<Feed<'a>, JobError> {
+    fn resolve(
+        &self,
+        indices: &HashMap<&str, usize>,
+        side: InputSide,
+        input: &'a InputRef,
+    ) -> Result<Feed<'a>, JobError> {
         let found = indices.get(input.node.as_str()).copied();
         let Some(from) = found.filter(|&from| !matches!(self.nodes[from].part, Part::Sink(_))) else {
             let readable = self.nodes.iter().filter(|node| !matches!(node.part, Part::Sink(_))).map(|node| node.name);
@@ -108,9 +159,9 @@ impl<'a> Graph<'a> {
             let help = suggest(&input.node, readable, "sources and operators");
             return Err(self.refuse(Code::UnknownInput, input.place, message).help(help));
         };
-        let outputs = self.nodes[from].part.outputs();
+        let outputs = self.nodes[from].outputs();
         match outputs.iter().position(|name| *name == input.output.as_deref()) {
-            Some(output) => Ok(Feed { from, output, input }),
+            Some(output) => Ok(Feed { from, output, side, input }),
             None => {
                 let wanted = input.output.as_deref().unwrap_or_default();
                 let message = format!("`{}` has no side output `{wanted}`", input.node);
@@ -178,24 +229,21 @@ impl<'a> Graph<'a> {
         self.refuse(Code::Cycle, place, message).help("read from a source or an operator further up")
     }
 
-    /// What nobody reads, in words.
+    /// What is allowed but probably not meant, in words.
     pub fn warnings(&self) -> Vec<String> {
         let read: BTreeSet<(usize, usize)> =
             self.nodes.iter().flat_map(|node| &node.feeds).map(|feed| (feed.from, feed.output)).collect();
         let mut warnings = Vec::new();
+        if self.spec.checkpoints.is_none() && self.spec.restart != RestartStrategy::None {
+            warnings.push("without checkpoints a restart begins anew: everything is read and written again".to_owned());
+        }
         for (index, node) in self.nodes.iter().enumerate() {
-            if let Part::Source(source) = node.part {
-                // Only what was asked for on purpose: the job's parallelism may well be more than one of its sources can use.
-                let parallelism = source.parallelism.unwrap_or(1);
-                if let Some(parts) = source.connector.parallelism_max().filter(|&parts| parts < parallelism as usize) {
-                    warnings.push(format!(
-                        "source `{}` can be read in at most {parts} part(s), so that of its {parallelism} subtasks the others \
-                         get nothing",
-                        node.name
-                    ));
-                }
+            match node.part {
+                Part::Source(source) => warnings.extend(self.source_warnings(node.name, source)),
+                Part::Sink(sink) => warnings.extend(self.sink_warning(node.name, sink)),
+                Part::Operator(_) => {}
             }
-            let outputs = node.part.outputs();
+            let outputs = node.outputs();
             let unread: Vec<String> = (outputs.iter().enumerate())
                 // `late` and `rejected` are there for those who want them.
                 .filter(|(_, name)| !matches!(name, Some(LATE | REJECTED)))
@@ -208,39 +256,101 @@ impl<'a> Graph<'a> {
         }
         warnings
     }
+
+    fn source_warnings(&self, name: &str, source: &SourceSpec) -> Vec<String> {
+        let mut warnings = Vec::new();
+        // Only what was asked for on purpose: the job's parallelism may well be more than one of its sources can use.
+        let parallelism = source.parallelism.unwrap_or(1);
+        if let Some(parts) = source.connector.parallelism_max().filter(|&parts| parts < parallelism as usize) {
+            warnings.push(format!(
+                "source `{name}` can be read in at most {parts} part(s), so that of its {parallelism} subtasks the others get \
+                 nothing"
+            ));
+        }
+        if source.at_most_once && self.spec.checkpoints.is_some() {
+            warnings.push(format!(
+                "source `{name}` delivers at most once: a failure loses the records it has read since the last checkpoint"
+            ));
+        }
+        warnings
+    }
+
+    fn sink_warning(&self, name: &str, sink: &SinkSpec) -> Option<String> {
+        let exactly_once = self.spec.checkpoints.as_ref()?.mode == CheckpointMode::ExactlyOnce;
+        (exactly_once && sink.connector.delivery() == Delivery::AtLeastOnce).then(|| {
+            format!(
+                "sink `{name}` writes at least once: after a failure, rows since the last checkpoint may be there twice"
+            )
+        })
+    }
 }
 
-/// The description of an operator, if it is one that this step can run.
-fn checked<'a>(
+/// A node's plugins, if they are such as it can run.
+fn plugins<'a>(
     spec: &JobSpec,
     name: &str,
-    operator: &OperatorSpec,
-    description: Option<&'a Description>,
-) -> Result<&'a Description, JobError> {
-    let place = operator.step.plugin().place;
-    let refuse = |message: String| JobError::new(Code::Plugin, &spec.file, place, message);
-    let Some(description) = description else {
-        return Err(refuse(format!("the plugin of operator `{name}` is not described")));
-    };
-    let (plugin, wanted) = (&description.name, operator.step.kind());
-    if description.kind != wanted {
-        let step = description.kind.interface().replace('-', "_");
-        let error = refuse(format!("operator `{name}` is `{}`, but plugin `{plugin}` is `{step}`", wanted.interface()));
-        return Err(match description.kind {
-            OperatorKind::Transform | OperatorKind::Aggregate => {
-                error.help(format!("write `{step}: {{ plugin: ... }}`, or choose another plugin"))
+    part: Part<'a>,
+    descriptions: &'a Descriptions,
+) -> Result<Vec<Plugin<'a>>, JobError> {
+    let mut sides = BTreeSet::from([LATE, REJECTED]);
+    let mut plugins = Vec::new();
+    for (kind, plugin) in part.plugins() {
+        let place = plugin.place;
+        let refuse = |message: String| JobError::new(Code::Plugin, &spec.file, place, message);
+        let what = match kind {
+            OperatorKind::Trigger => format!("the trigger of operator `{name}`"),
+            OperatorKind::Sink => format!("sink `{name}`"),
+            _ => format!("operator `{name}`"),
+        };
+        let Some(description) = descriptions.get(&(name.to_owned(), kind)) else {
+            return Err(refuse(format!("the plugin of {what} is not described")));
+        };
+        check_kind(&what, kind, description).map_err(|(message, help)| refuse(message).help(help))?;
+        for side in &description.side_outputs {
+            if !sides.insert(&side.name) {
+                return Err(refuse(format!("plugin `{}` cannot have a side output `{}`", description.name, side.name))
+                    .help("side outputs have distinct names, and `late` and `rejected` are the host's own"));
             }
-            _ => error.help("choose another plugin: jobs can run `transform` and `aggregate` so far"),
-        });
+        }
+        plugins.push(Plugin { kind, place, description });
     }
-    if description.inputs.len() != 1 {
-        let inputs = description.inputs.len();
-        return Err(refuse(format!("plugin `{plugin}` describes {inputs} inputs; a {} has 1", wanted.interface())));
+    Ok(plugins)
+}
+
+/// Whether a plugin can run as this kind, or why not and what helps.
+fn check_kind(what: &str, wanted: OperatorKind, description: &Description) -> Result<(), (String, String)> {
+    let plugin = &description.name;
+    let word = |kind: OperatorKind| kind.interface().replace('-', "_");
+    let (step, own) = (word(wanted), word(description.kind));
+    if description.kind != wanted && matches!(wanted, OperatorKind::Trigger | OperatorKind::Sink) {
+        let message = format!("{what} needs a plugin that is `{step}`, but `{plugin}` is `{own}`");
+        return Err((message, "choose another plugin".to_owned()));
     }
-    let mut names = BTreeSet::from([LATE, REJECTED]);
-    match description.side_outputs.iter().find(|side| !names.insert(&side.name)) {
-        None => Ok(description),
-        Some(side) => Err(refuse(format!("plugin `{plugin}` cannot have a side output `{}`", side.name))
-            .help("side outputs have distinct names, and `late` and `rejected` are the host's own")),
+    if description.kind != wanted {
+        let help = match description.kind {
+            OperatorKind::Trigger => "a trigger belongs into `window: { trigger: { plugin: ... } }`".to_owned(),
+            OperatorKind::Sink => "it belongs into a sink, beside the connector".to_owned(),
+            OperatorKind::AsyncFunction => "choose another plugin: jobs do not run `async_function`".to_owned(),
+            _ => format!("write `{own}: {{ plugin: ... }}`, or choose another plugin"),
+        };
+        return Err((format!("{what} is `{step}`, but plugin `{plugin}` is `{own}`"), help));
     }
+    let two = matches!(wanted, OperatorKind::ConnectedProcess | OperatorKind::BroadcastProcess);
+    let (inputs, fits) = (description.inputs.len(), if two { 2 } else { 1 });
+    let help = || "choose another plugin, or correct what this one says of itself".to_owned();
+    if inputs != fits {
+        return Err((format!("plugin `{plugin}` describes {inputs} inputs; a `{step}` has {fits}"), help()));
+    }
+    let mut shapes =
+        std::iter::once(&description.output).chain(description.side_outputs.iter().map(|side| &side.shape));
+    let of_windows = matches!(wanted, OperatorKind::Aggregate | OperatorKind::ProcessWindow);
+    if of_windows && shapes.any(|shape| *shape == Shape::InputRows) {
+        let message =
+            format!("plugin `{plugin}` puts out rows of its input, but a `{step}` puts out what windows come to");
+        return Err((message, help()));
+    }
+    if matches!(wanted, OperatorKind::Trigger | OperatorKind::Sink) && !description.side_outputs.is_empty() {
+        return Err((format!("plugin `{plugin}` has side outputs, which a `{step}` cannot have"), help()));
+    }
+    Ok(())
 }

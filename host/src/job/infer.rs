@@ -1,10 +1,11 @@
 //! The columns of a source that declares none: what the plugins that read it ask for. What a plugin passes on as it is, its
 //! readers ask for too.
 use super::{
-    Code, JobError, SourceSpec,
-    graph::{Graph, Node, Part},
+    Code, ColumnRef, JobError, SourceSpec,
+    graph::{Graph, Node, Part, Plugin},
+    plan::InputSide,
 };
-use crate::model::{Field, Kind, Shape};
+use crate::model::{Field, Kind, OperatorKind, Shape};
 
 /// A column someone reads.
 #[derive(Clone, Debug)]
@@ -32,8 +33,12 @@ impl Needs {
                     own.push((output, need));
                 }
             }
-            let input = input_needs(node, index, &own);
+            let (first, second) = input_needs(node, index, &own);
             for feed in &node.feeds {
+                let input = match feed.side {
+                    InputSide::First => &first,
+                    InputSide::Second => &second,
+                };
                 asked[feed.from].push(input.iter().map(|need| (feed.output, need.clone())).collect());
             }
             needs[index] = own;
@@ -77,19 +82,38 @@ impl Needs {
     }
 }
 
-/// What a node asks of its input, given what is asked of its outputs.
-fn input_needs(node: &Node<'_>, index: usize, asked: &[(usize, Need)]) -> Vec<Need> {
-    let Part::Operator(operator, description) = node.part else { return Vec::new() };
-    let sides = description.side_outputs.len();
-    let passes_on = |output: usize| match output {
-        0 => description.output == Shape::InputRows,
-        side if side <= sides => description.side_outputs[side - 1].shape == Shape::InputRows,
-        // Late rows are the input's; rejected ones have columns of their own.
-        _ => operator.window.is_some() && output == sides + 1,
+/// What a node asks of its first and its second input, given what is asked of its outputs.
+fn input_needs(node: &Node<'_>, index: usize, asked: &[(usize, Need)]) -> (Vec<Need>, Vec<Need>) {
+    let need = |field: &Field| Need { field: field.clone(), reader: index };
+    let (key, second_key): (&[ColumnRef], &[ColumnRef]) = match node.part {
+        Part::Operator(operator) => (&operator.key, operator.second.as_ref().map_or(&[], |second| &second.key)),
+        Part::Source(_) | Part::Sink(_) => (&[], &[]),
     };
-    let is_key = |field: &Field| operator.key.iter().any(|column| column.name == *field.name);
-    let own = description.inputs.iter().flatten().chain(description.keys.iter().filter(|field| is_key(field)));
-    own.map(|field| Need { field: field.clone(), reader: index })
-        .chain(asked.iter().filter(|(output, _)| passes_on(*output)).map(|(_, need)| need.clone()))
-        .collect()
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    // The shapes of the main output and of the side outputs.
+    let mut shapes = vec![false];
+    let aggregates = node.plugins.iter().any(|plugin| plugin.kind == OperatorKind::Aggregate);
+    for Plugin { kind, description, .. } in &node.plugins {
+        if !(aggregates && *kind == OperatorKind::ProcessWindow) {
+            first.extend(description.inputs.first().into_iter().flatten().map(need));
+        }
+        second.extend(description.inputs.get(1).into_iter().flatten().map(need));
+        for field in &description.keys {
+            if let Some(place) = key.iter().position(|column| column.name == *field.name) {
+                first.push(need(field));
+                // The other side has the same values under a name of its own.
+                let twin = second_key.get(place);
+                second.extend(twin.map(|column| need(&Field { name: column.name.as_str().into(), ..field.clone() })));
+            }
+        }
+        if *kind != OperatorKind::Trigger {
+            shapes[0] = description.output == Shape::InputRows;
+        }
+        shapes.extend(description.side_outputs.iter().map(|side| side.shape == Shape::InputRows));
+    }
+    // Late rows are the input's; rejected ones have columns of their own.
+    shapes.push(node.part.shows_late_rows());
+    let passed_on = asked.iter().filter(|(output, _)| shapes.get(*output).is_some_and(|passes_on| *passes_on));
+    first.extend(passed_on.map(|(_, need)| need.clone()));
+    (first, second)
 }

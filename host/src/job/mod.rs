@@ -19,9 +19,10 @@ mod yaml;
 mod tests;
 
 pub use error::{Code, JobError};
+pub use graph::Descriptions;
 pub use load::{JOB_FILE_BYTES_MAX, load, parse};
 pub use plan::{
-    EdgeId, Exchange, NodeId, OutputPort, Plan, PlanEdge, PlanNode, REJECTED, Role, TaskId, TaskPlan, WINDOW_END,
-    WINDOW_START, plan, rejected_schema,
+    EdgeId, Exchange, InputSide, NodeId, OutputPort, Plan, PlanEdge, PlanNode, PluginColumns, REJECTED, Role, TaskId,
+    TaskPlan, WINDOW_END, WINDOW_START, plan, rejected_schema,
 };
 pub use spec::*;

@@ -1,9 +1,12 @@
 //! What a dataflow is built from: nodes with their columns, edges with their exchanges, and tasks. Everything in it is resolved
 //! and checked; it refers to the spec only by name.
-use std::collections::BTreeMap;
-
-use super::{BatchSpec, JobError, JobSpec, graph::Graph, schemas::find_schemas, tasks};
-use crate::model::{Description, Field, Kind, OperatorKind, Schema};
+use super::{
+    BatchSpec, JobError, JobSpec,
+    graph::{Descriptions, Graph},
+    schemas::find_schemas,
+    tasks,
+};
+use crate::model::{Field, Kind, OperatorKind, Schema};
 
 /// The output of records that cannot be processed, which every source and operator has.
 pub const REJECTED: &str = "rejected";
@@ -84,15 +87,25 @@ pub struct PlanNode {
     pub parallelism: u32,
     /// What it is.
     pub role: Role,
-    /// The columns of all its inputs together; none for a source.
+    /// The columns of all that its first input reads, together; none for a source.
     pub input: Option<Schema>,
-    /// 0 is the main output; then those the plugin declares, in its order; then `late`, if there is a window; then `rejected`.
-    /// None for a sink.
+    /// The columns of all that its second input reads, together; none for most.
+    pub second: Option<Schema>,
+    /// 0 is the main output; then those the plugins declare, in their order; then `late`, if there are windows that end and are
+    /// not joined; then `rejected`. None for a sink.
     pub outputs: Vec<OutputPort>,
 }
 
 impl PlanNode {
-    /// Index of the output of late rows, if there is a window.
+    /// The columns of one of its inputs.
+    pub fn input_of(&self, side: InputSide) -> Option<&Schema> {
+        match side {
+            InputSide::First => self.input.as_ref(),
+            InputSide::Second => self.second.as_ref(),
+        }
+    }
+
+    /// Index of the output of late rows, if it has one.
     pub fn late_output(&self) -> Option<usize> {
         self.outputs.iter().position(|port| port.name.as_deref() == Some(LATE))
     }
@@ -103,7 +116,7 @@ impl PlanNode {
     }
 }
 
-/// What a node is. Column indices are indices in the node's input unless said otherwise.
+/// What a node is. Column indices are indices in the node's first input unless said otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
     /// One of the spec's sources.
@@ -117,24 +130,58 @@ pub enum Role {
     },
     /// One of the spec's operators.
     Operator {
-        /// What its plugin is.
-        kind: OperatorKind,
-        /// The plugin's name and version, for people.
-        plugin: String,
-        /// Columns the plugin reads, in its order.
-        reads: Vec<usize>,
+        /// What it does: the interface of its first plugin, `window-join` or `interval-join`.
+        step: &'static str,
+        /// What its plugins work on, in the order rows go through them, the trigger's last; none for a join.
+        plugins: Vec<PluginColumns>,
         /// Key columns, in the order of the key; empty if there is none.
         key: Vec<usize>,
+        /// Key columns in the second input, of the same types in the same order; empty if there is none, or if all of its rows go
+        /// to every subtask.
+        second_key: Vec<usize>,
     },
     /// One of the spec's sinks.
     Sink {
         /// The connector's name.
         connector: String,
-        /// Columns that are written, in order.
+        /// What its plugin works on, if it has one.
+        plugin: Option<PluginColumns>,
+        /// The columns of what its plugin puts out; without one, its input's.
+        shaped: Schema,
+        /// Columns of `shaped` that are written, in order.
         writes: Vec<usize>,
         /// Those columns.
         written: Schema,
     },
+}
+
+impl Role {
+    /// What the plugin of a kind works on, if the node runs one. No kind occurs twice.
+    pub fn plugin(&self, kind: OperatorKind) -> Option<&PluginColumns> {
+        match self {
+            Role::Source { .. } => None,
+            Role::Operator { plugins, .. } => plugins.iter().find(|plugin| plugin.kind == kind),
+            Role::Sink { plugin, .. } => plugin.as_ref().filter(|plugin| plugin.kind == kind),
+        }
+    }
+}
+
+/// What a plugin works on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginColumns {
+    /// As what it is run.
+    pub kind: OperatorKind,
+    /// Its name and version, for people.
+    pub name: String,
+    /// Columns it reads, in its order: of the node's first input; for a `process_window` after an `aggregate`, of the columns that
+    /// one declares.
+    pub reads: Vec<usize>,
+    /// Columns it reads of the node's second input, in its order; empty if there is none.
+    pub second_reads: Vec<usize>,
+    /// Key columns it asks to see, in its order, as indices in the key.
+    pub keys: Vec<usize>,
+    /// Index of the node's output that is its first side output; the others follow. Of no meaning if it declares none.
+    pub side: usize,
 }
 
 /// An output of a node.
@@ -157,8 +204,10 @@ pub struct PlanEdge {
     pub output: usize,
     /// The node that reads.
     pub to: NodeId,
-    /// Which of its inputs this is, from 0.
+    /// Which of all that the node reads this is, from 0: what its first input reads comes before what its second does.
     pub input: usize,
+    /// To which of its inputs it leads.
+    pub side: InputSide,
     /// How rows find their subtask.
     pub exchange: Exchange,
     /// Whether both ends are in one task, without a queue between them. Only [`Exchange::Forward`] is.
@@ -166,6 +215,15 @@ pub struct PlanEdge {
     /// Where the output's columns differ from the reader's input, in order or in nullability: for each column of the input its
     /// index in the output. To be applied before the exchange.
     pub adapt: Option<Vec<usize>>,
+}
+
+/// The inputs of an operator that tells two apart; all others have a first one only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum InputSide {
+    /// `input`
+    First,
+    /// `second` or `broadcast`
+    Second,
 }
 
 /// How rows find the subtask that reads them.
@@ -177,9 +235,11 @@ pub enum Exchange {
     Rebalance,
     /// By key.
     Hash {
-        /// Key columns in the reader's input.
+        /// Key columns in the input of the reader that the edge leads to.
         key: Vec<usize>,
     },
+    /// Each row to every subtask.
+    Broadcast,
 }
 
 /// Nodes that run together: one thread of control per subtask.
@@ -201,9 +261,9 @@ pub struct TaskPlan {
     pub outgoing: Vec<EdgeId>,
 }
 
-/// Checks a job against what its plugins say of themselves, and plans it. `descriptions` has one entry per operator, by the
-/// operator's name.
-pub fn plan(spec: &JobSpec, descriptions: &BTreeMap<String, Description>) -> Result<Plan, JobError> {
+/// Checks a job against what its plugins say of themselves, and plans it. `descriptions` has one entry for each plugin of an
+/// operator or sink.
+pub fn plan(spec: &JobSpec, descriptions: &Descriptions) -> Result<Plan, JobError> {
     let graph = Graph::new(spec, descriptions)?;
     let schemas = find_schemas(&graph)?;
     Ok(tasks::assign(&graph, schemas))

@@ -1,7 +1,7 @@
 //! The plan as a text for people: a block per task, its nodes as a tree, what leaves it and where to.
 use std::fmt;
 
-use super::{EdgeId, Exchange, NodeId, Plan, PlanEdge, PlanNode, Role, TaskPlan};
+use super::{EdgeId, Exchange, InputSide, NodeId, Plan, PlanEdge, PlanNode, Role, TaskPlan};
 use crate::model::Schema;
 
 impl fmt::Display for Plan {
@@ -60,10 +60,15 @@ fn port(plan: &Plan, edge: &PlanEdge) -> String {
 }
 
 fn how(plan: &Plan, edge: &PlanEdge) -> String {
+    let side = match edge.side {
+        InputSide::First => "",
+        InputSide::Second => ", second input",
+    };
     match &edge.exchange {
-        Exchange::Forward => String::new(),
-        Exchange::Rebalance => ", rebalanced".to_owned(),
-        Exchange::Hash { key } => format!(", by {}", columns(plan.node(edge.to).input.as_ref(), key)),
+        Exchange::Forward => side.to_owned(),
+        Exchange::Rebalance => format!("{side}, rebalanced"),
+        Exchange::Hash { key } => format!("{side}, by {}", columns(plan.node(edge.to).input_of(edge.side), key)),
+        Exchange::Broadcast => ", broadcast".to_owned(),
     }
 }
 
@@ -84,15 +89,21 @@ impl fmt::Display for Summary<'_> {
                 output.iter().try_for_each(|schema| write!(f, " {schema}"))?;
                 if *inferred { f.write_str(" as its readers ask for") } else { Ok(()) }
             }
-            Role::Operator { kind, plugin, key, .. } => {
-                write!(f, "({} {plugin}", kind.interface())?;
+            Role::Operator { step, plugins, key, .. } => {
+                let runs: Vec<String> =
+                    plugins.iter().map(|plugin| format!("{} {}", plugin.kind.interface(), plugin.name)).collect();
+                write!(f, "({}", if runs.is_empty() { (*step).to_owned() } else { runs.join(", ") })?;
                 if !key.is_empty() {
                     write!(f, " by {}", columns(self.0.input.as_ref(), key))?;
                 }
                 f.write_str(")")?;
                 output.iter().try_for_each(|schema| write!(f, " {schema}"))
             }
-            Role::Sink { connector, written, .. } => write!(f, "(sink {connector}) {written}"),
+            Role::Sink { connector, plugin, written, .. } => {
+                write!(f, "(sink {connector}")?;
+                plugin.iter().try_for_each(|plugin| write!(f, ", {}", plugin.name))?;
+                write!(f, ") {written}")
+            }
         }
     }
 }

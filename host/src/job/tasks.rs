@@ -1,8 +1,8 @@
 //! Exchanges and chains: which nodes run together, and how rows find their subtask where they do not. Cannot fail: everything
 //! was checked before.
 use super::{
-    Exchange, NodeId, OutputPort, Plan, PlanEdge, PlanNode, Role, TaskId, TaskPlan,
-    graph::{Graph, Node, Part},
+    Exchange, InputSide, NodeId, OutputPort, Plan, PlanEdge, PlanNode, Role, TaskId, TaskPlan,
+    graph::{Feed, Graph, Node, Part},
     plan::EdgeId,
     schemas::NodeSchemas,
 };
@@ -24,7 +24,7 @@ pub(super) fn assign(graph: &Graph<'_>, schemas: Vec<NodeSchemas>) -> Plan {
         let first = plan.edges.len();
         for (input, feed) in node.feeds.iter().enumerate() {
             let id = EdgeId(plan.edges.len());
-            let edge = plan_edge(&plan, node, id, (NodeId(feed.from), feed.output), (NodeId(to), input));
+            let edge = plan_edge(&plan, node, id, feed, (NodeId(to), input));
             plan.edges.push(edge);
         }
         place_in_task(&mut plan, NodeId(to), first);
@@ -63,20 +63,18 @@ fn place_in_task(plan: &mut Plan, id: NodeId, first: usize) {
     plan.nodes[id.0].task = task;
 }
 
-fn plan_edge(
-    plan: &Plan,
-    reader: &Node<'_>,
-    id: EdgeId,
-    (from, output): (NodeId, usize),
-    (to, input): (NodeId, usize),
-) -> PlanEdge {
+fn plan_edge(plan: &Plan, reader: &Node<'_>, id: EdgeId, feed: &Feed<'_>, (to, input): (NodeId, usize)) -> PlanEdge {
+    let (from, output, side) = (NodeId(feed.from), feed.output, feed.side);
     let (producer, consumer) = (plan.node(from), plan.node(to));
-    let key = match &consumer.role {
-        Role::Operator { key, .. } => key.as_slice(),
-        _ => &[],
+    let key = match (&consumer.role, side) {
+        (Role::Operator { key, .. }, InputSide::First) => key.as_slice(),
+        (Role::Operator { second_key, .. }, InputSide::Second) => second_key.as_slice(),
+        (Role::Source { .. } | Role::Sink { .. }, _) => &[],
     };
     let single = producer.parallelism == 1 && consumer.parallelism == 1;
-    let exchange = if !key.is_empty() && !single {
+    let exchange = if side == InputSide::Second && key.is_empty() {
+        Exchange::Broadcast
+    } else if !key.is_empty() && !single {
         Exchange::Hash { key: key.to_vec() }
     } else if producer.parallelism == consumer.parallelism {
         Exchange::Forward
@@ -84,12 +82,13 @@ fn plan_edge(
         Exchange::Rebalance
     };
     let may_chain = match reader.part {
-        Part::Operator(operator, _) => operator.chain,
+        Part::Operator(operator) => operator.chain,
         Part::Source(_) | Part::Sink(_) => true,
     };
+    // A node with two inputs has more than one feed.
     let chained = exchange == Exchange::Forward && may_chain && reader.feeds.len() == 1;
-    let adapt = consumer.input.as_ref().and_then(|input| adaptation(&producer.outputs[output].schema, input));
-    PlanEdge { id, from, output, to, input, exchange, chained, adapt }
+    let adapt = consumer.input_of(side).and_then(|input| adaptation(&producer.outputs[output].schema, input));
+    PlanEdge { id, from, output, to, input, side, exchange, chained, adapt }
 }
 
 /// For each column of the input its index in the output, unless they are the same.
@@ -100,10 +99,11 @@ fn adaptation(output: &Schema, input: &Schema) -> Option<Vec<usize>> {
 fn plan_node(index: usize, node: &Node<'_>, schemas: NodeSchemas, job_parallelism: u32) -> PlanNode {
     let (parallelism, uid) = match node.part {
         Part::Source(source) => (source.parallelism, &source.uid),
-        Part::Operator(operator, _) => (operator.parallelism, &operator.uid),
+        Part::Operator(operator) if operator.is_window_of_all() => (Some(1), &operator.uid),
+        Part::Operator(operator) => (operator.parallelism, &operator.uid),
         Part::Sink(sink) => (sink.parallelism, &sink.uid),
     };
-    let ports = node.part.outputs().into_iter().zip(schemas.outputs);
+    let ports = node.outputs().into_iter().zip(schemas.outputs);
     PlanNode {
         id: NodeId(index),
         name: node.name.to_owned(),
@@ -113,6 +113,7 @@ fn plan_node(index: usize, node: &Node<'_>, schemas: NodeSchemas, job_parallelis
         parallelism: parallelism.unwrap_or(job_parallelism),
         role: schemas.role,
         input: schemas.input,
+        second: schemas.second,
         outputs: ports.map(|(name, schema)| OutputPort { name: name.map(str::to_owned), schema }).collect(),
     }
 }

@@ -1,6 +1,10 @@
 //! Single values of a job file: names, numbers, durations, sizes, columns. Each is checked once, here, and an error says where it
 //! stands and what to write.
-use std::{ops::RangeInclusive, time::Duration};
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytesize::ByteSize;
 use humantime::format_duration;
@@ -74,6 +78,93 @@ impl Context<'_> {
         }
         let message = format!("`{field}` is {}, but must be whole milliseconds", format_duration(duration));
         Err(self.refuse(Code::BadValue, value.referenced, message))
+    }
+
+    /// The same, or what is meant where nothing is written.
+    pub fn duration_or(
+        &self,
+        field: &str,
+        value: &Option<Spanned<String>>,
+        range: RangeInclusive<Duration>,
+        default: Duration,
+    ) -> Result<Duration, JobError> {
+        value.as_ref().map_or(Ok(default), |value| self.duration(field, value, range))
+    }
+
+    /// A difference of event times such as `-5min`, in ms; `reach` in either direction, which is below 2^63 ms.
+    pub fn signed_milliseconds(&self, field: &str, value: &Spanned<String>, reach: Duration) -> Result<i64, JobError> {
+        let (negative, text) = match value.value.strip_prefix('-') {
+            Some(text) => (true, text),
+            None => (false, value.value.as_str()),
+        };
+        let unsigned = Spanned { value: text.to_owned(), referenced: value.referenced, defined: value.defined };
+        let span = self.milliseconds(field, &unsigned, Duration::ZERO..=reach)?;
+        let span = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        Ok(if negative { -span } else { span })
+    }
+
+    /// A number that is not negative, or what is meant where nothing is written.
+    pub fn number(
+        &self,
+        field: &str,
+        value: &Option<Spanned<i64>>,
+        range: RangeInclusive<u32>,
+        default: u32,
+    ) -> Result<u32, JobError> {
+        let Some(value) = value else { return Ok(default) };
+        let found = self.integer(field, value, i64::from(*range.start())..=i64::from(*range.end()))?;
+        Ok(u32::try_from(found).unwrap_or(default))
+    }
+
+    /// A number with a fraction, or what is meant where nothing is written.
+    pub fn fraction(
+        &self,
+        field: &str,
+        value: &Option<Spanned<f64>>,
+        range: RangeInclusive<f64>,
+        default: f64,
+    ) -> Result<f64, JobError> {
+        match value {
+            None => Ok(default),
+            Some(value) if range.contains(&value.value) => Ok(value.value),
+            Some(value) => {
+                let (low, high) = (range.start(), range.end());
+                let message = format!("`{field}` is {}, but must be from {low} to {high}", value.value);
+                Err(self.refuse(Code::BadValue, value.referenced, message))
+            }
+        }
+    }
+
+    /// A path, joined to the job file's folder.
+    pub fn path(&self, field: &str, value: &Spanned<String>, base: &Path) -> Result<PathBuf, JobError> {
+        if value.value.is_empty() {
+            let message = format!("`{field}` is empty");
+            return Err(self.refuse(Code::BadValue, value.referenced, message).help("write the path of a folder"));
+        }
+        Ok(base.join(&value.value))
+    }
+
+    /// The one of these fields that is there.
+    pub fn one_of(
+        &self,
+        location: Location,
+        what: &str,
+        fields: &[(&'static str, bool)],
+        example: &str,
+    ) -> Result<&'static str, JobError> {
+        let given: Vec<&'static str> = fields.iter().filter(|(_, given)| *given).map(|(field, _)| *field).collect();
+        let all: Vec<&str> = fields.iter().map(|(field, _)| *field).collect();
+        match given.as_slice() {
+            [one] => Ok(one),
+            [] => {
+                let message = format!("{what} has none of {}", list(&all));
+                Err(self.refuse(Code::Choice, location, message).help(format!("write one, such as `{example}`")))
+            }
+            many => {
+                let message = format!("{what} has {} at once", list(many));
+                Err(self.refuse(Code::Choice, location, message).help("choose one of them"))
+            }
+        }
     }
 
     pub fn size(&self, field: &str, value: &Spanned<String>, range: RangeInclusive<usize>) -> Result<usize, JobError> {

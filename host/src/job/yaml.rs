@@ -82,7 +82,9 @@ fn plain(thing: &str) -> &str {
 fn example(field: &str) -> String {
     match field {
         "input" => "write `input:` with the name of a source or operator",
-        "tumbling" => "write `tumbling: 5s`",
+        "directory" => "write `directory:` with the path of a folder",
+        "backend" => "write `backend: memory` or `backend: rocksdb`",
+        "key" => "write `key:` with the columns whose rows belong together",
         "plugin" => "write `plugin:` with the path of a crate's folder or of a `.wasm` file",
         _ => return format!("add `{field}:`"),
     }

@@ -3,15 +3,18 @@ use std::{path::Path, time::Duration};
 
 use super::{JOB, read, with};
 use crate::{
-    job::{Code, JobSpec, OnError, load, parse},
-    model::TimeDomain,
-    model::{Field, Kind},
+    job::{AssignerSpec, Code, JobSpec, OnError, PluginSpec, RestartStrategy, StateSpec, TriggerSpec, load, parse},
+    model::{Field, Kind, TimeDomain},
 };
 
 /// Reads a job with a part replaced.
 #[track_caller]
 fn changed(old: &str, new: &str) -> JobSpec {
     read(&with(old, new)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn first_plugin<'a>(job: &'a JobSpec, operator: &str) -> &'a PluginSpec {
+    job.operators[operator].plugins()[0].1
 }
 
 #[test]
@@ -26,7 +29,11 @@ fn what_is_left_out_has_its_default() {
     assert!(operator.chain && operator.uid.is_none());
     assert_eq!((operator.limits.memory, operator.limits.retire_memory), (256 << 20, 128 << 20));
     assert_eq!(operator.limits.batch_time, Duration::from_secs(10));
-    assert_eq!(operator.window.unwrap().time, TimeDomain::Event);
+    let window = operator.window.as_ref().unwrap();
+    assert_eq!((window.time, window.allowed_lateness, window.purge), (TimeDomain::Event, Duration::ZERO, false));
+    assert_eq!(window.trigger, TriggerSpec::EventTime);
+    assert_eq!((&job.state, &job.checkpoints, &job.savepoints), (&StateSpec::Memory, &None, &None));
+    assert_eq!(job.restart, RestartStrategy::None);
 }
 
 #[test]
@@ -35,7 +42,8 @@ fn durations_and_sizes_have_units() {
         [("5s", 5.0), ("500ms", 0.5), ("10 min", 600.0), ("1h", 3600.0), ("1d", 86400.0), ("\"1h 5s\"", 3605.0)]
     {
         let job = changed("tumbling: 5s", &format!("tumbling: {text}"));
-        assert_eq!(job.operators["counts"].window.unwrap().tumbling, Duration::from_secs_f64(seconds), "{text}");
+        let tumbling = AssignerSpec::Tumbling { size: Duration::from_secs_f64(seconds), offset: Duration::ZERO };
+        assert_eq!(job.operators["counts"].window.as_ref().unwrap().assigner, tumbling, "{text}");
     }
     for (text, bytes) in [("64MiB", 64 << 20), ("1GB", 1_000_000_000), ("70000", 70_000), ("1 GiB", 1 << 30)] {
         let job = changed("key: word", &format!("key: word, limits: {{ memory: {text} }}"));
@@ -71,16 +79,16 @@ fn a_schema_keeps_its_order() {
 fn paths_are_relative_to_the_job_file() {
     let job = changed("{ socket: { address: \"localhost:9999\" }", "{ file: { path: data/in.txt }");
     assert!(format!("{:?}", job.sources["lines"].connector).contains("/jobs/data/in.txt"));
-    assert_eq!(job.operators["words"].step.plugin().plugin, Path::new("/jobs/../plugins/words"));
+    assert_eq!(first_plugin(&job, "words").plugin, Path::new("/jobs/../plugins/words"));
     let job = changed("../plugins/words", "/opt/words.wasm");
-    assert_eq!(job.operators["words"].step.plugin().plugin, Path::new("/opt/words.wasm"));
+    assert_eq!(first_plugin(&job, "words").plugin, Path::new("/opt/words.wasm"));
 }
 
 #[test]
 fn variables_are_filled_in_everywhere_but_in_comments() {
     let config = |value: &str| {
         let job = changed("{ plugin: ../plugins/words }", &format!("{{ plugin: a, config: {{ x: {value}\n }} }}"));
-        job.operators["words"].step.plugin().config["x"].to_string()
+        first_plugin(&job, "words").config["x"].to_string()
     };
     for (text, value) in [
         ("${PORT}", "9999"),
@@ -108,7 +116,7 @@ fn configuration_keeps_its_types() {
         "{ plugin: ../plugins/words }",
         "{ plugin: a, config: { n: 1, f: 1.5, b: true, c: no, l: [1, { a: null }] } }",
     );
-    let config = serde_json::to_string(&job.operators["words"].step.plugin().config).unwrap();
+    let config = serde_json::to_string(&first_plugin(&job, "words").config).unwrap();
     assert_eq!(config, r#"{"b":true,"c":"no","f":1.5,"l":[1,{"a":null}],"n":1}"#);
 }
 
@@ -130,7 +138,7 @@ fn a_file_is_read_with_its_folder_and_its_name_in_errors() {
     assert_eq!((error.code, error.line), (Code::Unreadable, 0));
     assert!(error.to_string().ends_with("job.yaml"), "{error}");
     std::fs::write(&path, JOB).unwrap();
-    assert_eq!(load(&path).unwrap().operators["words"].step.plugin().plugin, folder.path().join("../plugins/words"));
+    assert_eq!(first_plugin(&load(&path).unwrap(), "words").plugin, folder.path().join("../plugins/words"));
     std::fs::write(&path, [0xFF]).unwrap();
     assert!(load(&path).unwrap_err().message.contains("UTF-8"));
     std::fs::write(&path, vec![b' '; (1 << 20) + 1]).unwrap();

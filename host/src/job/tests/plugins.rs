@@ -1,10 +1,8 @@
 //! Plugins' descriptions for the tests, and jobs that use them.
-use std::collections::BTreeMap;
-
 use super::read;
 use crate::{
-    job::{JobError, JobSpec, KINDS, OperatorSpec, Plan, plan},
-    model::{Description, Field, OperatorKind, Shape, SideOutput},
+    job::{JobError, JobSpec, KINDS, Plan, plan},
+    model::{Description, Field, Kind, OperatorKind, Shape, SideOutput, StateDescription, StateKind},
 };
 
 /// `a: i64, b: string?` as columns.
@@ -20,7 +18,8 @@ fn columns(text: &str) -> Vec<Field> {
     text.split(',').filter(|part| !part.trim().is_empty()).map(column).collect()
 }
 
-/// What a plugin of this name says of itself: columns read, and columns written, `=` for the input's rows.
+/// What a plugin of this name says of itself: columns read, the second input's after a bar, and columns written, `=` for the
+/// input's rows.
 fn description(plugin: &str) -> Option<Description> {
     let (kind, reads, writes) = match plugin {
         "words" => (OperatorKind::Transform, "line: string", "word: string"),
@@ -32,26 +31,49 @@ fn description(plugin: &str) -> Option<Description> {
         "sum" => (OperatorKind::Aggregate, "amount: f64", "sum: f64"),
         "clash" => (OperatorKind::Aggregate, "", "window_end: i64"),
         "keyed" => (OperatorKind::Aggregate, "amount: f64", "sum: f64"),
-        "process" => (OperatorKind::KeyedProcess, "", ""),
+        "process" => (OperatorKind::KeyedProcess, "amount: f64", "alert: string"),
+        "whose" => (OperatorKind::KeyedProcess, "", "user: string"),
         "taken" => (OperatorKind::Transform, "", "="),
         "alerts" => (OperatorKind::Transform, "amount: f64", "="),
+        "match" => (OperatorKind::ConnectedProcess, "amount: f64 | due: f64", "user: string, open: f64"),
+        "rules" => (OperatorKind::BroadcastProcess, "amount: f64 | limit: f64", "="),
+        "memory" => (OperatorKind::BroadcastProcess, " | limit: f64", "="),
+        "top" => (OperatorKind::ProcessWindow, "sum: f64", "user: string, best: f64"),
+        "median" => (OperatorKind::ProcessWindow, "amount: f64", "median: f64"),
+        "echo" => (OperatorKind::ProcessWindow, "", "="),
+        "when" => (OperatorKind::Trigger, "ok: bool?", ""),
+        "lines" => (OperatorKind::Sink, "user: string, amount: f64", "text: string"),
+        "async" => (OperatorKind::AsyncFunction, "", ""),
         _ => return None,
     };
     let shape = if writes == "=" { Shape::InputRows } else { Shape::Columns(columns(writes)) };
     let side = |name: &str, shape| vec![SideOutput { name: name.to_owned(), shape }];
+    let state = |kind| StateDescription {
+        name: "seen".to_owned(),
+        kind,
+        schema_version: 1,
+        value: Kind::Int64,
+        key: None,
+        time_to_live: None,
+    };
     Some(Description {
         kind,
         name: plugin.to_owned(),
         version: semver::Version::new(0, 1, 0),
-        inputs: vec![columns(reads)],
-        keys: if plugin == "keyed" { columns("user: string") } else { Vec::new() },
+        inputs: reads.split('|').map(columns).collect(),
+        keys: if ["keyed", "whose", "match", "top"].contains(&plugin) { columns("user: string") } else { Vec::new() },
         output: shape,
         side_outputs: match plugin {
             "taken" => side("late", Shape::InputRows),
             "alerts" => side("alerts", Shape::Columns(columns("text: string"))),
+            "top" => side("rest", Shape::Columns(columns("sum: f64"))),
             _ => Vec::new(),
         },
-        states: Vec::new(),
+        states: match plugin {
+            "rules" => vec![state(StateKind::Broadcast)],
+            "memory" => vec![state(StateKind::Value)],
+            _ => Vec::new(),
+        },
         metrics: Vec::new(),
         configuration: String::new(),
     })
@@ -64,12 +86,15 @@ pub(super) fn planned(text: &str) -> Result<Plan, JobError> {
 
 /// Plans a job that was read.
 pub(super) fn plan_of(spec: &JobSpec) -> Result<Plan, JobError> {
-    let describe = |(name, operator): (&String, &OperatorSpec)| {
-        let plugin = operator.step.plugin().plugin.file_name()?.to_str()?;
-        Some((name.clone(), description(plugin)?))
-    };
-    let descriptions: BTreeMap<String, Description> = spec.operators.iter().filter_map(describe).collect();
-    plan(spec, &descriptions)
+    let operators = spec
+        .operators
+        .iter()
+        .flat_map(|(name, operator)| operator.plugins().into_iter().map(move |(kind, plugin)| (name, kind, plugin)));
+    let sinks = spec.sinks.iter().filter_map(|(name, sink)| Some((name, OperatorKind::Sink, sink.plugin.as_ref()?)));
+    let described = operators.chain(sinks).filter_map(|(name, kind, plugin)| {
+        Some(((name.clone(), kind), description(plugin.plugin.file_name()?.to_str()?)?))
+    });
+    plan(spec, &described.collect())
 }
 
 /// A job from its sources, operators and sinks.

@@ -23,7 +23,7 @@ fn a_source_has_one_connector_and_an_operator_one_step() {
             "chain: true",
             r#"error[J0111]: operator `words` runs nothing
   --> job.yaml:6:3
-   = help: write `transform: { plugin: ... }` or `aggregate: { plugin: ... }`"#,
+   = help: write one of `transform`, `keyed_process`, `connected_process`, `broadcast_process`, `aggregate`, `process_window`, `window_join` and `interval_join`, such as `transform: { plugin: ... }`"#,
         ),
         (
             "transform: { plugin: ../plugins/words }",
@@ -76,9 +76,9 @@ fn missing_fields_are_named_with_an_example() {
         (
             "tumbling: 5s",
             "offset: 5s",
-            r#"error[J0105]: the field `tumbling` is missing
-  --> job.yaml:7:48
-   = help: write `tumbling: 5s`"#,
+            r#"error[J0112]: this window has none of `tumbling`, `sliding`, `session`, `global` and `count`
+  --> job.yaml:7:46
+   = help: write one, such as `tumbling: 5s`"#,
         ),
     ]);
 }
@@ -170,7 +170,7 @@ fn unknown_fields_get_a_suggestion_or_the_list() {
             "zebra: 2",
             r#"error[J0104]: unknown field `zebra`
   --> job.yaml:2:1
-   = help: the fields here are `name`, `parallelism`, `max_parallelism`, `batch`, `sources`, `operators` and `sinks`"#,
+   = help: the fields here are `name`, `parallelism`, `max_parallelism`, `batch`, `state`, `checkpoints`, `savepoints`, `restart`, `sources`, `operators` and `sinks`"#,
         ),
         (
             "format: text",
@@ -191,7 +191,7 @@ fn unknown_fields_get_a_suggestion_or_the_list() {
             "size: 5s",
             r#"error[J0104]: unknown field `size`
   --> job.yaml:7:48
-   = help: the fields here are `tumbling`, `offset` and `time`"#,
+   = help: the fields here are `tumbling`, `sliding`, `session`, `global`, `count`, `offset`, `time`, `allowed_lateness`, `trigger` and `purge`"#,
         ),
         (
             "print: {}",

@@ -69,8 +69,8 @@ fn a_key_is_found_in_the_readers_input_after_adapting() {
     assert_eq!(b.exchange, Exchange::Hash { key: vec![1] });
     assert_eq!((&a.adapt, &b.adapt), (&Some(vec![0, 1]), &Some(vec![1, 0])));
     assert_eq!(plan.node(a.to).input.as_ref().unwrap().to_string(), "{ amount: f64, user: string? }");
-    let Role::Operator { reads, key, .. } = &plan.node(a.to).role else { panic!("no operator") };
-    assert_eq!((reads, key), (&vec![0], &vec![1]));
+    let Role::Operator { plugins, key, .. } = &plan.node(a.to).role else { panic!("no operator") };
+    assert_eq!((&plugins[0].reads, key), (&vec![0], &vec![1]));
 }
 
 #[test]

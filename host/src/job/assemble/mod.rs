@@ -1,18 +1,20 @@
 //! The YAML's shape into a [`JobSpec`]: ranges, names and what excludes what. Looks at each part of the job by itself; how the
 //! parts fit together is the plan's business.
+mod operator;
+mod settings;
+mod window;
+
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::Spanned;
+
+use operator::{limits, operator, plugin};
 
 use super::{
-    BATCH_BYTES_MAX, BATCH_RECORDS_MAX, BATCH_TIME_MAX, BatchSpec, Code, ColumnRef, FLUSH_MAX, JobError, JobSpec,
-    LimitsSpec, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, OperatorSpec, Place, PluginSpec, SPAN_MAX, SinkSpec, SourceSpec,
-    StepSpec, TimeSpec, WindowSpec,
+    BATCH_BYTES_MAX, BATCH_RECORDS_MAX, BatchSpec, Code, ColumnRef, FLUSH_MAX, JobError, JobSpec, OperatorSpec, Place,
+    RestartStrategy, SPAN_MAX, SinkSpec, SourceSpec, TimeSpec,
     error::{list, suggest},
-    raw::{
-        Named, RawBatch, RawJob, RawLimits, RawOperator, RawPlugin, RawSink, RawSource, RawTime, RawWindow,
-        SINK_FIELDS, SOURCE_FIELDS,
-    },
+    raw::{Named, RawBatch, RawJob, RawOperator, RawSink, RawSource, RawTime, SINK_FIELDS, SOURCE_FIELDS},
     values::Context,
 };
 use crate::{
@@ -41,26 +43,46 @@ pub(super) fn assemble(raw: RawJob, context: &Context<'_>, base: &Path) -> Resul
         parallelism(context, "max_parallelism", &raw.max_parallelism)?.unwrap_or(MAX_PARALLELISM_DEFAULT);
     let job_parallelism = parallelism(context, "parallelism", &raw.parallelism)?.unwrap_or(1);
     let operators = named(operators, |at, raw| operator(context, at, raw, base))?;
-    for (name, operator) in &operators {
-        let own = operator.parallelism.unwrap_or(job_parallelism);
-        if !operator.key.is_empty() && own > max_parallelism {
-            let message = format!(
-                "the keyed operator `{name}` has parallelism {own}, above `max_parallelism: {max_parallelism}`"
-            );
-            return Err(JobError::new(Code::BadValue, context.file, operator.place, message)
-                .help("lower its `parallelism:`; max_parallelism can be raised only while the job has no state"));
-        }
-    }
+    operators
+        .iter()
+        .try_for_each(|(name, operator)| check_key_groups(context, name, operator, job_parallelism, max_parallelism))?;
+    let checkpoints = raw.checkpoints.map(|raw| settings::checkpoints(context, raw, base)).transpose()?;
+    let restart = raw.restart.map(|raw| settings::restart(context, raw)).transpose()?;
     Ok(JobSpec {
         file: context.file.into(),
         name,
         parallelism: job_parallelism,
         max_parallelism,
         batch: raw.batch.map(|raw| batch(context, raw)).transpose()?.unwrap_or_default(),
-        sources: named(sources, |at, raw| source(context, at, raw, base))?,
+        state: raw.state.map(|raw| settings::state(context, raw, base)).transpose()?.unwrap_or_default(),
+        sources: named(sources, |at, raw| source(context, at, raw, base, checkpoints.is_some()))?,
         operators,
         sinks: named(sinks, |at, raw| sink(context, at, raw, base))?,
+        restart: restart.unwrap_or(match checkpoints {
+            Some(_) => RestartStrategy::exponential_delay(),
+            None => RestartStrategy::None,
+        }),
+        checkpoints,
+        savepoints: raw.savepoints.map(|path| context.path("savepoints", &path, base)).transpose()?,
     })
+}
+
+/// Keys are spread in groups: no subtask may be without one.
+fn check_key_groups(
+    context: &Context<'_>,
+    name: &str,
+    operator: &OperatorSpec,
+    job_parallelism: u32,
+    max_parallelism: u32,
+) -> Result<(), JobError> {
+    let own = operator.parallelism.unwrap_or(job_parallelism);
+    if operator.key.is_empty() || own <= max_parallelism {
+        return Ok(());
+    }
+    let message =
+        format!("the keyed operator `{name}` has parallelism {own}, above `max_parallelism: {max_parallelism}`");
+    Err(JobError::new(Code::BadValue, context.file, operator.place, message)
+        .help("lower its `parallelism:`; max_parallelism can be raised only while the job has no state"))
 }
 
 fn named<T, U>(
@@ -124,10 +146,32 @@ fn batch(context: &Context<'_>, raw: RawBatch) -> Result<BatchSpec, JobError> {
     Ok(batch)
 }
 
-fn source(context: &Context<'_>, at: &Spanned<String>, raw: RawSource, base: &Path) -> Result<SourceSpec, JobError> {
+fn source(
+    context: &Context<'_>,
+    at: &Spanned<String>,
+    raw: RawSource,
+    base: &Path,
+    checkpoints: bool,
+) -> Result<SourceSpec, JobError> {
     refuse_unknown(context, raw.unknown.as_ref(), &SOURCE_FIELDS, SOURCES, "source")?;
     let (kind, mut connector) = only_connector(context, at, raw.connectors, SOURCES, "source")?;
     connector.resolve_paths(base);
+    match (connector.can_replay(), &raw.delivery) {
+        (false, None) if checkpoints => {
+            let message =
+                format!("source `{}` cannot read its records again after a failure: `{kind}` loses them", at.value);
+            return Err(context.refuse(Code::Delivery, at.referenced, message).help(
+                "write `delivery: at_most_once` if that may be, or read from a connector that can, such as `file`",
+            ));
+        }
+        (true, Some(delivery)) => {
+            let message = format!("source `{}` loses nothing: `{kind}` can read its records again", at.value);
+            return Err(context
+                .refuse(Code::Delivery, delivery.referenced, message)
+                .help("leave out `delivery: at_most_once`"));
+        }
+        _ => {}
+    }
     Ok(SourceSpec {
         place: context.place(at.referenced),
         kind,
@@ -136,6 +180,7 @@ fn source(context: &Context<'_>, at: &Spanned<String>, raw: RawSource, base: &Pa
         schema: raw.schema.map(|schema| context.schema(&schema)).transpose()?,
         time: raw.time.map(|raw| time(context, raw)).transpose()?.unwrap_or_default(),
         on_error: raw.on_error.unwrap_or_default(),
+        at_most_once: raw.delivery.is_some(),
         parallelism: parallelism(context, "parallelism", &raw.parallelism)?,
         uid: raw.uid.map(|uid| uid.value),
     })
@@ -151,11 +196,26 @@ fn sink(context: &Context<'_>, at: &Spanned<String>, raw: RawSink, base: &Path) 
             .refuse(Code::MissingField, at.referenced, message)
             .help("write `input:` with the name of a source or operator"));
     };
+    let for_plugin = [
+        ("on_error", raw.on_error.as_ref().map(|on_error| on_error.referenced)),
+        ("limits", raw.limits.as_ref().map(|limits| limits.referenced)),
+    ];
+    for (field, location) in for_plugin {
+        if let (Some(location), None) = (location, &raw.plugin) {
+            let message = format!("sink `{}` has `{field}`, but no plugin", at.value);
+            return Err(context
+                .refuse(Code::Window, location, message)
+                .help(format!("leave out `{field}:`, or write `sink: {{ plugin: ... }}`")));
+        }
+    }
     Ok(SinkSpec {
         place: context.place(at.referenced),
         inputs: context.inputs(input)?,
         kind,
         connector,
+        plugin: raw.plugin.map(|raw| plugin(context, raw, base)).transpose()?,
+        on_error: raw.on_error.map(|on_error| on_error.value).unwrap_or_default(),
+        limits: raw.limits.map(|raw| limits(context, raw.value)).transpose()?.unwrap_or_default(),
         format: raw.format.unwrap_or(Format::Json),
         columns: raw.columns.map(|columns| context.columns(&columns)).transpose()?,
         parallelism: parallelism(context, "parallelism", &raw.parallelism)?,
@@ -208,73 +268,4 @@ fn time(context: &Context<'_>, raw: RawTime) -> Result<TimeSpec, JobError> {
             .unwrap_or_default(),
         idle: idle.as_ref().map(|value| context.duration("idle", value, MILLISECOND..=SPAN_MAX)).transpose()?,
     })
-}
-
-fn operator(
-    context: &Context<'_>,
-    at: &Spanned<String>,
-    raw: RawOperator,
-    base: &Path,
-) -> Result<OperatorSpec, JobError> {
-    let plugin = |raw: Spanned<RawPlugin>| plugin(context, raw.value, raw.referenced, base);
-    let step = match (raw.transform, raw.aggregate) {
-        (Some(raw), None) => StepSpec::Transform(plugin(raw)?),
-        (None, Some(raw)) => StepSpec::Aggregate(plugin(raw)?),
-        (Some(_), Some(second)) => {
-            let message = format!("operator `{}` has both `transform` and `aggregate`", at.value);
-            return Err(context.refuse(Code::Step, second.referenced, message).help("make it two operators"));
-        }
-        (None, None) => {
-            let message = format!("operator `{}` runs nothing", at.value);
-            return Err(context
-                .refuse(Code::Step, at.referenced, message)
-                .help("write `transform: { plugin: ... }` or `aggregate: { plugin: ... }`"));
-        }
-    };
-    Ok(OperatorSpec {
-        place: context.place(at.referenced),
-        inputs: context.inputs(&raw.input)?,
-        key: raw.key.map(|key| context.columns(&key)).transpose()?.unwrap_or_default(),
-        window: raw.window.map(|raw| window(context, raw)).transpose()?,
-        step,
-        parallelism: parallelism(context, "parallelism", &raw.parallelism)?,
-        uid: raw.uid.map(|uid| uid.value),
-        chain: raw.chain.unwrap_or(true),
-        on_error: raw.on_error.unwrap_or_default(),
-        limits: raw.limits.map(|raw| limits(context, raw)).transpose()?.unwrap_or_default(),
-    })
-}
-
-fn plugin(context: &Context<'_>, raw: RawPlugin, at: Location, base: &Path) -> Result<PluginSpec, JobError> {
-    if raw.plugin.value.is_empty() {
-        return Err(context
-            .refuse(Code::BadValue, raw.plugin.referenced, "`plugin` is empty")
-            .help("write the path of a crate's folder or of a `.wasm` file"));
-    }
-    let plugin = base.join(&raw.plugin.value);
-    Ok(PluginSpec { plugin, place: context.place(at), config: raw.config.unwrap_or_default() })
-}
-
-fn window(context: &Context<'_>, raw: RawWindow) -> Result<WindowSpec, JobError> {
-    let tumbling = context.milliseconds("tumbling", &raw.tumbling, MILLISECOND..=SPAN_MAX)?;
-    let offset = match &raw.offset {
-        Some(offset) => context.milliseconds("offset", offset, Duration::ZERO..=tumbling - MILLISECOND)?,
-        None => Duration::ZERO,
-    };
-    Ok(WindowSpec { tumbling, offset, time: raw.time.unwrap_or_default() })
-}
-
-fn limits(context: &Context<'_>, raw: RawLimits) -> Result<LimitsSpec, JobError> {
-    let mut limits = LimitsSpec::default();
-    if let Some(memory) = &raw.memory {
-        limits.memory = context.size("memory", memory, MEMORY_BYTES_MIN..=MEMORY_BYTES_MAX)?;
-    }
-    limits.retire_memory = match &raw.retire_memory {
-        Some(retire) => context.size("retire_memory", retire, 1..=limits.memory)?,
-        None => limits.memory / 2,
-    };
-    if let Some(time) = &raw.batch_time {
-        limits.batch_time = context.duration("batch_time", time, MILLISECOND..=BATCH_TIME_MAX)?;
-    }
-    Ok(limits)
 }

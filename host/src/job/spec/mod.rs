@@ -1,15 +1,22 @@
 //! The job file as it was asked for: plain data, nothing resolved. What a field means and which values it takes is said here
 //! and nowhere else.
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
+mod operator;
+mod settings;
+mod window;
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use indexmap::IndexMap;
 use serde::Deserialize;
-use serde_json::Value;
+
+pub use operator::*;
+pub use settings::*;
+pub use window::*;
 
 use crate::{
     codec::Format,
     connector::{Sink, Source},
-    model::{Field, Kind, OperatorKind, TimeDomain},
+    model::{Field, Kind},
 };
 
 /// A place in the job file; 0:0 if unknown.
@@ -52,6 +59,14 @@ pub struct JobSpec {
     pub max_parallelism: u32,
     /// When batches close.
     pub batch: BatchSpec,
+    /// Where state is kept. Default memory.
+    pub state: StateSpec,
+    /// When and where checkpoints are taken. Default: none are.
+    pub checkpoints: Option<CheckpointSpec>,
+    /// `savepoints: PATH`: the folder savepoints go to that are asked for without one; joined to the job file's folder.
+    pub savepoints: Option<PathBuf>,
+    /// What happens after a failure. Default: [`RestartStrategy::exponential_delay`] with checkpoints, none without.
+    pub restart: RestartStrategy,
     /// Where records come from, by name; at least one.
     pub sources: IndexMap<String, SourceSpec>,
     /// What is done with them, by name.
@@ -86,7 +101,7 @@ pub const BATCH_BYTES_MAX: usize = 64 << 20;
 pub const FLUSH_MAX: Duration = Duration::from_secs(60);
 /// The longest name, in bytes.
 pub const NAME_BYTES_MAX: usize = 100;
-/// The longest window, out-of-orderness and idle time: 100 years, so that sums of times cannot overflow.
+/// The longest window, lateness, out-of-orderness, delay and so on: 100 years, so that sums of times cannot overflow.
 pub const SPAN_MAX: Duration = Duration::from_secs(100 * 31_557_600);
 
 impl Default for BatchSpec {
@@ -113,6 +128,9 @@ pub struct SourceSpec {
     pub time: TimeSpec,
     /// What becomes of malformed records.
     pub on_error: OnError,
+    /// `delivery: at_most_once`: records that the connector cannot read again are lost in a failure. Written for such a source in
+    /// a job with checkpoints, and for no other.
+    pub at_most_once: bool,
     /// Overrides the job's.
     pub parallelism: Option<u32>,
     /// Stable identity across changes of the job; default: the name.
@@ -143,31 +161,6 @@ pub enum OnError {
     Skip,
 }
 
-/// An operator: exactly one of `transform` and `aggregate`.
-#[derive(Debug)]
-pub struct OperatorSpec {
-    /// Where it is defined.
-    pub place: Place,
-    /// What it reads, from one or several (their union).
-    pub inputs: Vec<InputRef>,
-    /// Key columns: `key: userId` or `key: [a, b]`. Empty: not keyed.
-    pub key: Vec<ColumnRef>,
-    /// `window: { tumbling: 5s, offset: 0s, time: event | processing }`.
-    pub window: Option<WindowSpec>,
-    /// What it runs.
-    pub step: StepSpec,
-    /// Overrides the job's.
-    pub parallelism: Option<u32>,
-    /// Stable identity across changes of the job; default: the name.
-    pub uid: Option<String>,
-    /// `chain: false` puts it into a task of its own. Default true.
-    pub chain: bool,
-    /// What becomes of records it rejects.
-    pub on_error: OnError,
-    /// Limits on its plugin.
-    pub limits: LimitsSpec,
-}
-
 /// `words` or `words.side_output`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputRef {
@@ -186,87 +179,6 @@ impl fmt::Display for InputRef {
     }
 }
 
-/// What an operator runs.
-#[derive(Clone, Debug, PartialEq)]
-pub enum StepSpec {
-    /// `transform: { plugin: ../plugins/x, config: {...} }`
-    Transform(PluginSpec),
-    /// `aggregate: { plugin: ../plugins/x, config: {...} }`, needs `key` and `window`.
-    Aggregate(PluginSpec),
-}
-
-impl StepSpec {
-    /// The plugin it runs.
-    pub fn plugin(&self) -> &PluginSpec {
-        match self {
-            StepSpec::Transform(plugin) | StepSpec::Aggregate(plugin) => plugin,
-        }
-    }
-
-    /// The kind of operator that plugin must be.
-    pub fn kind(&self) -> OperatorKind {
-        match self {
-            StepSpec::Transform(_) => OperatorKind::Transform,
-            StepSpec::Aggregate(_) => OperatorKind::Aggregate,
-        }
-    }
-}
-
-/// A plugin and its configuration.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PluginSpec {
-    /// A directory with a crate to build, or a `.wasm` file; in the file relative to the job file's folder, here joined to it.
-    pub plugin: PathBuf,
-    /// Where it is asked for.
-    pub place: Place,
-    /// Handed to the plugin as a JSON object. Default: empty.
-    pub config: BTreeMap<String, Value>,
-}
-
-/// Windows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WindowSpec {
-    /// Length, at least 1 ms, in whole ms.
-    pub tumbling: Duration,
-    /// Shifts the windows' starts from multiples of the length since 1970-01-01 UTC; below the length. Default 0.
-    pub offset: Duration,
-    /// Which time decides. Default event time.
-    pub time: TimeDomain,
-}
-
-/// `limits: { memory: 256MiB, batch_time: 10s, retire_memory: 128MiB }`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LimitsSpec {
-    /// Bytes of linear memory an instance may have, from [`MEMORY_BYTES_MIN`] to [`MEMORY_BYTES_MAX`]. Default
-    /// [`MEMORY_BYTES_DEFAULT`].
-    pub memory: usize,
-    /// The longest a call may take, from 1 ms to [`BATCH_TIME_MAX`]. Default [`BATCH_TIME_DEFAULT`].
-    pub batch_time: Duration,
-    /// An instance with more bytes of memory than this is replaced between two batches; at most `memory`. Default half of it.
-    pub retire_memory: usize,
-}
-
-/// One page of WebAssembly memory.
-pub const MEMORY_BYTES_MIN: usize = 64 << 10;
-/// All a 32-bit guest can address.
-pub const MEMORY_BYTES_MAX: usize = 4 << 30;
-/// Memory an instance may have.
-pub const MEMORY_BYTES_DEFAULT: usize = 256 << 20;
-/// The longest limit on a call.
-pub const BATCH_TIME_MAX: Duration = Duration::from_secs(3600);
-/// How long a call may take.
-pub const BATCH_TIME_DEFAULT: Duration = Duration::from_secs(10);
-
-impl Default for LimitsSpec {
-    fn default() -> Self {
-        LimitsSpec {
-            memory: MEMORY_BYTES_DEFAULT,
-            batch_time: BATCH_TIME_DEFAULT,
-            retire_memory: MEMORY_BYTES_DEFAULT / 2,
-        }
-    }
-}
-
 /// A sink: one connector and a format.
 #[derive(Debug)]
 pub struct SinkSpec {
@@ -278,6 +190,13 @@ pub struct SinkSpec {
     pub kind: String,
     /// The connector with its settings, such as `print: {}`.
     pub connector: Box<dyn Sink>,
+    /// `sink: { plugin: ../plugins/x, config: {...} }`: shapes what the connector writes. Columns and format are then those of
+    /// what it puts out.
+    pub plugin: Option<PluginSpec>,
+    /// What becomes of rows the plugin rejects.
+    pub on_error: OnError,
+    /// Limits on the plugin.
+    pub limits: LimitsSpec,
     /// Default json.
     pub format: Format,
     /// `columns: [word, count]`: which columns are written, in this order. Default: all.

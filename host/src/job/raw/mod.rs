@@ -1,28 +1,36 @@
 //! The shape of a job file as YAML has it: every value with its place, nothing checked beyond types. Knows nothing of what the
 //! values mean; [`assemble`](super::assemble) does.
-use std::{collections::BTreeMap, fmt, marker::PhantomData};
+mod operator;
+mod settings;
+
+use std::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::Value;
 use serde_saphyr::Spanned;
+
+pub(super) use operator::*;
+pub(super) use settings::*;
 
 use super::OnError;
 use crate::{
     codec::Format,
     connector::{SINKS, SOURCES, Sink, Source, next_sink, next_source},
-    model::TimeDomain,
 };
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a job")]
-pub(super) struct RawJob {
+pub(in crate::job) struct RawJob {
     pub name: Option<Spanned<String>>,
     pub parallelism: Option<Spanned<i64>>,
     pub max_parallelism: Option<Spanned<i64>>,
     pub batch: Option<RawBatch>,
+    pub state: Option<RawState>,
+    pub checkpoints: Option<Spanned<RawCheckpoints>>,
+    pub savepoints: Option<Spanned<String>>,
+    pub restart: Option<RawRestart>,
     pub sources: Option<Named<RawSource>>,
     pub operators: Option<Named<RawOperator>>,
     pub sinks: Option<Named<RawSink>>,
@@ -30,7 +38,7 @@ pub(super) struct RawJob {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a map such as { records: 4096, bytes: 1MiB, flush: 2ms }")]
-pub(super) struct RawBatch {
+pub(in crate::job) struct RawBatch {
     pub records: Option<Spanned<i64>>,
     pub bytes: Option<Spanned<String>>,
     pub flush: Option<Spanned<String>>,
@@ -38,53 +46,15 @@ pub(super) struct RawBatch {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a map such as { column: ts, out_of_orderness: 10s }")]
-pub(super) struct RawTime {
+pub(in crate::job) struct RawTime {
     pub column: Option<Spanned<String>>,
     pub out_of_orderness: Option<Spanned<String>>,
     pub idle: Option<Spanned<String>>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a map such as { input: lines, transform: { plugin: ./my-plugin } }")]
-pub(super) struct RawOperator {
-    pub input: Spanned<OneOrMany>,
-    pub key: Option<Spanned<OneOrMany>>,
-    pub window: Option<RawWindow>,
-    pub transform: Option<Spanned<RawPlugin>>,
-    pub aggregate: Option<Spanned<RawPlugin>>,
-    pub parallelism: Option<Spanned<i64>>,
-    pub uid: Option<Spanned<String>>,
-    pub chain: Option<bool>,
-    pub on_error: Option<OnError>,
-    pub limits: Option<RawLimits>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a map such as { tumbling: 5s, time: processing }")]
-pub(super) struct RawWindow {
-    pub tumbling: Spanned<String>,
-    pub offset: Option<Spanned<String>>,
-    pub time: Option<TimeDomain>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a map such as { plugin: ./my-plugin }")]
-pub(super) struct RawPlugin {
-    pub plugin: Spanned<String>,
-    pub config: Option<BTreeMap<String, Value>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a map such as { memory: 256MiB, batch_time: 10s }")]
-pub(super) struct RawLimits {
-    pub memory: Option<Spanned<String>>,
-    pub batch_time: Option<Spanned<String>>,
-    pub retire_memory: Option<Spanned<String>>,
-}
-
 /// A map in the order it is written.
 #[derive(Debug)]
-pub(super) struct Named<T>(pub Vec<(Spanned<String>, T)>);
+pub(in crate::job) struct Named<T>(pub Vec<(Spanned<String>, T)>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -110,7 +80,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
 
 /// `a` or `[a, b]`.
 #[derive(Debug)]
-pub(super) enum OneOrMany {
+pub(in crate::job) enum OneOrMany {
     One(String),
     Many(Vec<Spanned<String>>),
 }
@@ -143,19 +113,28 @@ impl<'de> Deserialize<'de> for OneOrMany {
 
 /// A source. Connectors and unknown fields are collected, so that they are refused with their places.
 #[derive(Debug, Default)]
-pub(super) struct RawSource {
+pub(in crate::job) struct RawSource {
     pub connectors: Vec<(Spanned<String>, Box<dyn Source>)>,
     pub unknown: Option<Spanned<String>>,
     pub format: Option<Format>,
     pub schema: Option<Spanned<Named<Spanned<String>>>>,
     pub time: Option<RawTime>,
     pub on_error: Option<OnError>,
+    pub delivery: Option<Spanned<RawDelivery>>,
     pub parallelism: Option<Spanned<i64>>,
     pub uid: Option<Spanned<String>>,
 }
 
+/// What a source that cannot replay must say.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::job) enum RawDelivery {
+    AtMostOnce,
+}
+
 /// The fields of a source beside its connector.
-pub(super) const SOURCE_FIELDS: [&str; 6] = ["format", "schema", "time", "on_error", "parallelism", "uid"];
+pub(in crate::job) const SOURCE_FIELDS: [&str; 7] =
+    ["format", "schema", "time", "on_error", "delivery", "parallelism", "uid"];
 
 impl<'de> Deserialize<'de> for RawSource {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -175,6 +154,7 @@ impl<'de> Deserialize<'de> for RawSource {
                         "schema" => raw.schema = map.next_value()?,
                         "time" => raw.time = map.next_value()?,
                         "on_error" => raw.on_error = map.next_value()?,
+                        "delivery" => raw.delivery = map.next_value()?,
                         "parallelism" => raw.parallelism = map.next_value()?,
                         "uid" => raw.uid = map.next_value()?,
                         kind if SOURCES.contains(&kind) => {
@@ -196,10 +176,13 @@ impl<'de> Deserialize<'de> for RawSource {
 
 /// A sink, like [`RawSource`].
 #[derive(Debug, Default)]
-pub(super) struct RawSink {
+pub(in crate::job) struct RawSink {
     pub connectors: Vec<(Spanned<String>, Box<dyn Sink>)>,
     pub unknown: Option<Spanned<String>>,
     pub input: Option<Spanned<OneOrMany>>,
+    pub plugin: Option<Spanned<RawPlugin>>,
+    pub on_error: Option<Spanned<OnError>>,
+    pub limits: Option<Spanned<RawLimits>>,
     pub format: Option<Format>,
     pub columns: Option<Spanned<OneOrMany>>,
     pub parallelism: Option<Spanned<i64>>,
@@ -207,7 +190,8 @@ pub(super) struct RawSink {
 }
 
 /// The fields of a sink beside its connector.
-pub(super) const SINK_FIELDS: [&str; 5] = ["input", "format", "columns", "parallelism", "uid"];
+pub(in crate::job) const SINK_FIELDS: [&str; 8] =
+    ["input", "sink", "on_error", "limits", "format", "columns", "parallelism", "uid"];
 
 impl<'de> Deserialize<'de> for RawSink {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -224,6 +208,9 @@ impl<'de> Deserialize<'de> for RawSink {
                 while let Some(key) = map.next_key::<Spanned<String>>()? {
                     match key.value.as_str() {
                         "input" => raw.input = map.next_value()?,
+                        "sink" => raw.plugin = map.next_value()?,
+                        "on_error" => raw.on_error = map.next_value()?,
+                        "limits" => raw.limits = map.next_value()?,
                         "format" => raw.format = map.next_value()?,
                         "columns" => raw.columns = map.next_value()?,
                         "parallelism" => raw.parallelism = map.next_value()?,

@@ -1,20 +1,24 @@
 //! Which columns flow where: finds the columns of every output, and checks that everything finds the columns it reads.
+mod operator;
+
 use std::sync::Arc;
 
 use super::{
-    Code, ColumnRef, JobError, OperatorSpec, Place, SinkSpec, SourceSpec, StepSpec,
+    Code, ColumnRef, JobError, Place, SinkSpec, SourceSpec,
     error::suggest,
-    graph::{Graph, Part},
+    graph::{Graph, Node, Part, Plugin},
     infer::Needs,
-    plan::{Role, WINDOW_END, WINDOW_START, rejected_schema},
+    plan::{InputSide, PluginColumns, Role, WINDOW_END, WINDOW_START, rejected_schema},
 };
-use crate::model::{Description, Field, Kind, Schema, SchemaError, Shape};
+use crate::model::{Field, Kind, Schema, SchemaError, Shape};
 
 /// The columns of a node.
 #[derive(Debug)]
 pub(super) struct NodeSchemas {
-    /// Of all its inputs together.
+    /// Of all that its first input reads, together.
     pub input: Option<Schema>,
+    /// Of all that its second input reads, together.
+    pub second: Option<Schema>,
     /// One an output.
     pub outputs: Vec<Schema>,
     /// With the columns it works on.
@@ -29,7 +33,7 @@ pub(super) fn find_schemas(graph: &Graph<'_>) -> Result<Vec<NodeSchemas>, JobErr
         let finder = Finder { graph, index, done: &all };
         let found = match graph.nodes[index].part {
             Part::Source(source) => finder.source(source, &needs)?,
-            Part::Operator(operator, description) => finder.operator(operator, description)?,
+            Part::Operator(operator) => finder.operator(operator)?,
             Part::Sink(sink) => finder.sink(sink)?,
         };
         all.push(found);
@@ -45,12 +49,16 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
+    fn node(&self) -> &Node<'_> {
+        &self.graph.nodes[self.index]
+    }
+
     fn name(&self) -> &str {
-        self.graph.nodes[self.index].name
+        self.node().name
     }
 
     fn place(&self) -> Place {
-        self.graph.nodes[self.index].part.place()
+        self.node().part.place()
     }
 
     fn refuse(&self, code: Code, place: Place, message: impl Into<String>) -> JobError {
@@ -61,8 +69,9 @@ impl Finder<'_> {
         Schema::new(fields).map_err(|SchemaError::Duplicate(column)| {
             let message = format!("the output of `{}` would have two columns `{column}`", self.name());
             self.refuse(Code::ColumnClash, self.place(), message).help(format!(
-                "rename the column before, or have the plugin call its own otherwise; an aggregate's output \
-                               has the key, `{WINDOW_START}` and `{WINDOW_END}` before the plugin's columns"
+                "rename the column before, or have the plugin call its own otherwise; the host puts the key, \
+                 `{WINDOW_START}` and `{WINDOW_END}` before an aggregate's columns, and `second_` before the name of a join's \
+                 column that both inputs have"
             ))
         })
     }
@@ -93,84 +102,62 @@ impl Finder<'_> {
             }
         };
         let role = Role::Source { connector: source.kind.clone(), time, inferred };
-        Ok(NodeSchemas { input: None, outputs: vec![schema, rejected_schema()], role })
-    }
-
-    fn operator(&self, operator: &OperatorSpec, description: &Description) -> Result<NodeSchemas, JobError> {
-        let input = self.union()?;
-        self.check_window(operator)?;
-        let mut key = Vec::with_capacity(operator.key.len());
-        for column in &operator.key {
-            let index = self.find(&input, column, "has the key")?;
-            if input.fields()[index].kind == Kind::Float64 {
-                let message = format!("operator `{}` has the key `{}`", self.name(), input.fields()[index]);
-                return Err(self
-                    .refuse(Code::KeyType, column.place, message)
-                    .help("numbers with a fraction are no keys: use a bool, i64, string or bytes column"));
-            }
-            key.push(index);
-        }
-        let reads = description.inputs.first().map_or(&[][..], |fields| fields);
-        let reads =
-            reads.iter().map(|field| self.read(&input, operator, description, field)).collect::<Result<_, _>>()?;
-        self.check_plugin_keys(operator, description, &input)?;
-
-        let shaped = |shape: &Shape, prefix: Vec<Field>| match shape {
-            Shape::InputRows => Ok(input.clone()),
-            Shape::Columns(fields) => self.schema(prefix.into_iter().chain(fields.iter().cloned()).collect()),
-        };
-        let prefix = match operator.step {
-            StepSpec::Transform(_) => Vec::new(),
-            StepSpec::Aggregate(_) => (key.iter())
-                .map(|&index| Field { nullable: false, ..input.fields()[index].clone() })
-                .chain([WINDOW_START, WINDOW_END].map(|name| Field::new(name, Kind::Int64)))
-                .collect(),
-        };
-        let mut outputs = vec![shaped(&description.output, prefix)?];
-        for side in &description.side_outputs {
-            outputs.push(shaped(&side.shape, Vec::new())?);
-        }
-        outputs.extend(operator.window.map(|_| input.clone()));
-        outputs.push(rejected_schema());
-        let plugin = format!("{} {}", description.name, description.version);
-        let role = Role::Operator { kind: description.kind, plugin, reads, key };
-        Ok(NodeSchemas { input: Some(input), outputs, role })
+        Ok(NodeSchemas { input: None, second: None, outputs: vec![schema, rejected_schema()], role })
     }
 
     fn sink(&self, sink: &SinkSpec) -> Result<NodeSchemas, JobError> {
-        let input = self.union()?;
-        let writes: Vec<usize> = match &sink.columns {
-            None => (0..input.fields().len()).collect(),
-            Some(columns) => {
-                columns.iter().map(|column| self.find(&input, column, "writes")).collect::<Result<_, _>>()?
+        let input = self.union(InputSide::First)?;
+        let (plugin, shaped) = match self.node().plugins.first() {
+            None => (None, input.clone()),
+            Some(plugin) => {
+                let shaped = match &plugin.description.output {
+                    Shape::InputRows => input.clone(),
+                    Shape::Columns(fields) => self.schema(fields.clone())?,
+                };
+                (Some(self.plugin_columns(plugin, (&input, &[]), None, 0)?), shaped)
             }
         };
-        let written = self.schema(writes.iter().map(|&index| input.fields()[index].clone()).collect())?;
+        let writes: Vec<usize> = match &sink.columns {
+            None => (0..shaped.fields().len()).collect(),
+            Some(columns) => {
+                columns.iter().map(|column| self.find(&shaped, column, "writes")).collect::<Result<_, _>>()?
+            }
+        };
+        let written = self.schema(writes.iter().map(|&index| shaped.fields()[index].clone()).collect())?;
         if let Err(why) = sink.format.encoder(&written) {
             let message = format!("sink `{}` cannot be written in its format", self.name());
             return Err(self.refuse(Code::Format, sink.place, message).help(why));
         }
-        let role = Role::Sink { connector: sink.kind.clone(), writes, written };
-        Ok(NodeSchemas { input: Some(input), outputs: Vec::new(), role })
+        let role = Role::Sink { connector: sink.kind.clone(), plugin, shaped, writes, written };
+        Ok(NodeSchemas { input: Some(input), second: None, outputs: Vec::new(), role })
     }
 
-    fn check_window(&self, operator: &OperatorSpec) -> Result<(), JobError> {
-        let (message, help) = match (&operator.step, operator.window.is_some(), operator.key.is_empty()) {
-            (StepSpec::Aggregate(_), true, false) | (StepSpec::Transform(_), false, _) => return Ok(()),
-            (StepSpec::Aggregate(_), false, _) => ("an aggregate, but no window", "write `window: { tumbling: 5s }`"),
-            (StepSpec::Aggregate(_), true, true) => {
-                ("an aggregate, but no key", "write `key:` with the columns whose rows belong together")
-            }
-            (StepSpec::Transform(_), true, _) => {
-                ("a window, but nothing that is done per window", "leave out `window:`, or write `aggregate:`")
-            }
+    /// Where a plugin finds the columns it reads: in the first input, which is given with its key, and in the second.
+    fn plugin_columns(
+        &self,
+        plugin: &Plugin<'_>,
+        (input, key): (&Schema, &[ColumnRef]),
+        second: Option<(&Schema, &[ColumnRef])>,
+        side: usize,
+    ) -> Result<PluginColumns, JobError> {
+        let mut inputs = plugin.description.inputs.iter();
+        let mut read = |schema: &Schema, key: &[ColumnRef]| -> Result<Vec<usize>, JobError> {
+            let fields = inputs.next().map_or(&[][..], |fields| fields);
+            fields.iter().map(|field| self.read(schema, key, plugin, field)).collect()
         };
-        Err(self.refuse(Code::Window, self.place(), format!("operator `{}` has {message}", self.name())).help(help))
+        Ok(PluginColumns {
+            kind: plugin.kind,
+            name: plugin.name(),
+            reads: read(input, key)?,
+            second_reads: second.map(|(schema, key)| read(schema, key)).transpose()?.unwrap_or_default(),
+            keys: self.plugin_keys(plugin, input, key)?,
+            side,
+        })
     }
 
-    /// The columns of all inputs: those of the first, nullable where any is.
-    fn union(&self) -> Result<Schema, JobError> {
-        let feeds = &self.graph.nodes[self.index].feeds;
+    /// The columns of all that an input reads: those of the first, nullable where any is.
+    fn union(&self, side: InputSide) -> Result<Schema, JobError> {
+        let feeds: Vec<_> = self.node().feeds.iter().filter(|feed| feed.side == side).collect();
         // Reading a job file refuses empty lists of inputs.
         let Some(first) = feeds.first() else { return self.schema(Vec::new()) };
         let schema = &self.done[first.from].outputs[first.output];
@@ -198,31 +185,26 @@ impl Finder<'_> {
         }
     }
 
-    /// Where the plugin finds a column it reads.
-    fn read(
-        &self,
-        input: &Schema,
-        operator: &OperatorSpec,
-        description: &Description,
-        wanted: &Field,
-    ) -> Result<usize, JobError> {
-        let place = operator.step.plugin().place;
-        let plugin = &description.name;
+    /// Where the plugin finds a column it reads. Key columns have no nulls: rows with one are rejected before.
+    fn read(&self, input: &Schema, key: &[ColumnRef], plugin: &Plugin<'_>, wanted: &Field) -> Result<usize, JobError> {
+        let place = plugin.place;
+        let (plugin, name) = (&plugin.description.name, self.name());
+        let runner = match self.node().part {
+            Part::Sink(_) => "sink",
+            Part::Source(_) | Part::Operator(_) => "operator",
+        };
         let Some(index) = input.index_of(&wanted.name) else {
-            let message = format!(
-                "plugin `{plugin}` of operator `{}` reads a column `{wanted}`, which is not there",
-                self.name()
-            );
+            let message =
+                format!("plugin `{plugin}` of {runner} `{name}` reads a column `{wanted}`, which is not there");
             return Err(self.refuse(Code::NoColumn, place, message).help(self.hint(&wanted.name, input)));
         };
         let field = &input.fields()[index];
-        let message =
-            format!("plugin `{plugin}` of operator `{}` reads a column `{wanted}`, but it is `{field}`", self.name());
+        let message = format!("plugin `{plugin}` of {runner} `{name}` reads a column `{wanted}`, but it is `{field}`");
         if field.kind != wanted.kind {
             let help = format!("the columns there are: {input}");
             return Err(self.refuse(Code::ColumnType, place, message).help(help));
         }
-        let is_key = operator.key.iter().any(|column| column.name == *wanted.name);
+        let is_key = key.iter().any(|column| column.name == *wanted.name);
         if field.nullable && !wanted.nullable && !is_key {
             let help = "the plugin takes no nulls: have it read a nullable column, or remove the rows with null before";
             return Err(self.refuse(Code::ColumnType, place, message).help(help));
@@ -230,21 +212,23 @@ impl Finder<'_> {
         Ok(index)
     }
 
-    /// A plugin may ask to see key columns: those must be among the operator's.
-    fn check_plugin_keys(&self, operator: &OperatorSpec, plugin: &Description, input: &Schema) -> Result<(), JobError> {
-        for wanted in &plugin.keys {
-            if !operator.key.iter().any(|column| column.name == *wanted.name) {
+    /// A plugin may ask to see key columns: those must be among the operator's. Their places in the key.
+    fn plugin_keys(&self, plugin: &Plugin<'_>, input: &Schema, key: &[ColumnRef]) -> Result<Vec<usize>, JobError> {
+        let mut places = Vec::with_capacity(plugin.description.keys.len());
+        for wanted in &plugin.description.keys {
+            let Some(place) = key.iter().position(|column| column.name == *wanted.name) else {
                 let message = format!(
                     "plugin `{}` of operator `{}` reads a key column `{wanted}`, which is not in its key",
-                    plugin.name,
+                    plugin.description.name,
                     self.name()
                 );
                 let help = format!("add `{}` to `key:`", wanted.name);
-                return Err(self.refuse(Code::NoColumn, operator.step.plugin().place, message).help(help));
-            }
-            self.read(input, operator, plugin, wanted)?;
+                return Err(self.refuse(Code::NoColumn, plugin.place, message).help(help));
+            };
+            self.read(input, key, plugin, wanted)?;
+            places.push(place);
         }
-        Ok(())
+        Ok(places)
     }
 
     fn find(&self, schema: &Schema, column: &ColumnRef, what: &str) -> Result<usize, JobError> {

@@ -1,0 +1,163 @@
+//! Operators as they were asked for: inputs, keys, and the step with its plugins. Plain data; that step, key, window and second
+//! input go together was checked when the file was read.
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use serde_json::Value;
+
+use super::{ColumnRef, InputRef, OnError, Place, TriggerSpec, WindowSpec};
+use crate::model::OperatorKind;
+
+/// An operator: one step, and what it works on.
+#[derive(Debug)]
+pub struct OperatorSpec {
+    /// Where it is defined.
+    pub place: Place,
+    /// What it reads, from one or several (their union).
+    pub inputs: Vec<InputRef>,
+    /// Key columns: `key: userId` or `key: [a, b]`. Empty: not keyed; a window is then one for all rows, in one subtask.
+    pub key: Vec<ColumnRef>,
+    /// The second input; there exactly if the step has two.
+    pub second: Option<SecondSpec>,
+    /// There exactly if the step works on windows.
+    pub window: Option<WindowSpec>,
+    /// What it runs.
+    pub step: StepSpec,
+    /// Overrides the job's; 1 for a window without key.
+    pub parallelism: Option<u32>,
+    /// Stable identity across changes of the job; default: the name.
+    pub uid: Option<String>,
+    /// `chain: false` puts it into a task of its own. Default true.
+    pub chain: bool,
+    /// What becomes of records it rejects.
+    pub on_error: OnError,
+    /// Limits on each of its plugins.
+    pub limits: LimitsSpec,
+}
+
+impl OperatorSpec {
+    /// Its plugins, in the order rows go through them, the trigger's last; none for a join. No kind occurs twice.
+    pub fn plugins(&self) -> Vec<(OperatorKind, &PluginSpec)> {
+        let mut plugins = self.step.plugins();
+        if let Some(TriggerSpec::Plugin(plugin)) = self.window.as_ref().map(|window| &window.trigger) {
+            plugins.push((OperatorKind::Trigger, plugin));
+        }
+        plugins
+    }
+
+    /// Whether it works on windows of all rows together, which only one subtask can.
+    pub fn is_window_of_all(&self) -> bool {
+        self.window.is_some() && self.key.is_empty()
+    }
+}
+
+/// The second input: `second: { input: refunds, key: order }` or `broadcast: { input: rules }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecondSpec {
+    /// Where it is defined.
+    pub place: Place,
+    /// What it reads, from one or several (their union).
+    pub inputs: Vec<InputRef>,
+    /// As many key columns as the first input has, of the same types in the same order; empty if every subtask gets every row.
+    pub key: Vec<ColumnRef>,
+}
+
+/// What an operator runs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StepSpec {
+    /// `transform: { plugin: ../plugins/x, config: {...} }`
+    Transform(PluginSpec),
+    /// `keyed_process: { plugin: ... }`, needs `key`.
+    KeyedProcess(PluginSpec),
+    /// `connected_process: { plugin: ... }`, needs `key` and `second`.
+    ConnectedProcess(PluginSpec),
+    /// `broadcast_process: { plugin: ... }`, needs `broadcast`.
+    BroadcastProcess(PluginSpec),
+    /// `aggregate: { plugin: ... }`, needs `window`.
+    Aggregate(PluginSpec),
+    /// `process_window: { plugin: ... }`, needs `window`.
+    ProcessWindow(PluginSpec),
+    /// `aggregate` and `process_window`: what the first makes of a window goes to the second. Needs `window`.
+    AggregateProcess {
+        /// What is done with each row.
+        aggregate: PluginSpec,
+        /// What is done with a window's result.
+        process: PluginSpec,
+    },
+    /// `window_join: {}`, needs `key`, `second` and `window`: pairs of rows with the same key in the same window.
+    WindowJoin,
+    /// `interval_join: { lower: -5min, upper: 5min }`, needs `key` and `second`: pairs of rows with the same key whose event times
+    /// are near.
+    IntervalJoin(IntervalSpec),
+}
+
+impl StepSpec {
+    /// Its plugins, in the order rows go through them.
+    fn plugins(&self) -> Vec<(OperatorKind, &PluginSpec)> {
+        match self {
+            StepSpec::Transform(plugin) => vec![(OperatorKind::Transform, plugin)],
+            StepSpec::KeyedProcess(plugin) => vec![(OperatorKind::KeyedProcess, plugin)],
+            StepSpec::ConnectedProcess(plugin) => vec![(OperatorKind::ConnectedProcess, plugin)],
+            StepSpec::BroadcastProcess(plugin) => vec![(OperatorKind::BroadcastProcess, plugin)],
+            StepSpec::Aggregate(plugin) => vec![(OperatorKind::Aggregate, plugin)],
+            StepSpec::ProcessWindow(plugin) => vec![(OperatorKind::ProcessWindow, plugin)],
+            StepSpec::AggregateProcess { aggregate, process } => {
+                vec![(OperatorKind::Aggregate, aggregate), (OperatorKind::ProcessWindow, process)]
+            }
+            StepSpec::WindowJoin | StepSpec::IntervalJoin(_) => Vec::new(),
+        }
+    }
+}
+
+/// How far the event time of a row of the second input may be from that of a row of the first: from `first + lower_ms` to
+/// `first + upper_ms`, both inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IntervalSpec {
+    /// In ms, within 100 years; at most `upper_ms`.
+    pub lower_ms: i64,
+    /// In ms, within 100 years.
+    pub upper_ms: i64,
+}
+
+/// A plugin and its configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PluginSpec {
+    /// A directory with a crate to build, or a `.wasm` file; in the file relative to the job file's folder, here joined to it.
+    pub plugin: PathBuf,
+    /// Where it is asked for.
+    pub place: Place,
+    /// Handed to the plugin as a JSON object. Default: empty.
+    pub config: BTreeMap<String, Value>,
+}
+
+/// `limits: { memory: 256MiB, batch_time: 10s, retire_memory: 128MiB }`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitsSpec {
+    /// Bytes of linear memory an instance may have, from [`MEMORY_BYTES_MIN`] to [`MEMORY_BYTES_MAX`]. Default
+    /// [`MEMORY_BYTES_DEFAULT`].
+    pub memory: usize,
+    /// The longest a call may take, from 1 ms to [`BATCH_TIME_MAX`]. Default [`BATCH_TIME_DEFAULT`].
+    pub batch_time: Duration,
+    /// An instance with more bytes of memory than this is replaced between two batches; at most `memory`. Default half of it.
+    pub retire_memory: usize,
+}
+
+/// One page of WebAssembly memory.
+pub const MEMORY_BYTES_MIN: usize = 64 << 10;
+/// All a 32-bit guest can address.
+pub const MEMORY_BYTES_MAX: usize = 4 << 30;
+/// Memory an instance may have.
+pub const MEMORY_BYTES_DEFAULT: usize = 256 << 20;
+/// The longest limit on a call.
+pub const BATCH_TIME_MAX: Duration = Duration::from_secs(3600);
+/// How long a call may take.
+pub const BATCH_TIME_DEFAULT: Duration = Duration::from_secs(10);
+
+impl Default for LimitsSpec {
+    fn default() -> Self {
+        LimitsSpec {
+            memory: MEMORY_BYTES_DEFAULT,
+            batch_time: BATCH_TIME_DEFAULT,
+            retire_memory: MEMORY_BYTES_DEFAULT / 2,
+        }
+    }
+}
