@@ -17,7 +17,7 @@ use crate::{
     job::{EdgeId, Exchange, JobSpec, NodeId, Plan, PlanEdge, PlanNode, Role, StepSpec, TaskPlan},
     model::Schema,
     plugin,
-    window::Tumbling,
+    window::Sliding,
 };
 
 /// A subtask, ready to be run.
@@ -184,7 +184,7 @@ impl<'a> Wiring<'a> {
                     node: node.name.clone(),
                     key: key.to_vec(),
                     reads: reads.to_vec(),
-                    windows: Tumbling::new(window.tumbling, window.offset),
+                    windows: Sliding::tumbling(window.tumbling, window.offset),
                     time: window.time,
                     late: node.late_output().ok_or_else(|| bug(&node.name, "it has no output of late rows"))?,
                     schema: node.outputs[0].schema.clone(),

@@ -1,4 +1,6 @@
 //! What an operator says of itself, free of the contract's generated types.
+use std::fmt;
+
 use super::{Field, Kind};
 
 /// The kinds of operator the contract has.
@@ -91,6 +93,21 @@ pub enum StateKind {
     OperatorUnion,
     /// A map all tasks hold equally.
     Broadcast,
+}
+
+impl fmt::Display for StateKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StateKind::Value => "value",
+            StateKind::List => "list",
+            StateKind::Reducing => "reducing",
+            StateKind::Aggregating => "aggregating",
+            StateKind::Map => "map",
+            StateKind::OperatorList => "operator-list",
+            StateKind::OperatorUnion => "operator-union",
+            StateKind::Broadcast => "broadcast",
+        })
+    }
 }
 
 /// How long state lives.

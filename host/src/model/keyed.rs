@@ -125,6 +125,19 @@ pub struct TimerChange {
     pub set: bool,
 }
 
+/// What becomes of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing yet.
+    Continue,
+    /// It fires, and keeps what it has.
+    Fire,
+    /// What it has goes.
+    Purge,
+    /// It fires, and then what it has goes.
+    FireAndPurge,
+}
+
 /// Entries of a map, in the order of their keys' bytes.
 #[derive(Clone, Debug)]
 pub struct MapPage {

@@ -17,7 +17,7 @@ pub use key::{
     KeyDecodeError, KeyRows, MAX_PARALLELISM_DEFAULT, MAX_PARALLELISM_LIMIT, decode_keys, key_group, key_hash,
     subtask_of,
 };
-pub use keyed::{KeyGroups, MapPage, MapReader, NoMaps, StateChange, StateValues, TimerChange, Window};
+pub use keyed::{Decision, KeyGroups, MapPage, MapReader, NoMaps, StateChange, StateValues, TimerChange, Window};
 pub use raw::{Encoded, Position, RawBatch};
 pub use schema::{Field, Kind, Schema, SchemaError};
 pub use snapshot::{
