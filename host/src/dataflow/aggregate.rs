@@ -8,7 +8,7 @@ use super::{Operator, Outputs, Rejects, TaskError, moments::Moments};
 use crate::{
     model::{Batch, EventTime, KeyRows, Kind, NO_WATERMARK, Schema, TimeDomain, WATERMARK_END, decode_keys},
     plugin::Instance,
-    state::{Touched, WindowContents, WindowStore},
+    state::{OldTouched as Touched, WindowContents, WindowStore},
     window::Sliding,
 };
 

@@ -1,0 +1,30 @@
+//! Where keyed state is kept: in memory, or in RocksDB databases that share their memory. Knows nothing of what is kept.
+#[cfg(feature = "rocksdb")]
+pub use super::rocks::{Compression, RocksDbSettings};
+
+#[cfg(feature = "rocksdb")]
+use super::{error::StateError, rocks::Shared};
+
+/// Where the stores of a process keep their state. Clones share caches and memory budgets.
+#[derive(Clone, Debug)]
+pub struct StateBackend(pub(super) Kind);
+
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    Memory,
+    #[cfg(feature = "rocksdb")]
+    RocksDb(std::sync::Arc<Shared>),
+}
+
+impl StateBackend {
+    /// All of it in memory.
+    pub fn memory() -> StateBackend {
+        StateBackend(Kind::Memory)
+    }
+
+    /// In RocksDB databases, with what is hot in memory. Fails if the directory cannot be made.
+    #[cfg(feature = "rocksdb")]
+    pub fn rocksdb(settings: RocksDbSettings) -> Result<StateBackend, StateError> {
+        Ok(StateBackend(Kind::RocksDb(std::sync::Arc::new(Shared::new(settings)?))))
+    }
+}

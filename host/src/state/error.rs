@@ -1,0 +1,79 @@
+//! Why state could not be read, written, or taken over from an earlier run.
+use std::path::PathBuf;
+
+/// Why a keyed store failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A part of a snapshot is not what was written.
+    #[error("[S0701] part `{part}` of a snapshot is damaged: {what}")]
+    Damaged {
+        /// Its name.
+        part: String,
+        /// What was found.
+        what: String,
+    },
+    /// The database failed.
+    #[error("[S0702] the RocksDB database in `{directory}` failed: {what}")]
+    Database {
+        /// Where it is.
+        directory: PathBuf,
+        /// What it says.
+        what: String,
+    },
+    /// A declared state is not what it was when the snapshot was taken.
+    #[error("[S0703] {store}: state `{state}` was {was} in the snapshot and is {is} now")]
+    Incompatible {
+        /// The store.
+        store: String,
+        /// The declared state.
+        state: String,
+        /// Its kind in the snapshot.
+        was: String,
+        /// Its kind now.
+        is: String,
+    },
+    /// States of the snapshot that nobody declares any more.
+    #[error("[S0704] {store}: the snapshot has state nobody declares any more: {}", .states.join(", "))]
+    Vanished {
+        /// The store.
+        store: String,
+        /// Their names.
+        states: Vec<String>,
+    },
+    /// A snapshot that this store cannot read.
+    #[error("[S0705] {store}: the snapshot cannot be read here: {what}")]
+    Unreadable {
+        /// The store.
+        store: String,
+        /// Why.
+        what: String,
+    },
+    /// The machine's files.
+    #[error("[S0706] `{path}`: {error}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What happened.
+        error: std::io::Error,
+    },
+    /// What cannot be, was.
+    #[error("[B0601] {store}: {what}; this is a fault of wasmill, please report it")]
+    Bug {
+        /// The store.
+        store: String,
+        /// What was found.
+        what: String,
+    },
+}
+
+impl StateError {
+    /// For `map_err`: an error of a file at this path.
+    pub(super) fn file(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> StateError {
+        |error| StateError::File { path: path.into(), error }
+    }
+
+    /// A damaged part.
+    pub(super) fn damaged(part: &str, what: impl Into<String>) -> StateError {
+        StateError::Damaged { part: part.to_owned(), what: what.into() }
+    }
+}

@@ -1,0 +1,5 @@
+//! State on disk: RocksDB databases, one a store and subtask, which share caches, memory budget and background threads.
+mod settings;
+
+pub(super) use settings::Shared;
+pub use settings::{Compression, RocksDbSettings};
