@@ -9,7 +9,7 @@ use crate::{
     model::{Batch, EventTime, KeyRows, Kind, NO_WATERMARK, Schema, TimeDomain, WATERMARK_END, decode_keys},
     plugin::Instance,
     state::{OldTouched as Touched, WindowContents, WindowStore},
-    window::Tumbling,
+    window::Sliding,
 };
 
 /// How a windowed aggregate is set up.
@@ -22,7 +22,7 @@ pub struct WindowedSettings {
     /// Columns the plugin reads, in its order.
     pub reads: Vec<usize>,
     /// Which windows.
-    pub windows: Tumbling,
+    pub windows: Sliding,
     /// By which time.
     pub time: TimeDomain,
     /// Output of rows that come too late.
@@ -74,14 +74,14 @@ impl Windowed {
         let windows = self.settings.windows;
         self.starts.clear();
         match self.settings.time {
-            TimeDomain::Event => self.starts.extend(batch.timestamps.iter().map(|time| windows.start_of(*time))),
+            TimeDomain::Event => self.starts.extend(batch.timestamps.iter().map(|time| windows.slice_of(*time).start)),
             TimeDomain::Processing => {
-                self.starts.resize(batch.rows(), windows.start_of(self.moments.now_ms()));
+                self.starts.resize(batch.rows(), windows.slice_of(self.moments.now_ms()).start);
             }
         }
         let watermark = self.watermark;
         let by_event = self.settings.time == TimeDomain::Event;
-        let is_late = |start: EventTime| by_event && windows.is_over(start, watermark);
+        let is_late = |start: EventTime| by_event && windows.slice_of(start).last() <= watermark;
         let keyless = |row: usize| {
             self.settings.key.iter().any(|column| {
                 let column = batch.columns.column(*column);
@@ -126,7 +126,7 @@ impl Windowed {
 
     /// Emits the windows that are over at this time, the earliest first.
     async fn fire(&mut self, time: EventTime, outputs: &mut Outputs) -> Result<(), TaskError> {
-        while self.store.first().is_some_and(|start| self.settings.windows.is_over(start, time)) {
+        while self.store.first().is_some_and(|start| self.settings.windows.slice_of(start).last() <= time) {
             let Some(window) = self.store.take_first() else { break };
             let mut from = 0;
             while from < window.len() {
@@ -142,7 +142,7 @@ impl Windowed {
         let count = self.settings.batch_records;
         let accumulators = window.accumulators(from, count);
         let rows = accumulators.len();
-        let end = self.settings.windows.end_of(window.start);
+        let end = self.settings.windows.slice_of(window.start).end;
         let mut columns = decode_keys(&self.key_kinds, window.keys(from, count)).map_err(|error| self.bug(error))?;
         for time in [window.start, end] {
             columns.push(std::sync::Arc::new(Int64Array::from_value(time, rows)) as ArrayRef);
@@ -196,7 +196,7 @@ impl Operator for Windowed {
 
     fn wake_at(&self) -> Option<i64> {
         let first = self.store.first().filter(|_| self.settings.time == TimeDomain::Processing)?;
-        Some(self.settings.windows.end_of(first))
+        Some(self.settings.windows.slice_of(first).end)
     }
 
     async fn wake(&mut self, now_ms: i64, outputs: &mut Outputs) -> Result<(), TaskError> {
