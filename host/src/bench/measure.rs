@@ -29,6 +29,8 @@ pub struct Measured {
     pub outputs: u64,
     /// Their checksum, if asked for.
     pub checksum: Option<String>,
+    /// Of each checkpoint: how long it took, and the bytes it wrote.
+    pub checkpoints: Vec<(Duration, u64)>,
     /// Latency from source to sink: median, 99th and 99.9th percentile, longest.
     pub latency: Option<[Duration; 4]>,
 }
@@ -55,7 +57,7 @@ impl Start {
 
     /// What it took until now.
     pub(super) fn cost(&self, engine: &'static str, outputs: u64, checksum: Option<String>) -> Measured {
-        Measured { engine, wall: self.clock.monotonic(), cpu: cpu() - self.cpu, outputs, checksum, latency: None }
+        Measured { engine, wall: self.clock.monotonic(), cpu: cpu() - self.cpu, outputs, checksum, checkpoints: Vec::new(), latency: None }
     }
 
     /// What it took to run a job; `None` if its sink did not count.
@@ -64,6 +66,7 @@ impl Start {
         let checksum = sink.get("checksum").and_then(Value::as_str).map(str::to_owned);
         let mut measured = self.cost("wasmill", sink.get("records")?.as_u64()?, checksum);
         measured.wall = report.elapsed;
+        measured.checkpoints = report.checkpoints.costs();
         if run.rate.is_some() {
             let quantile = |share| report.latency.quantile(share);
             measured.latency = quantile(0.5)
@@ -95,9 +98,36 @@ struct Line<'a> {
     outputs: u64,
     checksum: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoints: Option<Checkpoints>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     rate: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     latency_ms: Option<LatencyMs>,
+}
+
+#[derive(Serialize)]
+struct Checkpoints {
+    count: usize,
+    ms_median: f64,
+    ms_max: f64,
+    bytes_median: u64,
+    bytes_max: u64,
+}
+
+impl Checkpoints {
+    fn of(costs: &[(Duration, u64)]) -> Option<Checkpoints> {
+        let (mut times, mut bytes): (Vec<Duration>, Vec<u64>) = costs.iter().copied().unzip();
+        times.sort_unstable();
+        bytes.sort_unstable();
+        let ms = |duration: Duration| rounded(duration.as_secs_f64() * 1e3, 3);
+        Some(Checkpoints {
+            count: costs.len(),
+            ms_median: ms(times[times.len().checked_sub(1)? / 2]),
+            ms_max: ms(*times.last()?),
+            bytes_median: bytes[(bytes.len() - 1) / 2],
+            bytes_max: *bytes.last()?,
+        })
+    }
 }
 
 #[derive(Serialize)]
@@ -125,6 +155,7 @@ impl Measured {
             peak_rss_mb: usage().ru_maxrss / 1024,
             outputs: self.outputs,
             checksum: self.checksum.as_deref(),
+            checkpoints: Checkpoints::of(&self.checkpoints),
             rate: run.rate,
             latency_ms: self.latency.map(|[p50, p99, p999, max]| LatencyMs {
                 p50: ms(p50),

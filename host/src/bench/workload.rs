@@ -1,5 +1,9 @@
 //! The workloads as job files.
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     control::{Prepared, RunError},
@@ -31,12 +35,12 @@ impl Workload {
         }
     }
 
-    /// `None` for a workload that there is no job for.
-    fn job_file(self) -> Option<&'static str> {
+    fn job_file(self) -> &'static str {
         match self {
-            Workload::W1 => Some(include_str!("w1.yaml")),
-            Workload::W2 | Workload::W3 => None,
-            Workload::W6 => Some(include_str!("w6.yaml")),
+            Workload::W1 => include_str!("w1.yaml"),
+            Workload::W2 => include_str!("w2.yaml"),
+            Workload::W3 => include_str!("w3.yaml"),
+            Workload::W6 => include_str!("w6.yaml"),
         }
     }
 }
@@ -54,19 +58,32 @@ pub struct Run {
     pub verify: bool,
     /// Events a second; as fast as it goes if absent.
     pub rate: Option<u64>,
+    /// Where state and checkpoints go, which is deleted by whoever gave it.
+    pub directory: PathBuf,
+    /// Whether state is in RocksDB.
+    pub rocksdb: bool,
+    /// Time between two checkpoints; none if absent.
+    pub checkpoint: Option<Duration>,
 }
 
-/// The workload's job, ready to start; `None` if it is only there in plain Rust. `plugins` is the folder the plugins' crates are in.
-pub fn prepare(run: &Run, engine: &PluginEngine, plugins: &Path) -> Result<Option<Arc<Prepared>>, RunError> {
-    let Some(job_file) = run.workload.job_file() else { return Ok(None) };
+/// The workload's job, ready to start. `plugins` is the folder the plugins' crates are in.
+pub fn prepare(run: &Run, engine: &PluginEngine, plugins: &Path) -> Result<Arc<Prepared>, RunError> {
     let variable = |name: &str| match name {
         "EVENTS" => Some(run.events.to_string()),
         "PARALLELISM" => Some(run.parallelism.to_string()),
         "CHECKSUM" => Some(run.verify.to_string()),
+        "STATE" => Some(match run.rocksdb {
+            false => "{ backend: memory }".into(),
+            true => format!("{{ backend: rocksdb, directory: {:?} }}", run.directory.join("state")),
+        }),
+        "CHECKPOINTS" => Some(run.checkpoint.map_or("null".into(), |interval| {
+            let (directory, interval) = (run.directory.join("checkpoints"), interval.as_millis());
+            format!("{{ directory: {directory:?}, interval: {interval}ms }}")
+        })),
         "RATE" => Some(run.rate.map_or("null".into(), |rate| rate.to_string())),
         _ => None,
     };
     let file = format!("{}.yaml", run.workload.name());
-    let spec = job::parse(job_file, &file, &variable, plugins)?;
-    Ok(Some(Arc::new(crate::control::prepare(spec, engine, false)?)))
+    let spec = job::parse(run.workload.job_file(), &file, &variable, plugins)?;
+    Ok(Arc::new(crate::control::prepare(spec, engine, false)?))
 }

@@ -3,8 +3,14 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{CommandError, CommandResult, engine, run::execute};
-use crate::bench::{self, Measured, Run, Workload};
+use super::{
+    CommandError, CommandResult, engine,
+    run::{checkpoint_store, execute},
+};
+use crate::{
+    bench::{self, Measured, Run, Workload},
+    control::JobOptions,
+};
 
 /// Arguments of `bench`.
 #[derive(Args)]
@@ -26,6 +32,12 @@ pub(super) struct Bench {
     /// Events a second over all subtasks; default: as fast as it goes.
     #[arg(long)]
     rate: Option<u64>,
+    /// Where state is kept.
+    #[arg(long, value_enum, default_value = "memory")]
+    state: StateName,
+    /// Time between two checkpoints, such as 10s, into a temporary directory; default: none.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    checkpoint: Option<std::time::Duration>,
     /// Where the plugins are: the `plugins` folder of a checkout.
     #[arg(long, default_value = "plugins")]
     plugins: PathBuf,
@@ -35,16 +47,26 @@ pub(super) struct Bench {
 enum WorkloadName {
     /// Word count: lines of ten words, counted in windows of 5 s of event time.
     W1,
-    /// What users did in the last hour, every 5 min: behaviours counted, items told apart. Only with `--native`.
+    /// What users did in the last hour, every 5 min: behaviours counted, items told apart.
     W2,
-    /// Fraud: payments, with state and a timer for each user. Only with `--native`.
+    /// Fraud: payments, with state and a timer for each user.
     W3,
     /// JSON in, filter and score, JSON out.
     W6,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum StateName {
+    /// In memory.
+    Memory,
+    /// In RocksDB, in a temporary directory.
+    Rocksdb,
+}
+
 impl Bench {
     pub(super) fn execute(self) -> CommandResult {
+        let directory = tempfile::tempdir()
+            .map_err(|error| CommandError::Failed(format!("there is no temporary directory: {error}")))?;
         let run = Run {
             workload: match self.workload {
                 WorkloadName::W1 => Workload::W1,
@@ -56,14 +78,17 @@ impl Bench {
             parallelism: self.parallelism,
             verify: self.verify,
             rate: self.rate,
+            directory: directory.path().to_owned(),
+            rocksdb: self.state == StateName::Rocksdb,
+            checkpoint: self.checkpoint,
         };
         let measured: Measured = if self.native {
             bench::native(&run)
         } else {
-            let prepared = bench::prepare(&run, &engine()?, &self.plugins)?
-                .ok_or_else(|| CommandError::Refused("this workload is only there with --native".into()))?;
+            let prepared = bench::prepare(&run, &engine()?, &self.plugins)?;
             let start = bench::Start::now();
-            let report = execute(prepared, false)?;
+            let options = JobOptions { checkpoints: checkpoint_store(&prepared)?, ..JobOptions::default() };
+            let report = execute(prepared, options, false)?;
             start
                 .end(&run, &report)
                 .ok_or_else(|| CommandError::Failed("the job has no count of its outputs".into()))?

@@ -321,8 +321,8 @@ impl<'a> Coordinator<'a> {
         }
         if let Some(permit) = complete.permit {
             // It holds all that earlier ones would have held.
-            let earlier: Vec<u64> = self.in_flight.range(..checkpoint).map(|(id, _)| *id).collect();
-            for id in earlier.into_iter().filter(|id| self.in_flight[id].savepoint.is_none()) {
+            let earlier = self.in_flight.range(..checkpoint).filter(|(_, it)| it.savepoint.is_none());
+            for id in earlier.map(|(id, _)| *id).collect::<Vec<_>>() {
                 self.in_flight.remove(&id);
                 self.progress.completed(id, now);
             }

@@ -6,6 +6,7 @@ use crate::{
     dataflow::TaskError,
     job::JobError,
     plugin::{LoadError, build::BuildError},
+    state::StateError,
 };
 
 /// Why a job does not start, or has failed.
@@ -42,6 +43,12 @@ pub enum RunError {
     /// Checkpoint storage.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Where state is kept cannot be opened.
+    #[error(transparent)]
+    State(StateError),
+    /// A program without RocksDB.
+    #[error("[C0512] `state: {{ backend: rocksdb }}`: this wasmill was built without RocksDB; build it with the feature `rocksdb`")]
+    NoRocksDb,
     /// Where a savepoint should be, there is none.
     #[error("[C0510] there is no complete savepoint in {0}")]
     NoSavepoint(PathBuf),

@@ -4,10 +4,9 @@ use super::{
     wiring::{Wiring, bug},
 };
 use crate::{
-    checkpoint::groups_of,
     dataflow::{Keyed, KeyedInput, KeyedSettings, Moments, Operator, Rejects, TaskError, Transform},
     job::{OperatorSpec, PlanNode, PluginColumns, PluginSpec, Role, StepSpec},
-    model::{Kind, NO_WATERMARK, OperatorKind, Schema, SubtaskState},
+    model::{Kind, OperatorKind, Schema, StateDescription, SubtaskState, groups_of},
     plugin::{Instance, Placement},
     state::{KeyedStore, Layout, StateError, StoreSettings},
 };
@@ -75,7 +74,7 @@ impl Wiring<'_> {
         &self,
         parts: &mut Parts<'_>,
         name: &str,
-        states: Vec<crate::model::StateDescription>,
+        states: Vec<StateDescription>,
         layout: Layout,
     ) -> Result<KeyedStore, TaskError> {
         let (node, max_parallelism) = (parts.node, self.plan().max_parallelism);
@@ -88,6 +87,7 @@ impl Wiring<'_> {
             layout,
             groups: groups_of(parts.subtask, node.parallelism, max_parallelism),
             max_parallelism,
+            drop_vanished: self.drop_vanished,
         };
         let (mine, others) = std::mem::take(&mut parts.state.stores).into_iter().partition(|store| store.store == name);
         parts.state.stores = others;

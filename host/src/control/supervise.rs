@@ -14,9 +14,13 @@ use super::{
     run::{Command, Shared},
     wiring::Wiring,
 };
+#[cfg(feature = "rocksdb")]
+use crate::state::{Compression, RocksDbSettings};
 use crate::{
     dataflow::{Environment, REPORTS_MAX, TaskError},
+    job::StateSpec,
     model::key_hash,
+    state::StateBackend,
 };
 
 pub(super) struct Supervisor {
@@ -45,7 +49,7 @@ impl Supervisor {
     pub(super) async fn run(mut self) -> Result<JobReport, RunError> {
         let clock = self.environment.clock.clone();
         let began = clock.monotonic();
-        let mut restarts = Restarts::new(self.shared.prepared.spec.restart.clone());
+        let mut restarts = Restarts::new(self.shared.prepared.spec.restart);
         let mut failures = 0u64;
         loop {
             let running_since = clock.monotonic();
@@ -74,6 +78,7 @@ impl Supervisor {
     /// From start to end or failure.
     async fn start_once(&mut self) -> Result<Ended, RunError> {
         let prepared = self.shared.prepared.clone();
+        let backend = backend(&prepared.spec.state)?;
         let now_ms = self.environment.clock.now_ms();
         let mut restored = restore(&prepared, &self.options, self.first, now_ms).await?;
         self.first.get_or_insert(restored.start);
@@ -89,7 +94,8 @@ impl Supervisor {
         }
         self.shared.starts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (reports, reported) = mpsc::channel(REPORTS_MAX);
-        let wired = Wiring::new(&self.shared, &self.environment, &mut restored, reports).tasks(&*self.placement)?;
+        let drop_vanished = self.options.allow_non_restored_state;
+        let wired = Wiring::new(&self.shared, &self.environment, &backend, drop_vanished, &mut restored, reports).tasks(&*self.placement)?;
         let (ends, ended) = mpsc::channel(wired.len().max(1));
         let mut tasks = Vec::with_capacity(wired.len());
         let mut running = Vec::with_capacity(wired.len());
@@ -120,6 +126,32 @@ impl Supervisor {
         let ended = coordinator.run(&mut self.commands, &self.stop).await;
         drop(running);
         ended
+    }
+}
+
+/// Where state is kept.
+fn backend(spec: &StateSpec) -> Result<StateBackend, RunError> {
+    match spec {
+        StateSpec::Memory => Ok(StateBackend::memory()),
+        #[cfg(feature = "rocksdb")]
+        StateSpec::RocksDb(spec) => StateBackend::rocksdb(RocksDbSettings {
+            directory: spec.directory.clone(),
+            cache_bytes: spec.cache,
+            block_cache_bytes: spec.block_cache,
+            write_buffer_bytes: spec.write_buffers,
+            background_jobs: spec.background_jobs,
+            compression: match spec.compression {
+                crate::job::Compression::None => Compression::None,
+                crate::job::Compression::Lz4 => Compression::Lz4,
+                crate::job::Compression::Zstd => Compression::Zstd,
+            },
+            block_bytes: spec.block_size,
+            bloom_bits_per_key: spec.bloom_bits,
+            max_open_files: spec.max_open_files,
+        })
+        .map_err(RunError::State),
+        #[cfg(not(feature = "rocksdb"))]
+        StateSpec::RocksDb(_) => Err(RunError::NoRocksDb),
     }
 }
 

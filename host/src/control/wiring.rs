@@ -33,6 +33,8 @@ pub(super) struct Wiring<'a> {
     shared: &'a Shared,
     pub(super) environment: &'a Environment,
     pub(super) backend: &'a StateBackend,
+    /// Whether state nobody declares any more may be left behind.
+    pub(super) drop_vanished: bool,
     pub(super) restored: &'a mut Restored,
     reports: mpsc::Sender<Report>,
     senders: HashMap<(EdgeId, u32), Vec<Box<dyn Sender>>>,
@@ -48,11 +50,12 @@ impl<'a> Wiring<'a> {
         shared: &'a Shared,
         environment: &'a Environment,
         backend: &'a StateBackend,
+        drop_vanished: bool,
         restored: &'a mut Restored,
         reports: mpsc::Sender<Report>,
     ) -> Wiring<'a> {
         let (senders, receivers) = (HashMap::new(), HashMap::new());
-        let mut wiring = Wiring { shared, environment, backend, restored, reports, senders, receivers };
+        let mut wiring = Wiring { shared, environment, backend, drop_vanished, restored, reports, senders, receivers };
         for edge in shared.prepared.plan.edges.iter().filter(|edge| !edge.chained) {
             wiring.connect(edge);
         }

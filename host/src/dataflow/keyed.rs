@@ -11,7 +11,7 @@ use crate::{
     model::{
         Batch, EventTime, KeyRows, Kind, Schema, SnapshotRequest, SubtaskState, TimeDomain, decode_keys,
     },
-    plugin::{Instance, KeyedEmitted, Keys},
+    plugin::{self, Instance, KeyedEmitted, Keys},
     state::{Due, KeyedStore, StateError, Touched},
 };
 
@@ -140,11 +140,12 @@ impl Keyed {
         let columns = self.key_columns()?;
         let keys = Keys { count: self.touched.len(), rows: &self.touched.groups, columns: &columns };
         let mut maps = self.store.maps(&self.touched, now_ms);
+        let input = plugin::KeyedInput { keys, states: &states, maps: &mut maps };
         let (instance, schemas) = (&mut self.instance, &self.settings.schemas);
         let emitted = match port {
-            Port::Only => instance.keyed_process(moment, &batch, reads, keys, &states, &mut maps, schemas, records)?,
-            Port::First => instance.process_first(moment, &batch, reads, keys, &states, &mut maps, schemas, records)?,
-            Port::Second => instance.process_second(moment, &batch, reads, keys, &states, &mut maps, schemas, records)?,
+            Port::Only => instance.keyed_process(moment, &batch, reads, input, schemas, records)?,
+            Port::First => instance.process_first(moment, &batch, reads, input, schemas, records)?,
+            Port::Second => instance.process_second(moment, &batch, reads, input, schemas, records)?,
         };
         drop(maps);
         self.take_effect(emitted, now_ms, Some(&batch), outputs).await
@@ -189,12 +190,12 @@ impl Keyed {
             self.store
                 .take_due(domain, until, self.settings.batch_records, &mut self.due)
                 .map_err(&failed)?;
-            if self.due.times.is_empty() {
+            if self.due.is_empty() {
                 self.wake_at = self.store.next_timer(TimeDomain::Processing);
                 return Ok(());
             }
             let due = std::mem::take(&mut self.due);
-            self.store.touch(&due.keys, &due.hashes, None, &mut self.touched).map_err(&failed)?;
+            self.store.touch(&due.keys(), &due.hashes, None, &mut self.touched).map_err(&failed)?;
             let moment = self.moments.next(self.watermark);
             let now_ms = moment.processing_time;
             let states = (0..self.states)
@@ -206,16 +207,9 @@ impl Keyed {
             let timers: Vec<(EventTime, TimeDomain)> = due.times.iter().map(|time| (*time, domain)).collect();
             let arrived = self.moments.monotonic();
             let mut maps = self.store.maps(&self.touched, now_ms);
-            let emitted = self.instance.fire(
-                moment,
-                &timers,
-                keys,
-                &states,
-                &mut maps,
-                &self.settings.schemas,
-                arrived,
-                self.seen..self.seen,
-            )?;
+            let input = plugin::KeyedInput { keys, states: &states, maps: &mut maps };
+            let (schemas, seen) = (&self.settings.schemas, self.seen);
+            let emitted = self.instance.fire(moment, &timers, input, schemas, arrived, seen..seen)?;
             drop(maps);
             self.due = due;
             self.take_effect(emitted, now_ms, None, outputs).await?;

@@ -3,7 +3,8 @@ use async_trait::async_trait;
 
 use super::{Operator, Outputs, Rejects, TaskError, moments::Moments};
 use crate::{
-    model::{Batch, EventTime, NO_WATERMARK, Schema},
+    checkpoint::CommitPermit,
+    model::{Batch, EventTime, Schema, SnapshotRequest, SubtaskState},
     plugin::Instance,
 };
 
@@ -21,15 +22,16 @@ pub struct Transform {
 }
 
 impl Transform {
-    /// `schemas` are those of the main output and of the declared side outputs, in order.
+    /// `schemas` are those of the main output and of the declared side outputs, in order; event time had come to `watermark`.
     pub fn new(
         instance: Instance,
         reads: Vec<usize>,
         schemas: Vec<Schema>,
         rejects: Rejects,
         moments: Moments,
+        watermark: EventTime,
     ) -> Transform {
-        Transform { instance, reads, schemas, rejects, moments, watermark: NO_WATERMARK, seen: 0 }
+        Transform { instance, reads, schemas, rejects, moments, watermark, seen: 0 }
     }
 }
 
@@ -53,5 +55,17 @@ impl Operator for Transform {
     async fn watermark(&mut self, watermark: EventTime, outputs: &mut Outputs) -> Result<(), TaskError> {
         self.watermark = watermark;
         outputs.watermark(watermark).await
+    }
+
+    async fn snapshot(&mut self, _request: &SnapshotRequest) -> Result<SubtaskState, TaskError> {
+        Ok(SubtaskState { watermark: self.watermark, ..SubtaskState::default() })
+    }
+
+    async fn completed(&mut self, permit: &CommitPermit) -> Result<(), TaskError> {
+        Ok(self.instance.checkpoint_completed(permit.checkpoint())?)
+    }
+
+    async fn aborted(&mut self, checkpoint: u64) -> Result<(), TaskError> {
+        Ok(self.instance.checkpoint_aborted(checkpoint)?)
     }
 }

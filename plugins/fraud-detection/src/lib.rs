@@ -23,8 +23,8 @@ struct Transaction {
 }
 
 #[derive(Record, Debug, PartialEq)]
-struct Alert {
-    rule: i64,
+struct Alert<'a> {
+    rule: &'a str,
     user: i64,
     timestamp: i64,
     value: i64,
@@ -58,11 +58,11 @@ impl FraudDetection {
                 let count = history.count.or_default();
                 *count += 1;
                 if *count > LARGE_MAX {
-                    out.emit(Alert { rule: 1, user, timestamp, value: *count });
+                    out.emit(Alert { rule: "R1", user, timestamp, value: *count });
                 }
             }
             if history.last.len() == SMALL_BEFORE && history.last.iter().all(|&amount| amount < SMALL) {
-                out.emit(Alert { rule: 2, user, timestamp, value: amount });
+                out.emit(Alert { rule: "R2", user, timestamp, value: amount });
             }
         }
         history.last.push_bounded(amount, SMALL_BEFORE);
@@ -98,7 +98,7 @@ mod tests {
     fn more_than_three_large_ones_within_the_period() {
         let mut harness = KeyedProcessHarness::<FraudDetection>::keyed_by(["user"]);
         let result = harness.run_at(transactions(&[10_001, 10_000, 20_000, 30_000, 40_000, 50_000], 0));
-        let alert = |timestamp, value| Alert { rule: 1, user: 1, timestamp, value };
+        let alert = |timestamp, value| Alert { rule: "R1", user: 1, timestamp, value };
         assert_eq!(result.emitted::<Alert>(), [alert(4, 4), alert(5, 5)]);
         harness.advance_watermark(PERIOD_MS - 1);
         assert_eq!(harness.value::<i64>("count", User { user: 1 }), Some(5));
@@ -120,7 +120,7 @@ mod tests {
     fn a_large_one_after_five_small_ones() {
         let mut harness = KeyedProcessHarness::<FraudDetection>::keyed_by(["user"]);
         let result = harness.run_at(transactions(&[500, 1, 2, 3, 4, 99, 10_001, 1, 1, 1, 1, 100, 10_002], 0));
-        assert_eq!(result.emitted::<Alert>(), [Alert { rule: 2, user: 1, timestamp: 6, value: 10_001 }]);
+        assert_eq!(result.emitted::<Alert>(), [Alert { rule: "R2", user: 1, timestamp: 6, value: 10_001 }]);
         assert_eq!(harness.list::<i64>("last", User { user: 1 }), [1, 1, 1, 100, 10_002]);
     }
 }

@@ -90,7 +90,7 @@ fn alerts(splits: &[Vec<String>]) -> Vec<String> {
         let (user, amount, at) = (number(record, "user"), number(record, "amount"), number(record, "timestamp"));
         let known = users.entry(user).or_default();
         let mut alert = |rule: i64, value: i64| {
-            alerts.push(format!(r#"{{"rule":{rule},"user":{user},"timestamp":{at},"value":{value}}}"#));
+            alerts.push(format!(r#"{{"rule":"R{rule}","user":{user},"timestamp":{at},"value":{value}}}"#));
         };
         if amount > 10_000 {
             if known.until.is_none_or(|until| at >= until) {
