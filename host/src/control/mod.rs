@@ -4,6 +4,7 @@ mod error;
 mod placement;
 mod prepare;
 mod report;
+mod restart;
 mod run;
 mod wiring;
 
@@ -11,4 +12,5 @@ pub use error::RunError;
 pub use placement::{AllHere, Placement};
 pub use prepare::{Prepared, prepare};
 pub use report::{JobReport, NodeReport, SinkReport};
+pub use restart::{RestartStrategy, Restarts};
 pub use run::{Job, JobView, data_runtime};

@@ -13,7 +13,7 @@ use arrow_array::{ArrayRef, BinaryArray, BooleanArray, Int64Array, StringArray, 
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::Kind;
+use super::{KeyGroups, Kind};
 
 /// Number of key groups of a job that does not say otherwise.
 pub const MAX_PARALLELISM_DEFAULT: u32 = 128;
@@ -37,6 +37,15 @@ pub fn key_group(hash: u64, max_parallelism: u32) -> u32 {
 #[inline]
 pub fn subtask_of(group: u32, parallelism: u32, max_parallelism: u32) -> u32 {
     (u64::from(group) * u64::from(parallelism) / u64::from(max_parallelism)) as u32
+}
+
+/// The key groups of a subtask: those for which [`subtask_of`] names it. Empty if there are more subtasks than groups and it has none.
+pub fn groups_of(subtask: u32, parallelism: u32, max_parallelism: u32) -> KeyGroups {
+    let first = |subtask: u32| {
+        let groups = u64::from(subtask) * u64::from(max_parallelism);
+        groups.div_ceil(u64::from(parallelism.max(1))).min(u64::from(max_parallelism)) as u32
+    };
+    first(subtask)..first(subtask.saturating_add(1))
 }
 
 /// The encoded keys of a batch's rows. The key of a single column is used where it lies, without a copy.
@@ -242,6 +251,21 @@ mod tests {
             assert!(subtask_of(key_group(hash, 128), parallelism, 128) < parallelism);
         }
         assert_eq!((0..128).filter(|group| subtask_of(*group, 2, 128) == 0).count(), 64);
+    }
+
+    #[test]
+    fn the_groups_of_a_subtask_are_those_that_belong_to_it() {
+        for (parallelism, max) in [(1, 1), (1, 128), (2, 128), (3, 128), (7, 100), (128, 128), (5, 3), (3, 32_768)] {
+            for subtask in 0..parallelism {
+                let theirs: Vec<u32> =
+                    (0..max).filter(|group| subtask_of(*group, parallelism, max) == subtask).collect();
+                assert_eq!(
+                    groups_of(subtask, parallelism, max).collect::<Vec<_>>(),
+                    theirs,
+                    "{subtask}/{parallelism} of {max}"
+                );
+            }
+        }
     }
 
     #[test]

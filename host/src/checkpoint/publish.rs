@@ -1,0 +1,88 @@
+//! Makes a checkpoint durable: first all it consists of, its manifest last. Until that is there, the checkpoint does not exist.
+use std::collections::BTreeMap;
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::{
+    BlobReference, CheckpointStore, Draft, Manifest, StoreError, encoding,
+    manifest::{NodeState, PartEntry, StoreEntry, SubtaskEntry, part_blob},
+};
+use crate::model::{Blob, StoreSnapshot, SubtaskState};
+
+/// Blobs that are written at the same time.
+const PUTS_MAX: usize = 8;
+
+/// Makes a checkpoint durable. Parts without content are among `known`, the durable blobs by name of earlier manifests in this store;
+/// if one is not, nothing is written. After an error the checkpoint may be there nonetheless, whole.
+pub async fn publish(
+    store: &dyn CheckpointStore,
+    draft: Draft,
+    known: &BTreeMap<String, BlobReference>,
+) -> Result<Manifest, StoreError> {
+    let mut durable = BTreeMap::new();
+    let mut contents: BTreeMap<String, Blob> = BTreeMap::new();
+    for part in draft.parts() {
+        let name = part_blob(&part.name);
+        match &part.content {
+            Some(content) => {
+                contents.insert(name, content.clone());
+            }
+            None => {
+                let blob = known.get(&name).ok_or_else(|| StoreError::Missing(name.clone()))?;
+                durable.insert(name, blob.clone());
+            }
+        }
+    }
+    let puts = contents.into_iter().map(|(name, content)| put(store, name, content));
+    let written: Vec<BlobReference> = stream::iter(puts).buffer_unordered(PUTS_MAX).try_collect().await?;
+    durable.extend(written.into_iter().map(|blob| (blob.name.clone(), blob)));
+    let manifest = manifest(draft, &durable)?;
+    let name = Manifest::name(manifest.checkpoint);
+    let bytes = encoding::encode(&name, &manifest)?;
+    store.put(&name, Blob::Bytes(bytes.into())).await?;
+    Ok(manifest)
+}
+
+async fn put(store: &dyn CheckpointStore, name: String, content: Blob) -> Result<BlobReference, StoreError> {
+    store.put(&name, content).await
+}
+
+fn manifest(draft: Draft, durable: &BTreeMap<String, BlobReference>) -> Result<Manifest, StoreError> {
+    let mut nodes = Vec::with_capacity(draft.nodes.len());
+    for node in draft.nodes {
+        let subtasks = node.subtasks.into_iter().map(|subtask| subtask_entry(subtask, durable));
+        let subtasks = subtasks.collect::<Result<Vec<_>, _>>()?;
+        nodes.push(NodeState { uid: node.uid, parallelism: subtasks.len() as u32, subtasks });
+    }
+    Ok(Manifest {
+        job: draft.job,
+        checkpoint: draft.checkpoint,
+        start: draft.start,
+        kind: draft.kind,
+        created_ms: draft.created_ms,
+        max_parallelism: draft.max_parallelism,
+        finished: draft.finished,
+        nodes,
+    })
+}
+
+fn subtask_entry(state: SubtaskState, durable: &BTreeMap<String, BlobReference>) -> Result<SubtaskEntry, StoreError> {
+    let stores = state.stores.into_iter().map(|store| store_entry(store, durable));
+    Ok(SubtaskEntry {
+        watermark: state.watermark,
+        splits: state.splits,
+        stores: stores.collect::<Result<_, _>>()?,
+        operator_states: state.operator_states,
+        committables: state.committables,
+    })
+}
+
+fn store_entry(store: StoreSnapshot, durable: &BTreeMap<String, BlobReference>) -> Result<StoreEntry, StoreError> {
+    let mut parts = Vec::with_capacity(store.parts.len());
+    for part in store.parts {
+        let name = part_blob(&part.name);
+        let blob = durable.get(&name).cloned().ok_or(StoreError::Missing(name))?;
+        parts.push(PartEntry { blob, groups: part.groups, note: part.note });
+    }
+    Ok(StoreEntry { store: store.store, format: store.format, groups: store.groups, note: store.note, parts })
+}

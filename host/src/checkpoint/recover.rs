@@ -1,0 +1,105 @@
+//! Finds the checkpoint to start from, and reads what it consists of. Changes nothing in the store.
+use std::collections::BTreeMap;
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::{BlobReference, CheckpointStore, Manifest, Share, StoreError, encoding, manifest::MANIFESTS};
+use crate::model::{Blob, SubtaskState};
+
+/// Blobs that are read or looked at at the same time.
+const READS_MAX: usize = 8;
+
+/// What a job may start from.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The newest checkpoint that is whole; `None` if there is none at all.
+    pub manifest: Option<Manifest>,
+    /// Those that are newer and not whole, newest first, and why.
+    pub skipped: Vec<(String, StoreError)>,
+    /// The highest number that a checkpoint has, whole or not: those to come have higher ones.
+    pub highest: Option<u64>,
+}
+
+/// The newest checkpoint that is whole. Fails if there are checkpoints and none is, since starting anew would then pass over state;
+/// and if storage fails or a manifest is of a later version, since an older one would then be taken for the newest.
+pub async fn latest(store: &dyn CheckpointStore) -> Result<Recovered, StoreError> {
+    latest_below(store, None).await
+}
+
+/// As [`latest`], of the checkpoints with numbers below `limit`: for when reading the blobs of that one has shown them damaged.
+pub async fn latest_below(store: &dyn CheckpointStore, limit: Option<u64>) -> Result<Recovered, StoreError> {
+    let mut skipped = Vec::new();
+    let mut checkpoints = Vec::new();
+    for name in store.list(MANIFESTS).await? {
+        match Manifest::checkpoint_of(&name) {
+            Some(checkpoint) => checkpoints.push(checkpoint),
+            None => {
+                let error = StoreError::damaged(&name, "no checkpoint has this name");
+                skipped.push((name, error));
+            }
+        }
+    }
+    let highest = checkpoints.iter().copied().max();
+    checkpoints.retain(|checkpoint| limit.is_none_or(|limit| *checkpoint < limit));
+    checkpoints.sort_unstable_by(|a, b| b.cmp(a));
+    for checkpoint in checkpoints {
+        let name = Manifest::name(checkpoint);
+        match load(store, &name).await {
+            Ok(manifest) => return Ok(Recovered { manifest: Some(manifest), skipped, highest }),
+            Err(error) if error.is_loss() => skipped.push((name, error)),
+            Err(error) => return Err(error),
+        }
+    }
+    match skipped.iter().find(|(name, _)| Manifest::checkpoint_of(name).is_some()).or(skipped.first()) {
+        Some((_, newest)) => Err(StoreError::Unusable { checkpoints: skipped.len(), newest: Box::new(newest.clone()) }),
+        None => Ok(Recovered { manifest: None, skipped, highest }),
+    }
+}
+
+/// A particular checkpoint, or that of a savepoint, if it is whole: all blobs are there and have their lengths. Their contents are
+/// verified when they are read.
+pub async fn load(store: &dyn CheckpointStore, name: &str) -> Result<Manifest, StoreError> {
+    let manifest = read(store, name).await?;
+    let blobs: BTreeMap<&str, &BlobReference> = manifest.blobs().map(|blob| (&*blob.name, blob)).collect();
+    let looks = blobs.into_values().map(|blob| look(store, blob));
+    stream::iter(looks).buffer_unordered(READS_MAX).try_collect::<()>().await?;
+    Ok(manifest)
+}
+
+/// A manifest, whatever is the case with its blobs.
+pub async fn read(store: &dyn CheckpointStore, name: &str) -> Result<Manifest, StoreError> {
+    let manifest = encoding::decode(name, &store.get(name).await?)?;
+    if Manifest::name(manifest.checkpoint) != name {
+        return Err(StoreError::damaged(name, format!("it is the manifest of checkpoint {}", manifest.checkpoint)));
+    }
+    Ok(manifest)
+}
+
+async fn look(store: &dyn CheckpointStore, blob: &BlobReference) -> Result<(), StoreError> {
+    blob.verify(store.length(&blob.name).await?, blob.checksum)
+}
+
+/// Reads what subtasks are to start from, each blob once: their states in the same order, contents present and verified.
+/// Committables are not among them: they are committed before anything starts.
+pub async fn restore(store: &dyn CheckpointStore, shares: &[Share]) -> Result<Vec<SubtaskState>, StoreError> {
+    let parts = shares.iter().flat_map(|share| &share.stores).flat_map(|store| &store.parts);
+    let wanted: BTreeMap<&str, &BlobReference> = parts.map(|part| (&*part.blob.name, &part.blob)).collect();
+    let reads = wanted.into_values().map(|blob| fetch(store, blob));
+    let contents: BTreeMap<String, Blob> = stream::iter(reads).buffer_unordered(READS_MAX).try_collect().await?;
+    let content =
+        |blob: &BlobReference| contents.get(&blob.name).cloned().ok_or_else(|| StoreError::Missing(blob.name.clone()));
+    let state = |share: &Share| {
+        Ok(SubtaskState {
+            watermark: share.watermark,
+            splits: share.splits.clone(),
+            stores: share.stores.iter().map(|store| store.snapshot(content)).collect::<Result<_, _>>()?,
+            operator_states: share.operator_states.clone(),
+            committables: Vec::new(),
+        })
+    };
+    shares.iter().map(state).collect()
+}
+
+async fn fetch(store: &dyn CheckpointStore, blob: &BlobReference) -> Result<(String, Blob), StoreError> {
+    Ok((blob.name.clone(), store.fetch(blob).await?))
+}
