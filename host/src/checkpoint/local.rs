@@ -233,12 +233,13 @@ impl Inner {
     fn delete(&self, name: &str) -> io::Result<()> {
         let path = self.root.join(name);
         let directory = path.parent().unwrap_or(&self.root);
+        // Held throughout: another deletion must not remove the directory before this one is durable.
+        let mut directories = self.directories();
         match fs::remove_file(&path) {
             Ok(()) => sync_directory(directory)?,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         }
-        let mut directories = self.directories();
         if directories.writing == 0 {
             // Those left empty; the first that is not ends it.
             for empty in directory.ancestors().take_while(|ancestor| *ancestor != self.root) {

@@ -14,8 +14,8 @@ pub use description::{
     Description, MetricKind, OperatorKind, Shape, SideOutput, StateDescription, StateKind, TimeToLive,
 };
 pub use key::{
-    KeyDecodeError, KeyRows, MAX_PARALLELISM_DEFAULT, MAX_PARALLELISM_LIMIT, decode_keys, groups_of, key_group, key_hash,
-    subtask_of,
+    KeyDecodeError, KeyRows, MAX_PARALLELISM_DEFAULT, MAX_PARALLELISM_LIMIT, decode_keys, groups_of, key_group,
+    key_hash, subtask_of,
 };
 pub use keyed::{Decision, KeyGroups, MapPage, MapReader, NoMaps, StateChange, StateValues, TimerChange, Window};
 pub use raw::{Encoded, Position, RawBatch};

@@ -43,7 +43,7 @@ fn the_pause_after_one_checkpoint_delays_the_next() {
 #[test]
 fn checkpoints_that_take_too_long_are_given_up_and_too_many_failures_end_the_job() {
     let (schedule, mut progress) = (schedule(), Progress::new(Duration::ZERO));
-    let mut fail = |progress: &mut Progress, checkpoint, at: Duration| {
+    let fail = |progress: &mut Progress, checkpoint, at: Duration| {
         progress.triggered(checkpoint, at);
         let over = at + 25 * SECOND;
         assert_eq!(schedule.next(over, progress), Decision::Abort(checkpoint));
