@@ -68,6 +68,10 @@ fn inspect(file: PathBuf) -> CommandResult {
     println!("  sha-256   {}", plugin.digest());
     println!("  contract  {}@{}", plugin::CONTRACT, plugin::CONTRACT_VERSION);
     println!("  imports   {}", list(plugin.imports().iter()));
+    let optional = [("migration", plugin.migrates()), ("checkpoint-listener", plugin.listens())];
+    if optional.iter().any(|(_, exported)| *exported) {
+        println!("  exports   {}", list(optional.iter().filter(|(_, exported)| *exported).map(|(name, _)| name)));
+    }
     for description in plugin.descriptions() {
         describe(description);
     }
@@ -104,8 +108,9 @@ fn describe(description: &Description) {
     }
     for state in &description.states {
         let ttl = state.time_to_live.map(|ttl| format!(", lives {} ms", ttl.milliseconds)).unwrap_or_default();
+        let key = state.key.map(|key| format!("{key} to ")).unwrap_or_default();
         println!(
-            "  state     {}: {:?} of {}, schema version {}{ttl}",
+            "  state     {}: {} of {key}{}, schema version {}{ttl}",
             state.name, state.kind, state.value, state.schema_version
         );
     }

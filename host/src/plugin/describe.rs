@@ -6,7 +6,8 @@ use super::{
     },
 };
 use crate::model::{
-    Description, Field, Kind, MetricKind, OperatorKind, Schema, Shape, SideOutput, StateDescription, StateKind, TimeToLive,
+    Description, Field, Kind, MetricKind, OperatorKind, Schema, Shape, SideOutput, StateDescription, StateKind,
+    TimeToLive,
 };
 
 /// Entries of any list in a description.
@@ -193,5 +194,56 @@ pub(super) fn description_from_wire(kind: OperatorKind, wire: Wire) -> Result<De
 impl Wire {
     fn output_is_input(&self) -> bool {
         matches!(self.output, WireShape::InputRows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(kind: StateKind, key: Option<Kind>, ttl: Option<u64>) -> StateDescription {
+        StateDescription {
+            name: "s".into(),
+            kind,
+            schema_version: 1,
+            value: Kind::Int64,
+            key,
+            time_to_live: ttl.map(|milliseconds| TimeToLive {
+                milliseconds,
+                update_on_read: false,
+                return_expired: false,
+            }),
+        }
+    }
+
+    #[test]
+    fn states_an_operator_cannot_have_are_refused_with_the_reason() {
+        use {OperatorKind as Of, StateKind::*};
+        for (operator, states, reason) in [
+            (Of::Transform, vec![state(Value, None, None)], "kind value, which a transform cannot have"),
+            (Of::KeyedProcess, vec![state(OperatorList, None, None)], "which a keyed-process cannot have"),
+            (Of::KeyedProcess, vec![state(Broadcast, Some(Kind::Utf8), None)], "which a keyed-process cannot have"),
+            (Of::Trigger, vec![state(Map, Some(Kind::Utf8), None)], "kind map, which a trigger cannot have"),
+            (Of::Sink, vec![state(List, None, None)], "kind list, which a sink cannot have"),
+            (Of::KeyedProcess, vec![state(Value, None, None), state(List, None, None)], "two states are called `s`"),
+            (Of::KeyedProcess, vec![state(Map, None, None)], "has no kind of key"),
+            (Of::KeyedProcess, vec![state(Value, Some(Kind::Utf8), None)], "has keys of its own"),
+            (Of::ProcessWindow, vec![state(Map, Some(Kind::Float64), None)], "keys with a fraction"),
+            (Of::BroadcastProcess, vec![state(Broadcast, Some(Kind::Boolean), None)], "keys of one bit"),
+            (Of::KeyedProcess, vec![state(Value, None, Some(0))], "a time to live of 0 ms"),
+            (Of::Sink, vec![state(OperatorUnion, None, Some(1))], "only the state of a key has one"),
+            (Of::Aggregate, vec![], "exactly one state"),
+        ] {
+            let refused = check_states(operator, &states).unwrap_err();
+            assert!(refused.contains(reason), "{refused}");
+        }
+        for (operator, kept) in [
+            (Of::KeyedProcess, state(Map, Some(Kind::Boolean), Some(1))),
+            (Of::BroadcastProcess, state(Broadcast, Some(Kind::Utf8), None)),
+            (Of::Trigger, state(Reducing, None, None)),
+            (Of::Sink, state(OperatorUnion, None, None)),
+        ] {
+            assert_eq!(check_states(operator, &[kept]), Ok(()));
+        }
     }
 }

@@ -57,7 +57,9 @@ impl Maps<'_> {
         };
         match (state.kind, state.key) {
             (StateKind::Map | StateKind::Broadcast, Some(key)) => Ok((index as usize, state, key)),
-            (kind, _) => Err(format!("state `{}` is of kind {kind}, which is not read but comes with the call", state.name)),
+            (kind, _) => {
+                Err(format!("state `{}` is of kind {kind}, which is not read but comes with the call", state.name))
+            }
         }
     }
 
@@ -77,7 +79,7 @@ impl Maps<'_> {
             keys.len()
         };
         let map_keys = column_from_guest(map_keys, key_kind, false, count)
-            .map_err(|what| named(format!("the column of map keys {what}")))?;
+            .map_err(|what| named(format!("the map keys: {what}")))?;
         let values = self.reader.get(index, keys, &map_keys)?;
         Ok(column_for_guest(&values))
     }
@@ -93,11 +95,7 @@ impl Maps<'_> {
         }
         let limit = limit.min(MAP_PAGE_ENTRIES_MAX) as usize;
         let page = self.reader.scan(index, if keyed { key } else { 0 }, after, limit)?;
-        Ok(Page {
-            map_keys: column_for_guest(&page.map_keys),
-            values: column_for_guest(&page.values),
-            next: page.next,
-        })
+        Ok(Page { map_keys: column_for_guest(&page.map_keys), values: column_for_guest(&page.values), next: page.next })
     }
 }
 
@@ -118,5 +116,95 @@ impl map_state::Host for GuestState {
 
     fn scan(&mut self, state: u32, key: u32, after: Option<Vec<u8>>, limit: u32) -> wasmtime::Result<Page> {
         self.reading(|maps| maps.scan(state, key, after.as_deref(), limit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{Array, ArrayRef, Int64Array};
+
+    use super::*;
+    use crate::{
+        model::{MapPage, StateDescription},
+        plugin::contract::types::Values,
+    };
+
+    /// Answers each map key with 7, and remembers the limits asked for.
+    #[derive(Default)]
+    struct Sevens {
+        limits: Vec<usize>,
+    }
+
+    impl MapReader for Sevens {
+        fn get(&mut self, _: usize, _: &[u32], map_keys: &ArrayRef) -> Result<ArrayRef, String> {
+            Ok(Arc::new(Int64Array::from(vec![Some(7); map_keys.len()])))
+        }
+
+        fn scan(&mut self, _: usize, _: u32, _: Option<&[u8]>, limit: usize) -> Result<MapPage, String> {
+            self.limits.push(limit);
+            let none: ArrayRef = Arc::new(Int64Array::from(Vec::<i64>::new()));
+            Ok(MapPage { map_keys: none.clone(), values: none, next: None })
+        }
+    }
+
+    fn declared() -> Vec<StateDescription> {
+        [
+            ("value", StateKind::Value, None),
+            ("map", StateKind::Map, Some(Kind::Int64)),
+            ("rules", StateKind::Broadcast, Some(Kind::Int64)),
+        ]
+        .into_iter()
+        .map(|(name, kind, key)| StateDescription {
+            name: name.into(),
+            kind,
+            schema_version: 1,
+            value: Kind::Int64,
+            key,
+            time_to_live: None,
+        })
+        .collect()
+    }
+
+    fn numbers(values: &[i64]) -> Column {
+        Column { validity: None, values: Values::Int64(values.to_vec()) }
+    }
+
+    #[test]
+    fn reads_of_what_is_not_there_do_not_reach_the_reader() {
+        let (states, mut reader) = (declared(), Sevens::default());
+        let mut maps = Maps { reader: &mut reader, states: &states, keys: 2 };
+        for (state, keys, map_keys, reason) in [
+            (3, &[][..], numbers(&[]), "there is no state 3, 3 are declared"),
+            (0, &[0], numbers(&[1]), "state `value` is of kind value, which is not read but comes with the call"),
+            (1, &[2], numbers(&[1]), "state `map`: there is no key 2, the call has 2"),
+            (1, &[0, 1], numbers(&[1]), "state `map`: the map keys: has 1 values for 2 rows"),
+            (
+                1,
+                &[0],
+                Column { validity: Some(vec![0]), ..numbers(&[1]) },
+                "state `map`: the map keys: row 0 is null, declared is not nullable",
+            ),
+            (2, &[0], numbers(&[1]), "state `rules`: 1 keys were given, broadcast state has none"),
+            (
+                2,
+                &[],
+                Column { validity: None, values: Values::Boolean(vec![0]) },
+                "state `rules`: a column of bits does not say how long it is",
+            ),
+        ] {
+            assert_eq!(maps.get(state, keys, map_keys).unwrap_err(), reason);
+        }
+        assert_eq!(maps.scan(1, 2, None, 1).unwrap_err(), "state `map`: there is no key 2, the call has 2");
+        assert_eq!(maps.scan(1, 1, None, 0).unwrap_err(), "state `map`: a page of no entries was asked for");
+        assert!(maps.scan(0, 0, None, 1).is_err());
+        for (state, keys) in [(1, &[1, 0][..]), (2, &[])] {
+            let values = maps.get(state, keys, numbers(&[1, 2])).unwrap().values;
+            assert!(matches!(values, Values::Int64(values) if values == [7, 7]));
+        }
+        // Broadcast state has no keys, so any will do.
+        maps.scan(2, 9, None, u32::MAX).unwrap();
+        assert_eq!(reader.limits, [MAP_PAGE_ENTRIES_MAX as usize]);
     }
 }

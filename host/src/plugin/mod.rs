@@ -20,9 +20,7 @@ mod guest;
 mod instance;
 mod maps;
 
-pub use calls::{
-    Accumulators, CallMoment, Elements, Emitted, KeyedEmitted, KeyedInput, Keys, Verdict, Written,
-};
+pub use calls::{Accumulators, CallMoment, Elements, Emitted, KeyedEmitted, KeyedInput, Keys, Verdict, Written};
 pub use component::Plugin;
 pub use contract::{PACKAGE as CONTRACT, VERSION as CONTRACT_VERSION};
 pub use engine::{COMPONENT_BYTES_MAX, EPOCH_TICK, GUEST_STACK_BYTES_MAX, PluginEngine};

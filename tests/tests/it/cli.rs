@@ -143,7 +143,7 @@ fn inspect_shows_what_a_plugin_says_of_itself() {
             "writes    { word: string }",
             "aggregate word-count 1.0.0",
             "writes    { count: i64 }",
-            "Aggregating of i64",
+            "aggregating of i64",
         ];
         check(&output, 0, &parts);
     }

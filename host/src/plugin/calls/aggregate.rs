@@ -33,8 +33,7 @@ const RESULTS: usize = 2;
 
 pub(super) fn functions(interface: &str, call: &mut Call) -> Result<Vec<Function>, LoadError> {
     Ok(vec![
-        call.function(interface, "accumulate")?
-            .check::<AccumulateParameters, AccumulateResult>(call, "accumulate")?,
+        call.function(interface, "accumulate")?.check::<AccumulateParameters, AccumulateResult>(call, "accumulate")?,
         call.function(interface, "merge")?.check::<MergeParameters, MergeResult>(call, "merge")?,
         call.function(interface, "results")?.check::<ResultsParameters, ResultsResult>(call, "results")?,
     ])
@@ -68,8 +67,8 @@ impl Instance {
             let projection = Projection::of(batch, columns);
             let refs = projection.refs();
             let parts = Realigned::of(accumulators);
-            let (result,): AccumulateResult =
-                functions[ACCUMULATE].call(call, (moment, batch_ref(batch, &refs), groups, parts.accumulators(accumulators)))?;
+            let (result,): AccumulateResult = functions[ACCUMULATE]
+                .call(call, (moment, batch_ref(batch, &refs), groups, parts.accumulators(accumulators)))?;
             let Accumulated { accumulators: new, rejections, measurements } = result.map_err(fault)?;
             Ok(Accumulators {
                 values: column_from_guest(new, kind, false, accumulators.len())

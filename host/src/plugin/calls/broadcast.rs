@@ -52,8 +52,7 @@ impl Instance {
             let refs = projection.refs();
             let mut maps = Maps { reader: maps, states: &description.states, keys: 0 };
             let parameters = (moment, batch_ref(batch, &refs));
-            let (result,): BroadcastReturn =
-                functions[PROCESS_BROADCAST].call_reading(call, &mut maps, parameters)?;
+            let (result,): BroadcastReturn = functions[PROCESS_BROADCAST].call_reading(call, &mut maps, parameters)?;
             let of = Changeable { states: &description.states, keys: 0, broadcast: true };
             written(result.map_err(fault)?, &Origins::rows_of_second(batch), &description, outputs, of)
         })

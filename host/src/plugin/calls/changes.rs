@@ -1,5 +1,8 @@
 //! Changes of state and timers that a guest returned, checked completely: states that were declared, changes that fit their kind,
 //! keys of the call, columns of the declared kinds and of the right lengths. Pure.
+use arrow_array::ArrayRef;
+use arrow_buffer::OffsetBuffer;
+
 use super::super::{
     columns::{Nonsense, checked_offsets, column_from_guest, length_of},
     contract::types::{self, ManyChange, MapChange, SingleChange, StateChange as Wire, TimerAction, TimerChanges},
@@ -37,12 +40,7 @@ pub(super) fn changes_from_guest(changes: Vec<Wire>, of: Changeable<'_>) -> Resu
         .collect()
 }
 
-fn checked(
-    change: Wire,
-    index: usize,
-    state: &StateDescription,
-    of: Changeable<'_>,
-) -> Result<StateChange, Nonsense> {
+fn checked(change: Wire, index: usize, state: &StateDescription, of: Changeable<'_>) -> Result<StateChange, Nonsense> {
     match (of.broadcast, state.kind == StateKind::Broadcast) {
         (true, false) => return Err("rows of the broadcast input change broadcast states only".into()),
         (false, true) => return Err("broadcast states are changed by rows of the broadcast input only".into()),
@@ -102,7 +100,7 @@ fn check_no_keys(keys: &[u32]) -> Result<(), Nonsense> {
     if keys.is_empty() { Ok(()) } else { Err(format!("has {} keys, broadcast state has none", keys.len())) }
 }
 
-type Lists = (Vec<u32>, arrow_buffer::OffsetBuffer<i32>, arrow_array::ArrayRef);
+type Lists = (Vec<u32>, OffsetBuffer<i32>, ArrayRef);
 
 fn lists(change: ManyChange, state: &StateDescription, of: Changeable<'_>) -> Result<Lists, Nonsense> {
     let ManyChange { keys, values, .. } = change;
@@ -158,4 +156,197 @@ pub(super) fn timers_from_guest(changes: TimerChanges, keys: usize) -> Result<Ve
             set: matches!(action, TimerAction::Set),
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{Array, cast::AsArray, types::Int64Type};
+    use types::{ClearChange, Column, Lists, TimeDomain as WireDomain, Values, Variable};
+
+    use super::*;
+    use crate::model::Kind;
+
+    fn declared() -> Vec<StateDescription> {
+        let state = |name: &str, kind, value, key| StateDescription {
+            name: name.into(),
+            kind,
+            schema_version: 1,
+            value,
+            key,
+            time_to_live: None,
+        };
+        vec![
+            state("value", StateKind::Value, Kind::Int64, None),
+            state("list", StateKind::List, Kind::Int64, None),
+            state("map", StateKind::Map, Kind::Int64, Some(Kind::Utf8)),
+            state("rules", StateKind::Broadcast, Kind::Int64, Some(Kind::Utf8)),
+            state("kept", StateKind::OperatorList, Kind::Boolean, None),
+        ]
+    }
+
+    fn numbers(values: &[i64]) -> Column {
+        Column { validity: None, values: Values::Int64(values.to_vec()) }
+    }
+
+    /// The first is null.
+    fn with_null(values: &[i64]) -> Column {
+        Column { validity: Some(vec![0b1111_1110]), ..numbers(values) }
+    }
+
+    fn text(offsets: &[u32], data: &str) -> Column {
+        Column { validity: None, values: Values::Utf8(Variable { offsets: offsets.to_vec(), data: data.into() }) }
+    }
+
+    fn put(state: u32, keys: &[u32], values: Column) -> Wire {
+        Wire::Put(SingleChange { state, keys: keys.to_vec(), values })
+    }
+
+    fn many(state: u32, keys: &[u32], offsets: &[u32], values: Column) -> ManyChange {
+        ManyChange { state, keys: keys.to_vec(), values: Lists { offsets: offsets.to_vec(), values } }
+    }
+
+    fn entries(state: u32, keys: &[u32], map_keys: Column, values: Column) -> Wire {
+        Wire::PutEntries(MapChange { state, keys: keys.to_vec(), map_keys, values })
+    }
+
+    fn clear(state: u32, keys: &[u32]) -> Wire {
+        Wire::Clear(ClearChange { state, keys: keys.to_vec() })
+    }
+
+    fn check(change: Wire, broadcast: bool) -> Result<StateChange, Nonsense> {
+        let states = declared();
+        let of = Changeable { states: &states, keys: if broadcast { 0 } else { 2 }, broadcast };
+        changes_from_guest(vec![change], of).map(|mut changes| changes.remove(0))
+    }
+
+    #[test]
+    fn hostile_changes_of_keyed_state_are_refused_with_the_reason() {
+        let (replace, append) = (Wire::Replace, Wire::Append);
+        let bits = Column { validity: None, values: Values::Boolean(vec![0]) };
+        let rows = [
+            (clear(5, &[0]), "a change of state 5, 5 are declared"),
+            (clear(u32::MAX, &[]), "a change of state 4294967295, 5 are declared"),
+            (put(0, &[2], numbers(&[1])), "state `value`: a change of key 2, the call has 2"),
+            (put(0, &[0, 1], numbers(&[1])), "state `value`: has 1 values for 2 rows"),
+            (put(0, &[0], text(&[0, 0], "")), "state `value`: holds string, declared is i64"),
+            (put(1, &[0], numbers(&[1])), "state `list`: a `put` of a state of kind list"),
+            (put(2, &[0], numbers(&[1])), "state `map`: a `put` of a state of kind map"),
+            (put(4, &[0], numbers(&[1])), "state `kept`: a `put` of a state of kind operator-list"),
+            (replace(many(0, &[0], &[0, 1], numbers(&[1]))), "state `value`: a `replace` of a state of kind value"),
+            (append(many(2, &[0], &[0, 1], numbers(&[1]))), "state `map`: a `append` of a state of kind map"),
+            (append(many(1, &[9], &[0, 1], numbers(&[1]))), "state `list`: a change of key 9, the call has 2"),
+            (
+                append(many(1, &[0], &[0], numbers(&[]))),
+                "state `list`: its lists: has 1 offsets for 1 rows, 2 are needed",
+            ),
+            (append(many(1, &[0], &[1, 1], numbers(&[1]))), "state `list`: its lists: offsets start at 1 instead of 0"),
+            (
+                replace(many(1, &[0, 1], &[0, 2, 1], numbers(&[1]))),
+                "state `list`: its lists: offsets decrease from 2 to 1 at row 1",
+            ),
+            (replace(many(1, &[0], &[0, 2], numbers(&[1]))), "state `list`: has 1 values for 2 rows"),
+            (
+                replace(many(4, &[0], &[0, u32::MAX], bits)),
+                "state `kept`: its lists: offsets end at 4294967295, at most 2147483647 are taken",
+            ),
+            (append(many(1, &[0], &[0, 1], with_null(&[1]))), "state `list`: row 0 is null, declared is not nullable"),
+            (
+                entries(0, &[0], text(&[0, 0], ""), numbers(&[1])),
+                "state `value`: a `put-entries` of a state of kind value",
+            ),
+            (entries(2, &[2], text(&[0, 0], ""), numbers(&[1])), "state `map`: a change of key 2, the call has 2"),
+            (
+                entries(2, &[], text(&[0, 0], ""), numbers(&[1])),
+                "state `map`: its map keys: has 2 offsets for 0 rows, 1 are needed",
+            ),
+            (
+                entries(2, &[0], numbers(&[1]), numbers(&[1])),
+                "state `map`: its map keys: holds i64, declared is string",
+            ),
+            (entries(2, &[0], text(&[0, 0], ""), numbers(&[])), "state `map`: has 0 values for 1 rows"),
+            (
+                entries(2, &[0], Column { validity: Some(vec![0]), ..text(&[0, 0], "") }, numbers(&[1])),
+                "state `map`: its map keys: row 0 is null, declared is not nullable",
+            ),
+            (clear(2, &[0, 7]), "state `map`: a change of key 7, the call has 2"),
+            (
+                entries(3, &[], text(&[0], ""), numbers(&[])),
+                "state `rules`: broadcast states are changed by rows of the broadcast input only",
+            ),
+        ];
+        for (change, reason) in rows {
+            assert_eq!(check(change, false).unwrap_err(), reason);
+        }
+    }
+
+    #[test]
+    fn hostile_changes_of_broadcast_state_are_refused_with_the_reason() {
+        let rows = [
+            (put(0, &[], numbers(&[])), "state `value`: rows of the broadcast input change broadcast states only"),
+            (entries(3, &[0], text(&[0, 0], ""), numbers(&[1])), "state `rules`: has 1 keys, broadcast state has none"),
+            (entries(3, &[], text(&[0, 0], ""), numbers(&[])), "state `rules`: has 0 values for 1 rows"),
+            (
+                entries(3, &[], Column { validity: None, values: Values::Boolean(vec![0]) }, numbers(&[1])),
+                "state `rules`: a column of bits does not say how long it is",
+            ),
+            (clear(3, &[0]), "state `rules`: has 1 keys, broadcast state has none"),
+        ];
+        for (change, reason) in rows {
+            assert_eq!(check(change, true).unwrap_err(), reason);
+        }
+        let StateChange::PutEntries { keys, map_keys, values, .. } =
+            check(entries(3, &[], text(&[0, 1, 2], "ab"), with_null(&[0, 5])), true).unwrap()
+        else {
+            panic!("another change")
+        };
+        assert_eq!((keys, map_keys.len(), values.is_null(0), values.len()), (vec![], 2, true, 2));
+    }
+
+    #[test]
+    fn changes_keep_their_order_and_values() {
+        let states = declared();
+        let of = Changeable { states: &states, keys: 2, broadcast: false };
+        let bits = Column { validity: None, values: Values::Boolean(vec![0b01]) };
+        let wire = vec![
+            put(0, &[1, 0], with_null(&[0, 7])),
+            Wire::Append(many(1, &[1, 1], &[0, 0, 2], numbers(&[3, 4]))),
+            Wire::Replace(many(4, &[0], &[0, 2], bits)),
+            clear(0, &[1]),
+        ];
+        let changes = changes_from_guest(wire, of).unwrap();
+        let [
+            StateChange::Put { state: 0, keys: put, values },
+            StateChange::Append { state: 1, keys: appended, offsets, values: added },
+            StateChange::Replace { state: 4, values: kept, .. },
+            StateChange::Clear { state: 0, keys: cleared },
+        ] = &changes[..]
+        else {
+            panic!("{changes:?}")
+        };
+        assert_eq!((&put[..], &appended[..], &cleared[..]), (&[1, 0][..], &[1, 1][..], &[1][..]));
+        assert!(values.is_null(0));
+        assert_eq!(values.as_primitive::<Int64Type>().value(1), 7);
+        assert_eq!((&offsets[..], &added.as_primitive::<Int64Type>().values()[..]), (&[0, 0, 2][..], &[3, 4][..]));
+        assert_eq!(kept.as_boolean().iter().collect::<Vec<_>>(), [Some(true), Some(false)]);
+    }
+
+    #[test]
+    fn hostile_timers_are_refused_with_the_reason() {
+        let timers = |keys: &[u32], times: &[i64], domains: usize, actions: usize| TimerChanges {
+            keys: keys.to_vec(),
+            times: times.to_vec(),
+            domains: vec![WireDomain::ProcessingTime; domains],
+            actions: vec![TimerAction::Delete; actions],
+        };
+        for (changes, reason) in [
+            (timers(&[0], &[], 1, 1), "0 times of timers for 1 keys"),
+            (timers(&[0], &[1], 2, 1), "2 domains of timers for 1 keys"),
+            (timers(&[0], &[1], 1, 0), "0 actions of timers for 1 keys"),
+            (timers(&[0, 2], &[1, 2], 2, 2), "a timer of key 2, the call has 2"),
+        ] {
+            assert_eq!(timers_from_guest(changes, 2).unwrap_err(), reason);
+        }
+        let timer = TimerChange { key: 1, time: -5, domain: TimeDomain::Processing, set: false };
+        assert_eq!(timers_from_guest(timers(&[1], &[-5], 1, 1), 2).unwrap(), [timer]);
+    }
 }

@@ -105,10 +105,7 @@ pub(super) fn emitted(
     })
 }
 
-pub(super) fn checked_rejections(
-    rejections: Vec<Rejection>,
-    rows: usize,
-) -> Result<Vec<(usize, String)>, CallFailure> {
+pub(super) fn checked_rejections(rejections: Vec<Rejection>, rows: usize) -> Result<Vec<(usize, String)>, CallFailure> {
     rejections
         .into_iter()
         .map(|Rejection { row, reason }| match row as usize {

@@ -21,8 +21,8 @@ use crate::model::{
     Batch, Description, EventTime, MapReader, Schema, StateChange, StateValues, TimeDomain, TimerChange,
 };
 
-pub(super) type ProcessParameters<'a> = (Moment, BatchRef<'a>, KeysRef<'a>, &'a [StateValuesRef<'a>]);
-pub(super) type FireParameters<'a> = (Moment, TimersRef<'a>, KeysRef<'a>, &'a [StateValuesRef<'a>]);
+type ProcessParameters<'a> = (Moment, BatchRef<'a>, KeysRef<'a>, &'a [StateValuesRef<'a>]);
+type FireParameters<'a> = (Moment, TimersRef<'a>, KeysRef<'a>, &'a [StateValuesRef<'a>]);
 pub(super) type KeyedReturn = (Result<KeyedResult, Fault>,);
 
 /// Of all kinds with timers: the first function.
@@ -33,8 +33,7 @@ const PROCESS_SECOND: usize = 2;
 
 /// `fire`, and then those that take rows.
 pub(super) fn functions(interface: &str, processes: &[&str], call: &mut Call) -> Result<Vec<Function>, LoadError> {
-    let mut functions =
-        vec![call.function(interface, "fire")?.check::<FireParameters, KeyedReturn>(call, "fire")?];
+    let mut functions = vec![call.function(interface, "fire")?.check::<FireParameters, KeyedReturn>(call, "fire")?];
     for name in processes {
         functions.push(call.function(interface, name)?.check::<ProcessParameters, KeyedReturn>(call, name)?);
     }

@@ -74,8 +74,9 @@ impl Instance {
             };
             let parts = Realigned::of(values);
             let (result,): MigrateResult = migrate.call(call, (state as u32, from_version, parts.column(values)))?;
-            column_from_guest(result.map_err(fault)?, declared.value, values.null_count() > 0, values.len())
-                .map_err(|what| nonsense(format!("state `{}`, migrated from version {from_version}: {what}", declared.name)))
+            column_from_guest(result.map_err(fault)?, declared.value, values.null_count() > 0, values.len()).map_err(
+                |what| nonsense(format!("state `{}`, migrated from version {from_version}: {what}", declared.name)),
+            )
         })
     }
 }

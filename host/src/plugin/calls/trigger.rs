@@ -16,9 +16,7 @@ use super::{
     input::{Elements, Projection, States, Timers, Windows, batch_ref},
     nonsense,
 };
-use crate::model::{
-    Decision, Description, EventTime, StateChange, StateValues, TimeDomain, TimerChange, Window,
-};
+use crate::model::{Decision, Description, EventTime, StateChange, StateValues, TimeDomain, TimerChange, Window};
 
 type ElementsParameters<'a> = (Moment, BatchRef<'a>, WindowsRef<'a>, &'a [u32], &'a [StateValuesRef<'a>]);
 type TimersParameters<'a> = (Moment, TimersRef<'a>, WindowsRef<'a>, &'a [u32], &'a [StateValuesRef<'a>]);

@@ -16,8 +16,7 @@ use super::{
 };
 use crate::model::{Schema, Window};
 
-type ProcessParameters<'a> =
-    (Moment, WindowsRef<'a>, KeysRef<'a>, BatchRef<'a>, &'a [u32], &'a [StateValuesRef<'a>]);
+type ProcessParameters<'a> = (Moment, WindowsRef<'a>, KeysRef<'a>, BatchRef<'a>, &'a [u32], &'a [StateValuesRef<'a>]);
 
 const PROCESS: usize = 0;
 
@@ -48,14 +47,8 @@ impl Instance {
             let state_refs = states.refs();
             let mut maps = Maps { reader: maps, states: &description.states, keys: windows.len() };
             let wire = Windows::of(windows);
-            let parameters = (
-                moment,
-                wire.as_ref(),
-                keys_ref(&keys, &key_refs),
-                batch_ref(batch, &refs),
-                groups,
-                &state_refs[..],
-            );
+            let parameters =
+                (moment, wire.as_ref(), keys_ref(&keys, &key_refs), batch_ref(batch, &refs), groups, &state_refs[..]);
             let (result,): KeyedReturn = functions[PROCESS].call_reading(call, &mut maps, parameters)?;
             let origins = Origins::windows(windows.iter().map(|window| window.last()).collect(), batch);
             let result = keyed_emitted(result.map_err(fault)?, &origins, &description, outputs, windows.len())?;
