@@ -128,8 +128,8 @@ pub struct SourceSpec {
     pub time: TimeSpec,
     /// What becomes of malformed records.
     pub on_error: OnError,
-    /// `delivery: at_most_once`: records that the connector cannot read again are lost in a failure. Written for such a source in
-    /// a job with checkpoints, and for no other.
+    /// `delivery: at_most_once`: records that the connector cannot read again are lost in a failure. Always there for such a
+    /// source in a job with checkpoints, never for one that can read again.
     pub at_most_once: bool,
     /// Overrides the job's.
     pub parallelism: Option<u32>,

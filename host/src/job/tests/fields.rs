@@ -147,7 +147,17 @@ fn a_file_is_read_with_its_folder_and_its_name_in_errors() {
 
 #[test]
 fn no_text_makes_the_reader_panic() {
-    let full = format!("{JOB}# ${{X}}\nbatch: {{ records: 1, bytes: 1MiB, flush: ${{UNSET:2ms}} }}\n");
+    let settings = "batch: { records: 1, bytes: 1MiB, flush: ${UNSET:2ms} }\n\
+                    state: { backend: rocksdb, directory: s, cache: 1GiB }\n\
+                    checkpoints: { directory: c, interval: 10s }\nrestart: { exponential_delay: { jitter: 0.5 } }\n";
+    let sliding =
+        "sliding: { size: 1h, slide: 5s }, allowed_lateness: 1s, trigger: { early: { every: 1s }, late: { count: 1 } }";
+    let join = "x: { input: words, key: word, second: { input: counts, key: word }, interval_join: { lower: -1s, upper: 1s } }";
+    let full = format!("{JOB}# ${{X}}\n{settings}")
+        .replacen("tumbling: 5s", sliding, 1)
+        .replacen("format: text", "delivery: at_most_once", 1)
+        .replacen("sinks:", &format!("  {join}\nsinks:"), 1);
+    super::plugins::planned(&full).unwrap();
     let parts = [
         "{",
         "}",

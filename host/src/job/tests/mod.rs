@@ -3,10 +3,14 @@ mod fields;
 mod pages;
 mod plan;
 mod plugins;
+mod processes;
 mod refused;
+mod settings;
+mod steps;
 mod structure;
 mod syntax;
 mod unplanned;
+mod windows;
 
 use std::path::Path;
 

@@ -106,3 +106,10 @@ pub(super) fn job(sources: &str, operators: &str, sinks: &str) -> String {
 pub(super) const PAID: &str =
     "paid: { stdin: {}, format: json, schema: { user: string, amount: f64, at: i64, ok: bool? } }";
 pub(super) const OUT: &str = "out: { input: x, print: {} }";
+
+/// Three sources to be read side by side.
+pub(super) fn sources() -> String {
+    let bills = "bills: { stdin: {}, format: json, schema: { user: string, due: f64, id: i64 } }";
+    let rules = "rules: { stdin: {}, format: json, schema: { limit: f64 } }";
+    format!("{PAID}\n{bills}\n{rules}")
+}
