@@ -33,7 +33,7 @@ pub struct FileSource {
     poll: Duration,
     /// The files at a start of the job, so that all parts share out the same list.
     #[serde(skip)]
-    files: Mutex<Option<(u64, Vec<(String, PathBuf)>)>>,
+    files: Mutex<Option<(u64, Vec<Listed>)>>,
 }
 
 fn poll() -> Duration {
@@ -43,6 +43,9 @@ fn poll() -> Duration {
 fn poll_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     positive_duration(deserializer).map_err(|e| de::Error::custom(format!("`poll`: {e}")))
 }
+
+/// A file's name in checkpoints, and its path.
+pub type Listed = (String, PathBuf);
 
 /// Patterns of file names.
 #[derive(Clone, Debug)]
@@ -73,7 +76,7 @@ impl<'de> Deserialize<'de> for Paths {
 
 impl Paths {
     /// The files there are now, sorted by path, with their names in checkpoints.
-    pub fn list(&self) -> Result<Vec<(String, PathBuf)>, ConnectorError> {
+    pub fn list(&self) -> Result<Vec<Listed>, ConnectorError> {
         let failed = |place: &str, what: String| ConnectorError { place: place.into(), what, retry: false };
         let mut files = Vec::new();
         for pattern in &self.patterns {
@@ -140,7 +143,7 @@ impl Source for FileSource {
 }
 
 /// Which files are to be read, and where they were left; and which were read to their end, whatever has become of those since.
-fn divide(files: Vec<(String, PathBuf)>, restored: Positions) -> Result<(Vec<Pending>, Positions), ConnectorError> {
+fn divide(files: Vec<Listed>, restored: Positions) -> Result<(Vec<Pending>, Positions), ConnectorError> {
     let (done, mut begun): (Positions, Positions) = restored.into_iter().partition(|(_, position)| position.done);
     let left = files.into_iter().filter(|(name, _)| !done.contains_key(name));
     let pending = left.map(|(name, path)| Pending { from: begun.remove(&name), name, path }).collect();
