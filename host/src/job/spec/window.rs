@@ -67,8 +67,8 @@ pub enum TriggerSpec {
     ProcessingTime,
     /// `trigger: { count: 100 }`: whenever this many rows have come, from 1 to [`TRIGGER_COUNT_MAX`]; not at the end.
     Count(u64),
-    /// `trigger: { every: 1min }`: at each multiple of this in the window's time, and at the end; 1 ms to
-    /// [`SPAN_MAX`](super::SPAN_MAX), whole ms.
+    /// `trigger: { every: 1min }`: at each multiple of this in the window's time, if rows have come since the last result, and
+    /// at the end; 1 ms to [`SPAN_MAX`](super::SPAN_MAX), whole ms.
     Every(Duration),
     /// `trigger: { early: { every: 10s }, late: { count: 1 } }`: also before the end, at the end, and after it. At least one is there.
     EarlyLate {
@@ -84,8 +84,8 @@ pub enum TriggerSpec {
 /// How often a trigger fires before or after a window's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FiringSpec {
-    /// `{ every: 10s }`: this long in processing time after the first row since the last result; whole ms from 1 ms to
-    /// [`SPAN_MAX`](super::SPAN_MAX).
+    /// `{ every: 10s }`: at each multiple of this in processing time, if rows have come since the last result; whole ms from 1 ms
+    /// to [`SPAN_MAX`](super::SPAN_MAX).
     Every(Duration),
     /// `{ count: 100 }`: after this many rows since the last result, from 1 to [`TRIGGER_COUNT_MAX`].
     Count(u64),
