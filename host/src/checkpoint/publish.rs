@@ -1,7 +1,7 @@
 //! Makes a checkpoint durable: first all it consists of, its manifest last. Until that is there, the checkpoint does not exist.
 use std::collections::BTreeMap;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 
 use super::{
     BlobReference, CheckpointStore, Draft, Manifest, StoreError, encoding,
@@ -33,7 +33,8 @@ pub async fn publish(
             }
         }
     }
-    let puts = contents.into_iter().map(|(name, content)| put(store, name, content));
+    let puts: Vec<BoxFuture<'_, _>> =
+        contents.into_iter().map(|(name, content)| put(store, name, content).boxed()).collect();
     let written: Vec<BlobReference> = stream::iter(puts).buffer_unordered(PUTS_MAX).try_collect().await?;
     durable.extend(written.into_iter().map(|blob| (blob.name.clone(), blob)));
     let manifest = manifest(draft, &durable)?;

@@ -1,7 +1,7 @@
 //! Finds the checkpoint to start from, and reads what it consists of. Changes nothing in the store.
 use std::collections::BTreeMap;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 
 use super::{BlobReference, CheckpointStore, Manifest, Share, StoreError, encoding, manifest::MANIFESTS};
 use crate::model::{Blob, SubtaskState};
@@ -61,7 +61,7 @@ pub async fn latest_below(store: &dyn CheckpointStore, limit: Option<u64>) -> Re
 pub async fn load(store: &dyn CheckpointStore, name: &str) -> Result<Manifest, StoreError> {
     let manifest = read(store, name).await?;
     let blobs: BTreeMap<&str, &BlobReference> = manifest.blobs().map(|blob| (&*blob.name, blob)).collect();
-    let looks = blobs.into_values().map(|blob| look(store, blob));
+    let looks: Vec<BoxFuture<'_, _>> = blobs.into_values().map(|blob| look(store, blob).boxed()).collect();
     stream::iter(looks).buffer_unordered(READS_MAX).try_collect::<()>().await?;
     Ok(manifest)
 }
@@ -84,7 +84,7 @@ async fn look(store: &dyn CheckpointStore, blob: &BlobReference) -> Result<(), S
 pub async fn restore(store: &dyn CheckpointStore, shares: &[Share]) -> Result<Vec<SubtaskState>, StoreError> {
     let parts = shares.iter().flat_map(|share| &share.stores).flat_map(|store| &store.parts);
     let wanted: BTreeMap<&str, &BlobReference> = parts.map(|part| (&*part.blob.name, &part.blob)).collect();
-    let reads = wanted.into_values().map(|blob| fetch(store, blob));
+    let reads: Vec<BoxFuture<'_, _>> = wanted.into_values().map(|blob| fetch(store, blob).boxed()).collect();
     let contents: BTreeMap<String, Blob> = stream::iter(reads).buffer_unordered(READS_MAX).try_collect().await?;
     let content =
         |blob: &BlobReference| contents.get(&blob.name).cloned().ok_or_else(|| StoreError::Missing(blob.name.clone()));
