@@ -190,7 +190,7 @@ impl<'a> Wiring<'a> {
                     schema: node.outputs[0].schema.clone(),
                     batch_records: self.plan().batch.records,
                 };
-                Box::new(Windowed::new(settings, instance, rejects, moments))
+                Box::new(Windowed::new(settings, instance, rejects, moments)?)
             }
             (StepSpec::Aggregate(_), None) => return Err(bug(&node.name, "an aggregate without a window")),
         })

@@ -6,11 +6,17 @@ use async_trait::async_trait;
 
 use super::{Operator, Outputs, Rejects, TaskError, moments::Moments};
 use crate::{
-    model::{Batch, EventTime, KeyRows, Kind, NO_WATERMARK, Schema, TimeDomain, WATERMARK_END, decode_keys},
+    model::{
+        Batch, EventTime, KeyRows, Kind, MAX_PARALLELISM_DEFAULT, NO_WATERMARK, Schema, StateValues, TimeDomain,
+        WATERMARK_END, Window, decode_keys,
+    },
     plugin::Instance,
-    state::{OldTouched as Touched, WindowContents, WindowStore},
+    state::{Cursor, KeyedStore, Layout, StateBackend, StoreSettings, Touched},
     window::Tumbling,
 };
+
+/// Which of the plugin's states is the accumulator.
+const ACCUMULATOR: usize = 0;
 
 /// How a windowed aggregate is set up.
 #[derive(Debug, Clone)]
@@ -40,44 +46,62 @@ pub struct Windowed {
     instance: Instance,
     rejects: Rejects,
     moments: Moments,
-    store: WindowStore,
+    store: KeyedStore,
     watermark: EventTime,
     seen: u64,
     // Memory kept from batch to batch.
-    starts: Vec<EventTime>,
+    assigned: Vec<Window>,
     hashes: Vec<u64>,
     touched: Touched,
 }
 
 impl Windowed {
-    /// With no window open.
-    pub fn new(settings: WindowedSettings, instance: Instance, rejects: Rejects, moments: Moments) -> Windowed {
-        let accumulator = instance.description().states[0].value;
+    /// With no window open, in memory.
+    pub fn new(
+        settings: WindowedSettings,
+        instance: Instance,
+        rejects: Rejects,
+        moments: Moments,
+    ) -> Result<Windowed, TaskError> {
+        let store = StoreSettings {
+            name: "windows".to_owned(),
+            uid: settings.node.clone(),
+            subtask: 0,
+            start: 0,
+            states: instance.description().states.clone(),
+            layout: Layout::Windows,
+            groups: 0..MAX_PARALLELISM_DEFAULT,
+            max_parallelism: MAX_PARALLELISM_DEFAULT,
+            drop_vanished: false,
+        };
+        let store = KeyedStore::open(&StateBackend::memory(), store, Vec::new())?;
         let key_kinds = settings.schema.fields()[..settings.key.len()].iter().map(|field| field.kind).collect();
-        Windowed {
+        Ok(Windowed {
             settings,
             key_kinds,
             instance,
             rejects,
             moments,
-            store: WindowStore::new(accumulator),
+            store,
             watermark: NO_WATERMARK,
             seen: 0,
-            starts: Vec::new(),
+            assigned: Vec::new(),
             hashes: Vec::new(),
             touched: Touched::default(),
-        }
+        })
     }
 
     /// Takes late rows and rows without a key out of the batch, and notes the windows of the others.
     async fn assign(&mut self, batch: Batch, outputs: &mut Outputs) -> Result<Batch, TaskError> {
         let windows = self.settings.windows;
-        self.starts.clear();
+        let window = |time: EventTime| {
+            let start = windows.start_of(time);
+            Window { start, end: windows.end_of(start) }
+        };
+        self.assigned.clear();
         match self.settings.time {
-            TimeDomain::Event => self.starts.extend(batch.timestamps.iter().map(|time| windows.start_of(*time))),
-            TimeDomain::Processing => {
-                self.starts.resize(batch.rows(), windows.start_of(self.moments.now_ms()));
-            }
+            TimeDomain::Event => self.assigned.extend(batch.timestamps.iter().map(|time| window(*time))),
+            TimeDomain::Processing => self.assigned.resize(batch.rows(), window(self.moments.now_ms())),
         }
         let watermark = self.watermark;
         let by_event = self.settings.time == TimeDomain::Event;
@@ -89,21 +113,21 @@ impl Windowed {
             })
         };
         let any_null = self.settings.key.iter().any(|column| batch.columns.column(*column).null_count() > 0);
-        let earliest = self.starts.iter().copied().min().unwrap_or(WATERMARK_END);
+        let earliest = self.assigned.iter().map(|window| window.start).min().unwrap_or(WATERMARK_END);
         if !any_null && !is_late(earliest) {
             return Ok(batch);
         }
         let (mut kept, mut late, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
-        for (row, start) in self.starts.iter().enumerate() {
+        for (row, window) in self.assigned.iter().enumerate() {
             if keyless(row) {
                 rejected.push((row, "its key is null".to_owned()));
-            } else if is_late(*start) {
+            } else if is_late(window.start) {
                 late.push(row as u32);
             } else {
                 kept.push(row as u32);
             }
         }
-        self.starts = kept.iter().map(|row| self.starts[*row as usize]).collect();
+        self.assigned = kept.iter().map(|row| self.assigned[*row as usize]).collect();
         self.rejects.rows(&batch, rejected, outputs).await?;
         outputs.metrics().add(&outputs.metrics().late, late.len());
         if outputs.is_read(self.settings.late) {
@@ -126,30 +150,39 @@ impl Windowed {
 
     /// Emits the windows that are over at this time, the earliest first.
     async fn fire(&mut self, time: EventTime, outputs: &mut Outputs) -> Result<(), TaskError> {
-        while self.store.first().is_some_and(|start| self.settings.windows.is_over(start, time)) {
-            let Some(window) = self.store.take_first() else { break };
-            let mut from = 0;
-            while from < window.len() {
-                let rows = self.results(&window, from)?;
-                from += rows.rows();
-                outputs.emit(0, rows).await?;
+        while let Some(window) = self.store.first_window().filter(|it| self.settings.windows.is_over(it.start, time)) {
+            let mut after = Some(Cursor::default());
+            while let Some(cursor) = after {
+                let page = self.store.scan_window(window, cursor, self.settings.batch_records)?;
+                if !page.touched.is_empty() {
+                    let rows = self.results(window, &page.touched)?;
+                    outputs.emit(0, rows).await?;
+                }
+                after = page.next;
             }
+            self.store.drop_window(window)?;
         }
         Ok(())
     }
 
-    fn results(&mut self, window: &WindowContents, from: usize) -> Result<Batch, TaskError> {
-        let count = self.settings.batch_records;
-        let accumulators = window.accumulators(from, count);
+    fn accumulators(&mut self, touched: &Touched) -> Result<ArrayRef, TaskError> {
+        let now_ms = self.moments.now_ms();
+        match self.store.read(touched, ACCUMULATOR, now_ms)? {
+            StateValues::Single(values) => Ok(values),
+            StateValues::Many { .. } | StateValues::ByImport => Err(self.bug("its accumulator is no single value")),
+        }
+    }
+
+    fn results(&mut self, window: Window, touched: &Touched) -> Result<Batch, TaskError> {
+        let accumulators = self.accumulators(touched)?;
         let rows = accumulators.len();
-        let end = self.settings.windows.end_of(window.start);
-        let mut columns = decode_keys(&self.key_kinds, window.keys(from, count)).map_err(|error| self.bug(error))?;
-        for time in [window.start, end] {
+        let mut columns = decode_keys(&self.key_kinds, self.store.keys(touched)).map_err(|error| self.bug(error))?;
+        for time in [window.start, window.end] {
             columns.push(std::sync::Arc::new(Int64Array::from_value(time, rows)) as ArrayRef);
         }
         columns.extend(self.instance.results(&accumulators, self.seen..self.seen)?);
         let columns = self.settings.schema.record_batch(columns, rows).map_err(|what| self.bug(what))?;
-        let timestamps = vec![end - 1; rows].into();
+        let timestamps = vec![window.last(); rows].into();
         Ok(Batch { columns, timestamps, arrived: self.moments.monotonic(), key_hashes: None })
     }
 }
@@ -175,13 +208,15 @@ impl Operator for Windowed {
                 &self.hashes
             }
         };
-        self.store.touch(&keys, hashes, &self.starts, &mut self.touched);
-        let before = self.store.gather(&self.touched);
+        let mut touched = std::mem::take(&mut self.touched);
+        self.store.touch(&keys, hashes, Some(&self.assigned), &mut touched)?;
+        let before = self.accumulators(&touched)?;
         let moment = self.moments.next(self.watermark);
         let after =
-            self.instance.accumulate(moment, &batch, &self.settings.reads, &self.touched.groups, &before, records)?;
+            self.instance.accumulate(moment, &batch, &self.settings.reads, &touched.groups, &before, records)?;
         outputs.metrics().set_guests_replaced(self.instance.replaced());
-        self.store.scatter(&self.touched, &after.values);
+        self.store.put_column(&touched, ACCUMULATOR, &after.values, self.moments.now_ms())?;
+        self.touched = touched;
         self.rejects.rows(&batch, after.rejections, outputs).await
     }
 
@@ -195,8 +230,7 @@ impl Operator for Windowed {
     }
 
     fn wake_at(&self) -> Option<i64> {
-        let first = self.store.first().filter(|_| self.settings.time == TimeDomain::Processing)?;
-        Some(self.settings.windows.end_of(first))
+        Some(self.store.first_window().filter(|_| self.settings.time == TimeDomain::Processing)?.end)
     }
 
     async fn wake(&mut self, now_ms: i64, outputs: &mut Outputs) -> Result<(), TaskError> {
@@ -204,8 +238,8 @@ impl Operator for Windowed {
     }
 
     async fn end(&mut self, _outputs: &mut Outputs) -> Result<(), TaskError> {
-        if !self.store.is_empty() {
-            let (operator, windows, keys) = (&self.settings.node, self.store.len(), self.store.keys());
+        if self.store.first_window().is_some() {
+            let (operator, windows, keys) = (&self.settings.node, self.store.windows().count(), self.store.rows());
             tracing::warn!(operator, windows, keys, "stopped with windows still open; they were not emitted");
         }
         Ok(())
