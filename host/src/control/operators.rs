@@ -8,7 +8,7 @@ use crate::{
     job::{OperatorSpec, PlanNode, PluginColumns, PluginSpec, Role, StepSpec},
     model::{Kind, OperatorKind, Schema, StateDescription, SubtaskState, groups_of},
     plugin::{Instance, Placement},
-    state::{KeyedStore, Layout, StateError, StoreSettings},
+    state::{KeyedStore, Layout, StoreSettings},
 };
 
 /// What every stage with a plugin needs.
@@ -30,11 +30,6 @@ impl Parts<'_> {
         let ports = &self.node.outputs;
         let sides = ports.iter().skip(side).take(declared);
         ports.first().into_iter().chain(sides).map(|port| port.schema.clone()).collect()
-    }
-
-    fn failed(&self) -> impl Fn(StateError) -> TaskError + use<> {
-        let operator = self.node.name.clone();
-        move |error| TaskError::State { operator: operator.clone(), error }
     }
 }
 
@@ -91,7 +86,7 @@ impl Wiring<'_> {
         };
         let (mine, others) = std::mem::take(&mut parts.state.stores).into_iter().partition(|store| store.store == name);
         parts.state.stores = others;
-        KeyedStore::open(self.backend, settings, mine).map_err(parts.failed())
+        Ok(KeyedStore::open(self.backend, settings, mine)?)
     }
 
     fn transform(&self, parts: &Parts<'_>, plugin: &PluginSpec) -> Result<Transform, TaskError> {

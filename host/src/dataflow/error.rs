@@ -40,6 +40,9 @@ pub enum TaskError {
         /// What is wrong.
         error: ConnectorError,
     },
+    /// Its state.
+    #[error("{0}")]
+    State(#[from] StateError),
     /// A record no one wants.
     #[error(
         "[R0501] {node} rejects a record: {reason} (record: {record}). To go on without such records set `on_error: skip`, or read \
@@ -52,14 +55,6 @@ pub enum TaskError {
         reason: String,
         /// The record, as text, shortened.
         record: String,
-    },
-    /// Keyed state.
-    #[error("operator `{operator}`: {error}")]
-    State {
-        /// Its name in the job.
-        operator: String,
-        /// What is wrong.
-        error: StateError,
     },
     /// What cannot be, was.
     #[error("[B0601] {node}: {what}; this is a fault of wasmill, please report it")]
@@ -81,8 +76,10 @@ impl TaskError {
             TaskError::Call(CallError { failure: CallFailure::Deadline(_) | CallFailure::Memory(_), .. }) => {
                 FailureClass::Resource
             }
-            TaskError::State { .. } => FailureClass::Resource,
             TaskError::Call(_) | TaskError::Load { .. } | TaskError::Rejected { .. } => FailureClass::Operator,
+            TaskError::State(StateError::Database { .. } | StateError::File { .. }) => FailureClass::Resource,
+            TaskError::State(StateError::Bug { .. }) => FailureClass::Bug,
+            TaskError::State(_) => FailureClass::Operator,
             TaskError::Connector { .. } => FailureClass::Connector,
             TaskError::Bug { .. } | TaskError::Disconnected => FailureClass::Bug,
         }

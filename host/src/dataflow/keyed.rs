@@ -12,7 +12,7 @@ use crate::{
         Batch, EventTime, KeyRows, Kind, Schema, SnapshotRequest, SubtaskState, TimeDomain, decode_keys,
     },
     plugin::{self, Instance, KeyedEmitted, Keys},
-    state::{Due, KeyedStore, StateError, Touched},
+    state::{Due, KeyedStore, Touched},
 };
 
 /// One input of a keyed operator.
@@ -74,7 +74,7 @@ impl Keyed {
         instance: Instance,
         rejects: Rejects,
         moments: Moments,
-        mut store: KeyedStore,
+        store: KeyedStore,
         watermark: EventTime,
     ) -> Keyed {
         let states = instance.description().states.len();
@@ -93,11 +93,6 @@ impl Keyed {
             touched: Touched::default(),
             due: Due::default(),
         }
-    }
-
-    fn state_failed(&self) -> impl Fn(StateError) -> TaskError + use<> {
-        let operator = self.settings.node.clone();
-        move |error| TaskError::State { operator: operator.clone(), error }
     }
 
     fn bug(&self, what: impl ToString) -> TaskError {
@@ -129,14 +124,12 @@ impl Keyed {
                 &self.hashes
             }
         };
-        let failed = self.state_failed();
-        self.store.touch(&keys, hashes, None, &mut self.touched).map_err(&failed)?;
+        self.store.touch(&keys, hashes, None, &mut self.touched)?;
         let moment = self.moments.next(self.watermark);
         let now_ms = moment.processing_time;
         let states = (0..self.states)
             .map(|state| self.store.read(&self.touched, state, now_ms))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(&failed)?;
+            .collect::<Result<Vec<_>, _>>()?;
         let columns = self.key_columns()?;
         let keys = Keys { count: self.touched.len(), rows: &self.touched.groups, columns: &columns };
         let mut maps = self.store.maps(&self.touched, now_ms);
@@ -168,9 +161,8 @@ impl Keyed {
         batch: Option<&Batch>,
         outputs: &mut Outputs,
     ) -> Result<(), TaskError> {
-        let failed = self.state_failed();
-        self.store.apply(&self.touched, &emitted.states, now_ms).map_err(&failed)?;
-        self.store.change_timers(&self.touched, &emitted.timers).map_err(&failed)?;
+        self.store.apply(&self.touched, &emitted.states, now_ms)?;
+        self.store.change_timers(&self.touched, &emitted.timers)?;
         self.wake_at = self.store.next_timer(TimeDomain::Processing);
         outputs.metrics().set_guests_replaced(self.instance.replaced());
         let emitted = emitted.emitted;
@@ -185,23 +177,21 @@ impl Keyed {
 
     /// Calls the plugin for all timers that are due at this time, the earliest first.
     async fn fire(&mut self, domain: TimeDomain, until: EventTime, outputs: &mut Outputs) -> Result<(), TaskError> {
-        let failed = self.state_failed();
         loop {
             self.store
                 .take_due(domain, until, self.settings.batch_records, &mut self.due)
-                .map_err(&failed)?;
+                ?;
             if self.due.is_empty() {
                 self.wake_at = self.store.next_timer(TimeDomain::Processing);
                 return Ok(());
             }
             let due = std::mem::take(&mut self.due);
-            self.store.touch(&due.keys(), &due.hashes, None, &mut self.touched).map_err(&failed)?;
+            self.store.touch(&due.keys(), &due.hashes, None, &mut self.touched)?;
             let moment = self.moments.next(self.watermark);
             let now_ms = moment.processing_time;
             let states = (0..self.states)
                 .map(|state| self.store.read(&self.touched, state, now_ms))
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(&failed)?;
+                .collect::<Result<Vec<_>, _>>()?;
             let columns = self.key_columns()?;
             let keys = Keys { count: self.touched.len(), rows: &self.touched.groups, columns: &columns };
             let timers: Vec<(EventTime, TimeDomain)> = due.times.iter().map(|time| (*time, domain)).collect();
@@ -243,8 +233,7 @@ impl Operator for Keyed {
     }
 
     async fn snapshot(&mut self, request: &SnapshotRequest) -> Result<SubtaskState, TaskError> {
-        let failed = self.state_failed();
-        let store = self.store.snapshot(request).map_err(failed)?;
+        let store = self.store.snapshot(request)?;
         Ok(SubtaskState { watermark: self.watermark, stores: vec![store], ..SubtaskState::default() })
     }
 

@@ -1,6 +1,5 @@
 //! The data path: sources, chains of operators, exchanges and sinks, each subtask a future of its own. Knows the plan and the
 //! interfaces of plugins, connectors, formats and state; must not know who asked for the job, nor any of Kafka, HTTP or files.
-mod aggregate;
 mod alignment;
 mod environment;
 mod error;
@@ -19,7 +18,6 @@ mod task;
 mod transform;
 mod watermark;
 
-pub use aggregate::{Windowed, WindowedSettings};
 pub use alignment::Alignment;
 pub use environment::{Environment, Spawned, Spawner, TokioSpawner};
 pub use error::{FailureClass, TaskError};

@@ -77,14 +77,7 @@ impl Chain {
     }
 
     /// Adds a run, and forgets those no section needs any more.
-    pub(super) fn add(
-        &mut self,
-        name: String,
-        checkpoint: u64,
-        content: Bytes,
-        whole: u16,
-        entries: [u64; SECTIONS],
-    ) {
+    pub(super) fn add(&mut self, name: String, checkpoint: u64, content: Bytes, whole: u16, entries: [u64; SECTIONS]) {
         self.numbers += 1;
         self.runs.push(Run { name, checkpoint, number: self.numbers, content: Some(content), whole, entries });
         let first = (0..SECTIONS).map(|section| self.base(section)).min().unwrap_or_default();
@@ -92,9 +85,10 @@ impl Chain {
         let mut at = 0;
         self.runs.retain(|run| {
             let needed = at >= first
-                && bases.iter().enumerate().any(|(section, base)| {
-                    at == *base || at > *base && run.entries[section] > 0
-                });
+                && bases
+                    .iter()
+                    .enumerate()
+                    .any(|(section, base)| at == *base || at > *base && run.entries[section] > 0);
             at += 1;
             needed
         });

@@ -153,7 +153,14 @@ impl Rows {
 
     /// Forgets dead rows once they may be half of all, with a walk over all rows for as many row touches as there are rows. Rows
     /// whose end is still to be told to someone (`track`) are kept; true if these are more than the living.
-    pub(super) fn shrink(&mut self, states: &[StateDescription], maps: bool, track: bool, suffix: usize, max: u32) -> bool {
+    pub(super) fn shrink(
+        &mut self,
+        states: &[StateDescription],
+        maps: bool,
+        track: bool,
+        suffix: usize,
+        max: u32,
+    ) -> bool {
         if self.countdown > 0 {
             return false;
         }

@@ -204,7 +204,7 @@ impl Entries {
         if self.at == self.data.len() {
             return Ok(false);
         }
-        self.step().ok_or_else(|| StateError::damaged(&self.part, "an entry is none"))?;
+        self.step().ok_or_else(|| self.damaged())?;
         Ok(true)
     }
 
@@ -222,6 +222,11 @@ impl Entries {
         self.value = (value > 0).then_some((start, start + length));
         self.at = start + length;
         Some(())
+    }
+
+    /// For an entry that is none.
+    pub(super) fn damaged(&self) -> StateError {
+        StateError::damaged(&self.part, "an entry is none")
     }
 
     /// The key, without its key group.

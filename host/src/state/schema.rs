@@ -83,7 +83,7 @@ impl Header {
 
     fn decode_rest(reader: &mut Reader<'_>) -> Option<Header> {
         let layout = *LAYOUTS.get(usize::from(reader.byte()?))?;
-        let mut small = |reader: &mut Reader<'_>| u32::try_from(reader.number()?).ok();
+        let small = |reader: &mut Reader<'_>| u32::try_from(reader.number()?).ok();
         let max_parallelism = small(reader)?;
         let groups = small(reader)?..small(reader)?;
         let whole = u16::try_from(reader.number()?).ok()?;

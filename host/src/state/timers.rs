@@ -100,20 +100,17 @@ impl Timers {
     }
 
     /// Sets or deletes a timer.
-    pub(super) fn change(
-        &mut self,
-        domain: u8,
-        timer: Box<[u8]>,
-        set: bool,
-        track: bool,
-        mut db: Option<&mut Writes>,
-    ) {
+    pub(super) fn change(&mut self, domain: u8, timer: Box<[u8]>, set: bool, track: bool, mut db: Option<&mut Writes>) {
         let head = &mut self.heads[usize::from(domain)];
         if let (Some(horizon), Some(writes)) = (&head.horizon, &mut db)
             && timer > *horizon
         {
             let key = full_key(domain, &timer);
-            if set { writes.put(&key, &[]) } else { writes.delete(&key) }
+            if set {
+                writes.put(&key, &[])
+            } else {
+                writes.delete(&key)
+            }
             return;
         }
         if track {
@@ -203,7 +200,10 @@ impl Timers {
 
     /// All in memory: domain and timer.
     pub(super) fn all(&self) -> impl Iterator<Item = (u8, &[u8])> {
-        self.heads.iter().enumerate().flat_map(|(domain, head)| head.timers.keys().map(move |it| (domain as u8, &it[..])))
+        self.heads
+            .iter()
+            .enumerate()
+            .flat_map(|(domain, head)| head.timers.keys().map(move |it| (domain as u8, &it[..])))
     }
 
     /// How many are in memory.

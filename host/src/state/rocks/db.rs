@@ -9,7 +9,8 @@ use std::{
 };
 
 use rocksdb::{
-    CompactionDecision, DB, Direction, IteratorMode, ReadOptions, WriteBatch, checkpoint::Checkpoint,
+    CompactionDecision, DB, Direction, IteratorMode, ReadOptions, WriteBatch,
+    checkpoint::Checkpoint,
     compaction_filter::CompactionFilter,
     compaction_filter_factory::{CompactionFilterContext, CompactionFilterFactory},
 };
