@@ -34,6 +34,9 @@ struct Picked<'a> {
 impl KeyedStore {
     /// What the store holds now. A checkpoint has only what earlier ones, known to be complete, have not made durable.
     pub fn snapshot(&mut self, request: &SnapshotRequest) -> Result<StoreSnapshot, StateError> {
+        if request.kind == SnapshotKind::Checkpoint {
+            self.checkpoints.insert(request.checkpoint);
+        }
         let (format, parts) = match (request.kind, self.db.is_some()) {
             (SnapshotKind::Checkpoint, true) => (StoreFormat::RocksDb, self.link_files(request)?),
             (SnapshotKind::Checkpoint, false) => (StoreFormat::Runs, self.write_changes(request)?),
@@ -272,14 +275,18 @@ impl KeyedStore {
 
     /// A checkpoint is complete: what it has made durable need not be sent again.
     pub fn completed(&mut self, checkpoint: u64) {
-        self.chain.completed(checkpoint);
-        self.files.completed(checkpoint);
+        if self.checkpoints.remove(&checkpoint) {
+            self.checkpoints.retain(|later| *later > checkpoint);
+            self.chain.completed(checkpoint);
+            self.files.completed(checkpoint);
+        }
         let later = self.folders.split_off(&checkpoint.saturating_add(1));
         std::mem::replace(&mut self.folders, later).into_values().flatten().for_each(remove);
     }
 
     /// A checkpoint will never be complete: what it was to make durable is sent again with the next.
     pub fn aborted(&mut self, checkpoint: u64) {
+        self.checkpoints.remove(&checkpoint);
         self.folders.remove(&checkpoint).into_iter().flatten().for_each(remove);
     }
 }

@@ -1,0 +1,1 @@
+//! Snapshots: what is sent, and what is refused.
