@@ -25,8 +25,9 @@ const SORTED_BYTES: usize = 64 << 20;
 /// A row to be written.
 struct Picked<'a> {
     group: u16,
-    table: &'a Table,
     rank: u32,
+    head: u64,
+    table: &'a Table,
     rows: &'a Rows,
     row: usize,
 }
@@ -160,7 +161,8 @@ impl KeyedStore {
             for (row, group) in table.young.groups.iter().enumerate() {
                 let rows = &table.young;
                 if if is_whole(*group) { rows.is_live(row) } else { rows.is_changed(row) } {
-                    picked.push(Picked { group: *group, table, rank: rank as u32, rows, row });
+                    let head = head(rows.keys.key(row), table.shape.suffix);
+                    picked.push(Picked { group: *group, rank: rank as u32, head, table, rows, row });
                 }
             }
         }
@@ -273,13 +275,17 @@ impl KeyedStore {
         Ok(files.into_iter().enumerate().map(part).collect())
     }
 
-    /// A checkpoint is complete: what it has made durable need not be sent again.
+    /// A checkpoint or savepoint is complete: what it has made durable need not be sent again, and earlier checkpoints that are not
+    /// complete will never be.
     pub fn completed(&mut self, checkpoint: u64) {
-        if self.checkpoints.remove(&checkpoint) {
-            self.checkpoints.retain(|later| *later > checkpoint);
-            self.chain.completed(checkpoint);
-            self.files.completed(checkpoint);
+        // A savepoint makes nothing durable that checkpoints could build on, and says nothing of earlier ones.
+        if !self.checkpoints.remove(&checkpoint) {
+            self.folders.remove(&checkpoint).into_iter().flatten().for_each(remove);
+            return;
         }
+        self.checkpoints.retain(|later| *later > checkpoint);
+        self.chain.completed(checkpoint);
+        self.files.completed(checkpoint);
         let later = self.folders.split_off(&checkpoint.saturating_add(1));
         std::mem::replace(&mut self.folders, later).into_values().flatten().for_each(remove);
     }
@@ -305,21 +311,24 @@ fn timer_group(timer: &[u8]) -> u16 {
 
 /// By key group, window and key.
 fn sort(rows: &mut [Picked<'_>]) {
-    let key = |picked: &Picked<'_>| {
-        picked.table.shape.split(picked.rows.keys.key(picked.row), picked.table.window).0.as_ptr()
-    };
-    let _ = key;
     rows.sort_unstable_by(|a, b| {
-        (a.group, a.rank).cmp(&(b.group, b.rank)).then_with(|| {
-            let split = |it: &Picked<'_>| it.table.shape.suffix;
-            if split(a) == 0 {
-                return a.rows.keys.key(a.row).cmp(b.rows.keys.key(b.row));
-            }
-            let of = |it: &Picked<'_>| it.rows.keys.key(it.row).len() - split(it);
-            let (left, right) = (a.rows.keys.key(a.row).split_at(of(a)), b.rows.keys.key(b.row).split_at(of(b)));
+        (a.group, a.rank, a.head).cmp(&(b.group, b.rank, b.head)).then_with(|| {
+            // Keys of one table end with as many bytes of their window.
+            let suffix = a.table.shape.suffix;
+            let (left, right) = (a.rows.keys.key(a.row), b.rows.keys.key(b.row));
+            let (left, right) = (left.split_at(left.len() - suffix), right.split_at(right.len() - suffix));
             (left.1, left.0).cmp(&(right.1, right.0))
         })
     });
+}
+
+/// The first bytes of what a row is sorted by, which mostly decide.
+fn head(key: &[u8], suffix: usize) -> u64 {
+    let mut head = [0; 8];
+    let sorted_by = if suffix == 0 { key } else { &key[key.len() - suffix..] };
+    let length = sorted_by.len().min(8);
+    head[..length].copy_from_slice(&sorted_by[..length]);
+    u64::from_be_bytes(head)
 }
 
 /// The value of an entry without what is expired; `None` if that is all.

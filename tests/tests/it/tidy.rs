@@ -20,7 +20,8 @@ const HEAVY: [(&str, &str); 4] = [
 ];
 
 /// Where errors get their codes, other than in the job's.
-const ERRORS: [&str; 3] = ["host/src/plugin/error.rs", "host/src/dataflow/error.rs", "host/src/control/error.rs"];
+const ERRORS: [&str; 4] =
+    ["host/src/plugin/error.rs", "host/src/dataflow/error.rs", "host/src/control/error.rs", "host/src/state/error.rs"];
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
