@@ -340,7 +340,7 @@ fn run(seed: u64, layout: Layout, backends: Vec<StateBackend>) {
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut world = World::new(layout, backends);
-        for _ in 0..400 {
+        for _ in 0..300 {
             world.step(&mut random);
         }
         world.spared
@@ -351,7 +351,7 @@ fn run(seed: u64, layout: Layout, backends: Vec<StateBackend>) {
 
 #[test]
 fn memory_holds_what_it_should() {
-    for seed in 0..12 {
+    for seed in 0..8 {
         for layout in [Layout::Keys, Layout::Windows, Layout::Sessions] {
             run(seed, layout, vec![StateBackend::memory()]);
         }
@@ -367,7 +367,7 @@ pub(super) fn rocksdb(folder: &std::path::Path) -> StateBackend {
 #[cfg(feature = "rocksdb")]
 #[test]
 fn databases_hold_what_they_should() {
-    for seed in 0..4 {
+    for seed in 0..2 {
         for layout in [Layout::Keys, Layout::Windows, Layout::Sessions] {
             let folder = tempfile::tempdir().expect("a folder");
             run(seed, layout, vec![rocksdb(folder.path())]);
@@ -378,7 +378,7 @@ fn databases_hold_what_they_should() {
 #[cfg(feature = "rocksdb")]
 #[test]
 fn state_moves_between_memory_and_databases() {
-    for seed in 0..4 {
+    for seed in 0..2 {
         for layout in [Layout::Keys, Layout::Windows, Layout::Sessions] {
             let folder = tempfile::tempdir().expect("a folder");
             run(seed, layout, vec![StateBackend::memory(), rocksdb(folder.path())]);

@@ -136,7 +136,9 @@ fn states_are_found_by_name_and_what_does_not_fit_is_refused() {
     assert_eq!(values.as_primitive::<Int64Type>().value(0), 70);
     assert_eq!(store.restored().versions, [("int".to_owned(), 1, 2)]);
 
-    assert!(matches!(again(states()[..1].to_vec(), false), Err(StateError::Vanished { states, .. }) if states.len() == 3));
+    assert!(
+        matches!(again(states()[..1].to_vec(), false), Err(StateError::Vanished { states, .. }) if states.len() == 3)
+    );
     let mut store = again(states()[..1].to_vec(), true).expect("opens");
     assert_eq!((ints(&mut store, &[7]), store.restored().vanished.len()), (vec![Some(70)], 3));
 
