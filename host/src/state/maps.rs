@@ -189,10 +189,9 @@ impl KeyedStore {
             let from = after.map_or(prefix.clone(), |after| [&prefix[..], after, &[0]].concat());
             let Some(db) = &self.db else { return Err(self.bug("a database is gone")) };
             db.scan(&from, &after_prefix(&prefix), |key, value| {
-                if let Some((time, value)) = read_entry(value).filter(|(time, _)| !hidden(*time)) {
+                if let Some((_, value)) = read_entry(value).filter(|(time, _)| !hidden(*time)) {
                     keys.push(key[prefix.len()..].to_vec());
                     values.push(value.to_vec());
-                    let _ = time;
                 }
                 Ok(keys.len() < limit)
             })?;

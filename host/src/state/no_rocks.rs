@@ -28,10 +28,6 @@ impl Writes {
 }
 
 impl Db {
-    pub(super) fn writes(&self) -> Writes {
-        match *self {}
-    }
-
     pub(super) fn cache_bytes(&self) -> usize {
         match *self {}
     }

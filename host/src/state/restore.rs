@@ -1,21 +1,16 @@
 //! Taking over what an earlier run left: from runs or database files, of one subtask or several, into either backend.
-use std::{fs, io::Write, path::Path, sync::Arc};
-
 use super::{
     backend::{Kind, StateBackend},
     chain::{read_note, section_of},
-    db::Db,
     error::StateError,
-    maps::after_prefix,
     run::{Entries, RunReader},
-    schema::{Header, Mapping, is_identity, map_states, remap_row},
+    schema::{Header, Mapping, map_states, remap_row},
     settings::Layout,
     store::KeyedStore,
     table::{Table, WRITE_BYTES},
-    timers::Timers,
-    wire::{MAP, OPEN, ROW, Reader, TIMER, WINDOW_BYTES, join_group, read_entry, read_window, split_group},
+    wire::{MAP, OPEN, ROW, Reader, TIMER, WINDOW_BYTES, join_group, read_entry, read_window},
 };
-use crate::model::{Blob, StoreFormat, StoreSnapshot, Window};
+use crate::model::{Blob, Part, StoreFormat, StoreSnapshot, Window};
 
 impl KeyedStore {
     /// Opens the database, if there is to be one, and takes over what snapshots hold of the store's key groups.
@@ -39,77 +34,11 @@ impl KeyedStore {
         StateError::Unreadable { store: self.settings.name.clone(), what: what.to_owned() }
     }
 
-    #[cfg(feature = "rocksdb")]
-    fn restore_database(
+    pub(super) fn take_over(
         &mut self,
         backend: &StateBackend,
-        shared: &Arc<super::db::Shared>,
         found: &[(StoreSnapshot, Mapping)],
     ) -> Result<(), StateError> {
-        let settings = &self.settings;
-        let subtask = settings.subtask.to_string();
-        let folder = shared.settings.directory.join(&settings.uid).join(subtask).join(&settings.name);
-        // What lies here is of an earlier run: the checkpoint is the truth.
-        if folder.exists() {
-            fs::remove_dir_all(&folder).map_err(StateError::file(&folder))?;
-        }
-        let folder = folder.join(settings.start.to_string());
-        fs::create_dir_all(&folder).map_err(StateError::file(&folder))?;
-        let directory = folder.join("db");
-        let as_it_was = match found {
-            [(snapshot, mapping)] => {
-                snapshot.format == StoreFormat::RocksDb
-                    && snapshot.groups == self.settings.groups
-                    && is_identity(mapping)
-            }
-            _ => false,
-        };
-        if let ([(snapshot, _)], true) = (found, as_it_was) {
-            place_files(snapshot, &directory)?;
-        }
-        let db = Db::open(shared, &directory, &self.settings.states)?;
-        self.writes = Some(db.writes());
-        self.db = Some(db);
-        if !as_it_was {
-            self.take_over(backend, found)?;
-        }
-        self.look_around(found.is_empty())
-    }
-
-    /// Finds out which windows and timers the database has.
-    #[cfg(feature = "rocksdb")]
-    fn look_around(&mut self, empty: bool) -> Result<(), StateError> {
-        let (Some(db), Some(writes)) = (&self.db, &mut self.writes) else { return Ok(()) };
-        db.write(writes)?;
-        self.timers = Timers::stored();
-        self.timers.refill(db)?;
-        if self.settings.layout == Layout::Windows {
-            for kind in [ROW, MAP] {
-                let mut from = vec![kind];
-                // From window to window, not from entry to entry.
-                loop {
-                    let mut next = None;
-                    db.scan(&from, &[kind + 1], |key, _| {
-                        next = key.get(1..=WINDOW_BYTES).map(<[u8]>::to_vec);
-                        Ok(false)
-                    })?;
-                    let Some(bytes) = next else { break };
-                    from = after_prefix(&[&[kind][..], &bytes].concat());
-                    let Some(window) = read_window(&bytes) else { break };
-                    if let Err(at) = self.tables.binary_search_by_key(&window, |table| table.window) {
-                        self.tables.insert(at, Table::new(window, &self.shape));
-                    }
-                }
-            }
-        }
-        for table in self.tables.iter_mut().chain(&mut self.open).filter(|_| !empty) {
-            table.stored = true;
-            table.complete = false;
-        }
-        Ok(())
-    }
-
-    fn take_over(&mut self, backend: &StateBackend, found: &[(StoreSnapshot, Mapping)]) -> Result<(), StateError> {
         for (i, (snapshot, mapping)) in found.iter().enumerate() {
             match snapshot.format {
                 StoreFormat::Runs => self.take_runs(snapshot, mapping)?,
@@ -187,7 +116,7 @@ impl KeyedStore {
     }
 
     /// Takes over an entry. `Err(None)` if it is none.
-    fn take_entry(
+    pub(super) fn take_entry(
         &mut self,
         group: u16,
         key: &[u8],
@@ -285,62 +214,8 @@ impl KeyedStore {
     fn take_database(&mut self, _: &StateBackend, _: usize, _: &StoreSnapshot, _: &Mapping) -> Result<(), StateError> {
         Err(self.unreadable("it was taken of a RocksDB database, and this wasmill was built without RocksDB"))
     }
-
-    /// Opens the database of another subtask and copies what is wanted.
-    #[cfg(feature = "rocksdb")]
-    fn take_database(
-        &mut self,
-        backend: &StateBackend,
-        number: usize,
-        snapshot: &StoreSnapshot,
-        mapping: &Mapping,
-    ) -> Result<(), StateError> {
-        let (shared, directory, _temporary) = match &backend.0 {
-            Kind::RocksDb(shared) => {
-                let Some(db) = &self.db else { return Err(self.bug("it has no database")) };
-                (shared.clone(), db.directory().with_file_name(format!("old-{number}")), None)
-            }
-            Kind::Memory => {
-                let folder = tempfile::tempdir().map_err(StateError::file("temporary folder"))?;
-                let settings = super::RocksDbSettings::new(folder.path());
-                (Arc::new(super::db::Shared::new(settings)?), folder.path().join("db"), Some(folder))
-            }
-        };
-        place_files(snapshot, &directory)?;
-        {
-            let old = Db::open(&shared, &directory, &[])?;
-            let mut key = Vec::new();
-            old.scan(&[ROW], &[OPEN + 1], |full, value| {
-                let damaged = || StateError::damaged(&snapshot.store, "an entry of its database is none");
-                let group = split_group(full, &mut key).ok_or_else(damaged)?;
-                if self.settings.groups.contains(&group.into()) {
-                    self.take_entry(group, &key, value, mapping).map_err(|error| error.unwrap_or_else(damaged))?;
-                }
-                Ok(true)
-            })?;
-        }
-        fs::remove_dir_all(&directory).map_err(StateError::file(&directory))
-    }
 }
 
-fn content(part: &crate::model::Part) -> Result<&Blob, StateError> {
+pub(super) fn content(part: &Part) -> Result<&Blob, StateError> {
     part.content.as_ref().ok_or_else(|| StateError::damaged(&part.name, "its content is not there"))
-}
-
-/// Puts a database's files where it can be opened.
-fn place_files(snapshot: &StoreSnapshot, directory: &Path) -> Result<(), StateError> {
-    fs::create_dir_all(directory).map_err(StateError::file(directory))?;
-    for part in &snapshot.parts {
-        let name = std::str::from_utf8(&part.note).ok().filter(|name| !name.is_empty() && !name.contains('/'));
-        let name = name.ok_or_else(|| StateError::damaged(&part.name, "it does not say which file it is"))?;
-        let path = directory.join(name);
-        let placed = match content(part)? {
-            Blob::Bytes(bytes) => fs::File::create(&path).and_then(|mut file| file.write_all(bytes)),
-            // Files of entries never change and may be shared; the others are written to.
-            Blob::File(from) if name.ends_with(".sst") && fs::hard_link(from, &path).is_ok() => Ok(()),
-            Blob::File(from) => fs::copy(from, &path).map(drop),
-        };
-        placed.map_err(StateError::file(&path))?;
-    }
-    Ok(())
 }

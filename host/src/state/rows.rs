@@ -95,9 +95,15 @@ impl Rows {
         }
     }
 
-    /// Appends the row's states, without maps and what is expired.
-    pub(super) fn encode(&self, row: usize, states: &[StateDescription], now_ms: i64, into: &mut Vec<u8>) {
-        let mut value = Vec::new();
+    /// Appends the row's states, without maps and what is expired. `value` is memory kept from row to row.
+    pub(super) fn encode(
+        &self,
+        row: usize,
+        states: &[StateDescription],
+        now_ms: i64,
+        value: &mut Vec<u8>,
+        into: &mut Vec<u8>,
+    ) {
         for (state, column) in self.columns.iter().enumerate() {
             if !column.is_set(row) || column.map(row).is_some() {
                 continue;
@@ -105,8 +111,8 @@ impl Rows {
             let time = column.is_timed().then(|| column.time(row));
             if !is_expired(&states[state], time, now_ms) {
                 value.clear();
-                column.encode(row, &mut value);
-                put_cell(state, time, &value, into);
+                column.encode(row, value);
+                put_cell(state, time, value, into);
             }
         }
     }

@@ -131,7 +131,7 @@ impl KeyedStore {
         db.write(writes)?;
         let prefix = [&[ROW][..], &window_bytes(table.window)].concat();
         let from = after.key.as_ref().map_or(prefix.clone(), |key| [&key[..], &[0]].concat());
-        let (max, first) = (table.shape.max_parallelism, table.young.len());
+        let max = table.shape.max_parallelism;
         let mut last = None;
         let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         db.scan(&from, &after_prefix(&prefix), |key, value| {
@@ -152,7 +152,6 @@ impl KeyedStore {
             }
             touched.places.push((0, row as u32));
         }
-        debug_assert!(first <= table.young.len());
         let next = last.filter(|_| found.len() == limit).map(|key| Cursor { key: Some(key), ..after });
         table.scanning = false;
         Ok(next)

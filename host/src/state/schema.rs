@@ -162,11 +162,6 @@ pub(super) fn map_states(
     Ok(mapping)
 }
 
-/// Whether nothing has to be changed in what was written.
-pub(super) fn is_identity(mapping: &Mapping) -> bool {
-    mapping.iter().enumerate().all(|(was, is)| *is == Some(was))
-}
-
 /// Whether a value of a state, written at `time`, is expired.
 pub(super) fn is_expired(state: &StateDescription, time: Option<i64>, now_ms: i64) -> bool {
     match (state.time_to_live, time) {

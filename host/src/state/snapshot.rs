@@ -9,7 +9,6 @@ use std::{
 use super::{
     chain::{SECTIONS, note, section_of},
     error::StateError,
-    rows::Rows,
     run::RunWriter,
     schema::{Header, is_expired, remap_row},
     store::KeyedStore,
@@ -17,23 +16,38 @@ use super::{
     timers::full_key,
     wire::{MAP, OPEN, ROW, TIMER, group_at, map_prefix, put_entry, read_entry, split_group},
 };
-use crate::model::{Blob, Part, SnapshotKind, SnapshotRequest, StateDescription, StoreFormat, StoreSnapshot};
+use crate::model::{
+    Blob, Part, SnapshotKind, SnapshotRequest, StateDescription, StateKind, StoreFormat, StoreSnapshot,
+};
 
 /// Bytes of entries sorted at once for a run of a savepoint of a database.
 const SORTED_BYTES: usize = 64 << 20;
 
-/// A row to be written.
-struct Picked<'a> {
+/// A row to be written. Small, since many are sorted.
+struct Picked {
     group: u16,
-    table: &'a Table,
+    /// Which of the tables.
     rank: u32,
-    rows: &'a Rows,
-    row: usize,
+    row: u32,
+    /// The first bytes of what it is sorted by, which mostly decide.
+    head: u64,
+}
+
+/// Memory kept from row to row.
+#[derive(Default)]
+struct Scratch {
+    full: Vec<u8>,
+    key: Vec<u8>,
+    cell: Vec<u8>,
+    value: Vec<u8>,
 }
 
 impl KeyedStore {
     /// What the store holds now. A checkpoint has only what earlier ones, known to be complete, have not made durable.
     pub fn snapshot(&mut self, request: &SnapshotRequest) -> Result<StoreSnapshot, StateError> {
+        if request.kind == SnapshotKind::Checkpoint {
+            self.checkpoints.insert(request.checkpoint);
+        }
         let (format, parts) = match (request.kind, self.db.is_some()) {
             (SnapshotKind::Checkpoint, true) => (StoreFormat::RocksDb, self.link_files(request)?),
             (SnapshotKind::Checkpoint, false) => (StoreFormat::Runs, self.write_changes(request)?),
@@ -106,8 +120,10 @@ impl KeyedStore {
     fn write_run(&self, header: &Header) -> io::Result<(Vec<u8>, [u64; SECTIONS])> {
         let section = |group: u16| section_of(group.into(), &self.settings.groups);
         let is_whole = |group: u16| header.whole & (1 << section(group)) != 0;
-        let mut rows = self.pick(&is_whole);
-        sort(&mut rows);
+        let tables: Vec<&Table> = self.tables.iter().chain(&self.open).collect();
+        let mut rows = pick(&tables, &is_whole);
+        sort(&tables, &mut rows);
+        let mut scratch = Scratch::default();
         let mut others: BTreeMap<(u16, Vec<u8>), bool> = BTreeMap::new();
         let mut rest = Vec::new();
         let mut add = |domain: u8, timer: &[u8], set: bool| {
@@ -120,69 +136,75 @@ impl KeyedStore {
             .changes()
             .filter(|(_, timer, _)| !is_whole(timer_group(timer)))
             .for_each(|(domain, timer, set)| add(domain, timer, set));
+        let has_maps = self.settings.states.iter().any(|state| state.kind == StateKind::Map);
         let mut out = RunWriter::new(Vec::new(), header)?;
         let mut entries = [0; SECTIONS];
         let mut rows = rows.into_iter().peekable();
         let mut others = others.into_iter().peekable();
         while let Some(group) = rows.peek().map(|row| row.group).into_iter().chain(others.peek().map(|it| it.0.0)).min()
         {
-            let of_rows = |picked: &Picked<'_>, kind: u8| picked.group == group && picked.table.shape.kind == kind;
+            let of_rows =
+                |picked: &Picked, kind: u8| picked.group == group && tables[picked.rank as usize].shape.kind == kind;
             let mut maps = Vec::new();
             let mut opened = Vec::new();
             while let Some(picked) = rows.next_if(|picked| of_rows(picked, ROW)) {
                 entries[section(group)] += 1;
-                self.write_row(&picked, is_whole(group), &mut out)?;
-                maps.push(picked);
+                self.write_row(&tables, &picked, is_whole(group), &mut scratch, &mut out)?;
+                if has_maps {
+                    maps.push(picked);
+                }
             }
             while let Some(picked) = rows.next_if(|picked| of_rows(picked, OPEN)) {
                 opened.push(picked);
             }
-            self.write_maps(&maps, is_whole(group), &mut out)?;
+            self.write_maps(&tables, &maps, is_whole(group), &mut out)?;
             while let Some(((_, key), set)) = others.next_if(|((at, _), _)| *at == group) {
                 entries[section(group)] += 1;
                 out.entry(group, &key, set.then_some(&[]))?;
             }
             for picked in &opened {
                 entries[section(group)] += 1;
-                self.write_row(picked, is_whole(group), &mut out)?;
+                self.write_row(&tables, picked, is_whole(group), &mut scratch, &mut out)?;
             }
         }
         Ok((out.finish(header)?, entries))
     }
 
-    /// Rows that live, of sections that are whole, and rows that have changed, of the others.
-    fn pick(&self, is_whole: &impl Fn(u16) -> bool) -> Vec<Picked<'_>> {
-        let mut picked = Vec::new();
-        for (rank, table) in self.tables.iter().chain(&self.open).enumerate() {
-            for (row, group) in table.young.groups.iter().enumerate() {
-                let rows = &table.young;
-                if if is_whole(*group) { rows.is_live(row) } else { rows.is_changed(row) } {
-                    picked.push(Picked { group: *group, table, rank: rank as u32, rows, row });
-                }
-            }
-        }
-        picked
-    }
-
-    fn write_row(&self, picked: &Picked<'_>, whole: bool, out: &mut RunWriter<Vec<u8>>) -> io::Result<()> {
-        let (mut full, mut key, mut value) = (Vec::new(), Vec::new(), Vec::new());
-        picked.table.full_key(picked.rows, picked.row, &mut full);
-        picked.rows.encode(picked.row, &picked.table.shape.states, self.now_ms, &mut value);
-        split_group(&full, &mut key);
+    fn write_row(
+        &self,
+        tables: &[&Table],
+        picked: &Picked,
+        whole: bool,
+        scratch: &mut Scratch,
+        out: &mut RunWriter<Vec<u8>>,
+    ) -> io::Result<()> {
+        let (table, Scratch { full, key, cell, value }) = (tables[picked.rank as usize], scratch);
+        full.clear();
+        value.clear();
+        table.full_key(&table.young, picked.row as usize, full);
+        table.young.encode(picked.row as usize, &table.shape.states, self.now_ms, cell, value);
+        split_group(full, key);
         match value.is_empty() {
             true if whole => Ok(()),
-            empty => out.entry(picked.group, &key, (!empty).then_some(&value)),
+            empty => out.entry(picked.group, key, (!empty).then_some(value)),
         }
     }
 
     /// The maps of rows of one key group, in order.
-    fn write_maps(&self, rows: &[Picked<'_>], whole: bool, out: &mut RunWriter<Vec<u8>>) -> io::Result<()> {
+    fn write_maps(
+        &self,
+        tables: &[&Table],
+        rows: &[Picked],
+        whole: bool,
+        out: &mut RunWriter<Vec<u8>>,
+    ) -> io::Result<()> {
         let mut entries: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
         let Some(group) = rows.first().map(|picked| picked.group) else { return Ok(()) };
         for picked in rows {
+            let (table, row) = (tables[picked.rank as usize], picked.row as usize);
             for (state, description) in self.settings.states.iter().enumerate() {
-                let Some(map) = picked.rows.columns[state].map(picked.row) else { continue };
-                let (key, window) = picked.table.shape.split(picked.rows.keys.key(picked.row), picked.table.window);
+                let Some(map) = table.young.columns[state].map(row) else { continue };
+                let (key, window) = table.shape.split(table.young.keys.key(row), table.window);
                 let mut prefix = Vec::new();
                 map_prefix(window, picked.group, state, key, &mut prefix);
                 let mut add = |key: &[u8], entry: Option<(i64, &[u8])>| {
@@ -270,8 +292,15 @@ impl KeyedStore {
         Ok(files.into_iter().enumerate().map(part).collect())
     }
 
-    /// A checkpoint is complete: what it has made durable need not be sent again.
+    /// A checkpoint or savepoint is complete: what it has made durable need not be sent again, and earlier checkpoints that are not
+    /// complete will never be.
     pub fn completed(&mut self, checkpoint: u64) {
+        // A savepoint makes nothing durable that checkpoints could build on, and says nothing of earlier ones.
+        if !self.checkpoints.remove(&checkpoint) {
+            self.folders.remove(&checkpoint).into_iter().flatten().for_each(remove);
+            return;
+        }
+        self.checkpoints.retain(|later| *later > checkpoint);
         self.chain.completed(checkpoint);
         self.files.completed(checkpoint);
         let later = self.folders.split_off(&checkpoint.saturating_add(1));
@@ -280,6 +309,7 @@ impl KeyedStore {
 
     /// A checkpoint will never be complete: what it was to make durable is sent again with the next.
     pub fn aborted(&mut self, checkpoint: u64) {
+        self.checkpoints.remove(&checkpoint);
         self.folders.remove(&checkpoint).into_iter().flatten().for_each(remove);
     }
 }
@@ -296,23 +326,42 @@ fn timer_group(timer: &[u8]) -> u16 {
     timer.get(at..at + 2).and_then(|group| group.try_into().ok()).map(u16::from_be_bytes).unwrap_or_default()
 }
 
-/// By key group, window and key.
-fn sort(rows: &mut [Picked<'_>]) {
-    let key = |picked: &Picked<'_>| {
-        picked.table.shape.split(picked.rows.keys.key(picked.row), picked.table.window).0.as_ptr()
-    };
-    let _ = key;
-    rows.sort_unstable_by(|a, b| {
-        (a.group, a.rank).cmp(&(b.group, b.rank)).then_with(|| {
-            let split = |it: &Picked<'_>| it.table.shape.suffix;
-            if split(a) == 0 {
-                return a.rows.keys.key(a.row).cmp(b.rows.keys.key(b.row));
+/// Rows that live, of sections that are whole, and rows that have changed, of the others.
+fn pick(tables: &[&Table], is_whole: &impl Fn(u16) -> bool) -> Vec<Picked> {
+    let mut picked = Vec::new();
+    for (rank, table) in tables.iter().enumerate() {
+        for (row, group) in table.young.groups.iter().enumerate() {
+            if if is_whole(*group) { table.young.is_live(row) } else { table.young.is_changed(row) } {
+                let head = head(table.young.keys.key(row), table.shape.suffix);
+                picked.push(Picked { group: *group, rank: rank as u32, row: row as u32, head });
             }
-            let of = |it: &Picked<'_>| it.rows.keys.key(it.row).len() - split(it);
-            let (left, right) = (a.rows.keys.key(a.row).split_at(of(a)), b.rows.keys.key(b.row).split_at(of(b)));
+        }
+    }
+    picked
+}
+
+/// By key group, window and key.
+fn sort(tables: &[&Table], rows: &mut [Picked]) {
+    rows.sort_unstable_by(|a, b| {
+        (a.group, a.rank, a.head).cmp(&(b.group, b.rank, b.head)).then_with(|| {
+            // Keys of one table end with as many bytes of their window.
+            let table = tables[a.rank as usize];
+            let split = |row: u32| {
+                let key = table.young.keys.key(row as usize);
+                key.split_at(key.len() - table.shape.suffix)
+            };
+            let (left, right) = (split(a.row), split(b.row));
             (left.1, left.0).cmp(&(right.1, right.0))
         })
     });
+}
+
+fn head(key: &[u8], suffix: usize) -> u64 {
+    let mut head = [0; 8];
+    let sorted_by = if suffix == 0 { key } else { &key[key.len() - suffix..] };
+    let length = sorted_by.len().min(8);
+    head[..length].copy_from_slice(&sorted_by[..length]);
+    u64::from_be_bytes(head)
 }
 
 /// The value of an entry without what is expired; `None` if that is all.

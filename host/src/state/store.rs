@@ -42,6 +42,8 @@ pub struct KeyedStore {
     pub(super) dropped: BTreeSet<Window>,
     pub(super) chain: Chain,
     pub(super) files: Files,
+    /// Checkpoints not known to be complete or aborted; savepoints are none.
+    pub(super) checkpoints: BTreeSet<u64>,
     /// Local folders that snapshots still refer to, by checkpoint.
     pub(super) folders: BTreeMap<u64, Vec<PathBuf>>,
 }
@@ -88,6 +90,7 @@ impl KeyedStore {
             dropped: BTreeSet::new(),
             chain: Chain::default(),
             files: Files::default(),
+            checkpoints: BTreeSet::new(),
             folders: BTreeMap::new(),
         };
         store.restore(backend, restored)?;

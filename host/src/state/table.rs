@@ -125,7 +125,7 @@ impl Table {
     }
 
     fn write_young(&mut self, db: &Db, writes: &mut Writes) -> Result<(), StateError> {
-        let (mut key, mut value) = (Vec::new(), Vec::new());
+        let (mut key, mut cell, mut value) = (Vec::new(), Vec::new(), Vec::new());
         for row in 0..self.young.len() {
             if !self.young.is_changed(row) {
                 continue;
@@ -133,7 +133,7 @@ impl Table {
             key.clear();
             value.clear();
             self.full_key(&self.young, row, &mut key);
-            self.young.encode(row, &self.shape.states, i64::MIN, &mut value);
+            self.young.encode(row, &self.shape.states, i64::MIN, &mut cell, &mut value);
             if value.is_empty() {
                 writes.delete(&key);
             } else {

@@ -93,6 +93,7 @@ pub(super) struct Timers {
 
 impl Timers {
     /// With all timers in the database.
+    #[cfg(feature = "rocksdb")]
     pub(super) fn stored() -> Timers {
         let mut timers = Timers::default();
         timers.heads.iter_mut().for_each(|head| head.horizon = Some(Box::default()));

@@ -21,11 +21,12 @@ const HEAVY: [(&str, &str); 5] = [
 ];
 
 /// Where errors get their codes, other than in the job's.
-const ERRORS: [&str; 4] = [
+const ERRORS: [&str; 5] = [
     "host/src/plugin/error.rs",
     "host/src/checkpoint/error.rs",
     "host/src/dataflow/error.rs",
     "host/src/control/error.rs",
+    "host/src/state/error.rs",
 ];
 
 fn read(path: &Path) -> String {

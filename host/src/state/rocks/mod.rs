@@ -1,5 +1,6 @@
 //! State on disk: RocksDB databases, one a store and subtask, which share caches, memory budget and background threads.
 mod db;
+mod restore;
 mod settings;
 
 pub(super) use db::{Db, Writes};

@@ -1,1 +1,6 @@
-//! Tests.
+//! Keyed state against a model of it, on both backends: random operations, snapshots, restores at other parallelism and on the
+//! other backend.
+mod model;
+mod oracle;
+mod random;
+mod snapshots;
