@@ -2,6 +2,7 @@
 use crate::{
     connector::ConnectorError,
     plugin::{CallError, CallFailure, LoadError},
+    state::StateError,
 };
 
 /// Whose fault a failure is, which decides whether a restart may help.
@@ -39,6 +40,9 @@ pub enum TaskError {
         /// What is wrong.
         error: ConnectorError,
     },
+    /// State.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// A record no one wants.
     #[error(
         "[R0501] {node} rejects a record: {reason} (record: {record}). To go on without such records set `on_error: skip`, or read \
@@ -73,6 +77,8 @@ impl TaskError {
                 FailureClass::Resource
             }
             TaskError::Call(_) | TaskError::Load { .. } | TaskError::Rejected { .. } => FailureClass::Operator,
+            TaskError::State(StateError::Bug { .. }) => FailureClass::Bug,
+            TaskError::State(_) => FailureClass::Resource,
             TaskError::Connector { .. } => FailureClass::Connector,
             TaskError::Bug { .. } | TaskError::Disconnected => FailureClass::Bug,
         }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Message, NodeMetrics, Sender, TaskError, partition::partition};
-use crate::model::{Batch, EventTime, Schema};
+use crate::{
+    checkpoint::CommitPermit,
+    model::{Batch, EventTime, Schema, SnapshotRequest, SubtaskState},
+};
 
 /// A step of a task. All calls come from one task, one after the other.
 #[async_trait]
@@ -30,6 +33,21 @@ pub trait Operator: Send {
 
     /// Nothing comes for now: what is held back for the sake of speed goes out.
     async fn pause(&mut self) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// A barrier: what it takes to go on from here.
+    async fn snapshot(&mut self, _request: &SnapshotRequest) -> Result<SubtaskState, TaskError> {
+        Ok(SubtaskState::default())
+    }
+
+    /// A checkpoint is complete.
+    async fn completed(&mut self, _permit: &CommitPermit) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// A checkpoint was given up.
+    async fn aborted(&mut self, _checkpoint: u64) -> Result<(), TaskError> {
         Ok(())
     }
 

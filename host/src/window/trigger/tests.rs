@@ -58,7 +58,7 @@ impl Simulation {
 }
 
 fn every(interval_ms: i64, domain: TimeDomain) -> Every {
-    Every { interval_ms, domain }
+    Every { interval_ms, domain, aligned: true }
 }
 
 #[test]
@@ -123,6 +123,19 @@ fn at_regular_times_it_fires_if_something_came_since() {
             assert!(it.timers.is_empty());
         }
     }
+}
+
+#[test]
+fn an_interval_that_is_not_aligned_begins_with_the_first_row_since_it_fired() {
+    let every = Every { interval_ms: 10, domain: TimeDomain::Processing, aligned: false };
+    let mut it = Simulation::new(Trigger { end: None, ..Trigger::every(every) }, WINDOW);
+    for now_ms in 0..60 {
+        it.advance(0, now_ms);
+        if [3, 5, 12, 17, 40].contains(&now_ms) {
+            it.element(0);
+        }
+    }
+    assert_eq!(it.fired, [(0, 13), (0, 27), (0, 50)]);
 }
 
 #[test]
