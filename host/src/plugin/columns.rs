@@ -97,6 +97,33 @@ impl Realigned {
     }
 }
 
+/// A column of the guest's own to keep, copied.
+pub fn column_for_guest(column: &ArrayRef) -> Column {
+    let parts = Realigned::of(column);
+    let ColumnRef { validity, values } = parts.column(column);
+    let variable = |v: VariableRef<'_>| Variable { offsets: v.offsets.to_vec(), data: v.data.to_vec() };
+    Column {
+        validity: validity.map(<[u8]>::to_vec),
+        values: match values {
+            ValuesRef::Boolean(bits) => Values::Boolean(bits.to_vec()),
+            ValuesRef::Int64(values) => Values::Int64(values.to_vec()),
+            ValuesRef::Float64(values) => Values::Float64(values.to_vec()),
+            ValuesRef::Utf8(values) => Values::Utf8(variable(values)),
+            ValuesRef::Binary(values) => Values::Binary(variable(values)),
+        },
+    }
+}
+
+/// How many values a column has; none where it does not say, since there are bits only by the byte.
+pub fn length_of(column: &Column) -> Option<usize> {
+    match &column.values {
+        Values::Boolean(_) => None,
+        Values::Int64(values) => Some(values.len()),
+        Values::Float64(values) => Some(values.len()),
+        Values::Utf8(values) | Values::Binary(values) => Some(values.offsets.len().saturating_sub(1)),
+    }
+}
+
 /// The host's name for the contract's kind.
 pub fn kind_from_wire(kind: WireKind) -> Kind {
     match kind {
@@ -191,6 +218,16 @@ fn check_bits(bytes: usize, rows: usize, what: &str) -> Result<(), Nonsense> {
 
 fn checked_variable(variable: Variable, rows: usize) -> Result<(OffsetBuffer<i32>, Buffer), Nonsense> {
     let Variable { offsets, data } = variable;
+    let offsets = checked_offsets(offsets, rows)?;
+    let end = offsets[rows] as usize;
+    if end != data.len() {
+        return Err(format!("offsets end at {end}, the data at {}", data.len()));
+    }
+    Ok((offsets, Buffer::from_vec(data)))
+}
+
+/// Checks the offsets of `rows` values or lists, and takes them over without copying. Where they end is not looked at.
+pub fn checked_offsets(offsets: Vec<u32>, rows: usize) -> Result<OffsetBuffer<i32>, Nonsense> {
     if offsets.len() != rows + 1 {
         return Err(format!("has {} offsets for {rows} rows, {} are needed", offsets.len(), rows + 1));
     }
@@ -202,16 +239,12 @@ fn checked_variable(variable: Variable, rows: usize) -> Result<(OffsetBuffer<i32
         let at = offsets.windows(2).position(|pair| pair[0] > pair[1]).unwrap_or(0);
         return Err(format!("offsets decrease from {} to {} at row {at}", offsets[at], offsets[at + 1]));
     }
-    let end = offsets[rows] as usize;
-    if end != data.len() {
-        return Err(format!("offsets end at {end}, the data at {}", data.len()));
-    }
-    if end > i32::MAX as usize {
-        return Err(format!("holds {end} bytes, a batch may hold {}", i32::MAX));
+    if offsets[rows] > i32::MAX as u32 {
+        return Err(format!("offsets end at {}, at most {} are taken", offsets[rows], i32::MAX));
     }
     let offsets: Vec<i32> = bytemuck::cast_vec(offsets);
     // SAFETY: checked above to be not empty and to rise from 0 to at most `i32::MAX`.
-    Ok((unsafe { OffsetBuffer::new_unchecked(ScalarBuffer::from(offsets)) }, Buffer::from_vec(data)))
+    Ok(unsafe { OffsetBuffer::new_unchecked(ScalarBuffer::from(offsets)) })
 }
 
 fn check_text(variable: &Variable) -> Result<(), Nonsense> {

@@ -9,7 +9,7 @@ use wasmtime::component::{Component, HasSelf, InstancePre, Linker, types::Compon
 
 use super::{
     build::componentize,
-    contract::{self, PACKAGE, VERSION, logging},
+    contract::{self, PACKAGE, VERSION, logging, map_state},
     describe::description_from_wire,
     engine::{COMPONENT_BYTES_MAX, PluginEngine},
     error::LoadError,
@@ -24,12 +24,21 @@ const DESCRIBE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Bytes of memory a component may have while it says what it is.
 const DESCRIBE_MEMORY_BYTES_MAX: usize = 256 << 20;
 
+/// What of the contract a component exports.
+pub(super) struct Exports {
+    /// The version of the contract each kind was built against.
+    pub(super) kinds: Vec<(OperatorKind, String)>,
+    /// The full name of `migration`, if it is there.
+    pub(super) migration: Option<String>,
+    /// The full name of `checkpoint-listener`, if it is there.
+    pub(super) listener: Option<String>,
+}
+
 /// A checked component.
 pub struct Plugin {
     pub(super) engine: PluginEngine,
     pub(super) pre: InstancePre<GuestState>,
-    /// The version of the contract each kind it exports was built against.
-    pub(super) exports: Vec<(OperatorKind, String)>,
+    pub(super) exports: Exports,
     descriptions: Vec<Description>,
     digest: String,
     size: usize,
@@ -58,7 +67,12 @@ impl Plugin {
         let imports = check_imports(engine, &component)?;
         let exports = check_exports(engine, &component)?;
         let mut linker = Linker::new(engine.engine());
+        let reads_maps = imports.iter().any(|name| of_contract(name).is_some_and(|(name, _)| name == "map-state"));
         logging::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)
+            .and_then(|()| match reads_maps {
+                true => map_state::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state),
+                false => Ok(()),
+            })
             .and_then(|()| linker.instantiate_pre(&component))
             .map_err(|error| LoadError::Contract(format!("{}: {error:#}", path.display())))
             .and_then(|pre| {
@@ -85,6 +99,7 @@ impl Plugin {
             retire_memory_bytes: usize::MAX,
         };
         self.exports
+            .kinds
             .iter()
             .map(|(kind, version)| {
                 let placement = Placement { operator: "describe".into(), subtask: 0, parallelism: 1 };
@@ -107,6 +122,16 @@ impl Plugin {
     /// What the operator of this kind says of itself.
     pub fn description(&self, kind: OperatorKind) -> Option<&Description> {
         self.descriptions.iter().find(|description| description.kind == kind)
+    }
+
+    /// Whether it can turn state of an older schema version into the current one.
+    pub fn migrates(&self) -> bool {
+        self.exports.migration.is_some()
+    }
+
+    /// Whether it wants to be told of checkpoints.
+    pub fn listens(&self) -> bool {
+        self.exports.listener.is_some()
     }
 
     /// SHA-256 of the component, in hexadecimal digits.
@@ -163,9 +188,9 @@ fn check_imports(engine: &PluginEngine, component: &Component) -> Result<Vec<Str
     for import in &imports {
         match of_contract(import) {
             Some((_, version)) if !speaks(version) => return Err(other_version(import, version)),
-            Some(("logging" | "types", _)) => {}
+            Some(("logging" | "map-state" | "types", _)) => {}
             _ => {
-                let granted = format!("{PACKAGE}/logging@{VERSION}");
+                let granted = format!("{PACKAGE}/logging@{VERSION} and {PACKAGE}/map-state@{VERSION}");
                 return Err(LoadError::Import { import: import.clone(), granted });
             }
         }
@@ -180,9 +205,9 @@ fn other_version(name: &str, version: &str) -> LoadError {
     ))
 }
 
-fn check_exports(engine: &PluginEngine, component: &Component) -> Result<Vec<(OperatorKind, String)>, LoadError> {
+fn check_exports(engine: &PluginEngine, component: &Component) -> Result<Exports, LoadError> {
     let kind = component.component_type();
-    let mut found = Vec::new();
+    let mut found = Exports { kinds: Vec::new(), migration: None, listener: None };
     let mut names = Vec::new();
     for (name, item) in kind.exports(engine.engine()) {
         names.push(format!("`{name}`"));
@@ -190,12 +215,19 @@ fn check_exports(engine: &PluginEngine, component: &Component) -> Result<Vec<(Op
         if !speaks(version) {
             return Err(other_version(name, version));
         }
-        let operator = OperatorKind::ALL.into_iter().find(|kind| kind.interface() == interface);
-        if let (Some(kind), ComponentItem::ComponentInstance(_)) = (operator, item.ty) {
-            found.push((kind, version.to_owned()));
+        if !matches!(item.ty, ComponentItem::ComponentInstance(_)) {
+            continue;
+        }
+        match interface {
+            "migration" => found.migration = Some(name.to_owned()),
+            "checkpoint-listener" => found.listener = Some(name.to_owned()),
+            _ => {
+                let operator = OperatorKind::ALL.into_iter().find(|kind| kind.interface() == interface);
+                found.kinds.extend(operator.map(|kind| (kind, version.to_owned())));
+            }
         }
     }
-    if found.is_empty() {
+    if found.kinds.is_empty() {
         let kinds: Vec<_> = OperatorKind::ALL.iter().map(|kind| kind.interface()).collect();
         return Err(LoadError::Contract(format!(
             "the component exports no operator: it exports {}, but must export at least one of {PACKAGE}/{{{}}}@{VERSION}",

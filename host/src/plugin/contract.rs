@@ -1,6 +1,6 @@
 //! The contract's types as Rust sees them: generated ones for what guests return, and borrowed twins of the few that carry
 //! data into a guest, so that columns are copied once, from Arrow's buffers straight into the guest's memory.
-use wasmtime::component::{ComponentType, Lower};
+use wasmtime::component::{ComponentType, Lift, Lower};
 
 wasmtime::component::bindgen!({
     path: "../wit",
@@ -8,13 +8,17 @@ wasmtime::component::bindgen!({
         package wasmill:host;
         world calls {
             import wasmill:operator/logging@0.1.0;
+            import wasmill:operator/map-state@0.1.0;
             import wasmill:operator/types@0.1.0;
         }
     ",
     world: "wasmill:host/calls",
+    imports: {
+        "wasmill:operator/map-state": trappable,
+    },
 });
 
-pub use wasmill::operator::{logging, types};
+pub use wasmill::operator::{logging, map_state, types};
 
 /// The contract's package.
 pub const PACKAGE: &str = "wasmill:operator";
@@ -72,10 +76,88 @@ pub struct AccumulatorsRef<'a> {
 }
 
 /// `aggregate.accumulated`.
-#[derive(ComponentType, wasmtime::component::Lift)]
+#[derive(ComponentType, Lift)]
 #[component(record)]
 pub struct Accumulated {
     pub accumulators: types::Column,
     pub rejections: Vec<types::Rejection>,
+    pub measurements: Vec<types::Measurement>,
+}
+
+/// `keys`, borrowed.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub struct KeysRef<'a> {
+    pub count: u32,
+    pub rows: &'a [u32],
+    pub columns: &'a [ColumnRef<'a>],
+}
+
+/// `lists`, borrowed.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub struct ListsRef<'a> {
+    pub offsets: &'a [u32],
+    pub values: ColumnRef<'a>,
+}
+
+/// `state-values`, borrowed.
+#[derive(ComponentType, Lower)]
+#[component(variant)]
+pub enum StateValuesRef<'a> {
+    #[component(name = "single")]
+    Single(ColumnRef<'a>),
+    #[component(name = "many")]
+    Many(ListsRef<'a>),
+    #[component(name = "by-import")]
+    ByImport,
+}
+
+/// `timers`, borrowed.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub struct TimersRef<'a> {
+    pub times: &'a [i64],
+    pub domains: &'a [types::TimeDomain],
+}
+
+/// `windows`, borrowed.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub struct WindowsRef<'a> {
+    pub starts: &'a [i64],
+    pub ends: &'a [i64],
+}
+
+/// `broadcast-process.broadcast-result` and `sink.written`: the same record.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub struct EmissionAndStates {
+    pub emission: types::Emission,
+    pub states: Vec<types::StateChange>,
+}
+
+/// `trigger.decision`.
+#[derive(ComponentType, Lift, Clone, Copy)]
+#[component(enum)]
+#[repr(u8)]
+pub enum Decision {
+    #[component(name = "continue")]
+    Continue,
+    #[component(name = "fire")]
+    Fire,
+    #[component(name = "purge")]
+    Purge,
+    #[component(name = "fire-and-purge")]
+    FireAndPurge,
+}
+
+/// `trigger.verdict`.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub struct Verdict {
+    pub decisions: Vec<Decision>,
+    pub states: Vec<types::StateChange>,
+    pub timers: types::TimerChanges,
     pub measurements: Vec<types::Measurement>,
 }

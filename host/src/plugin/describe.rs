@@ -6,7 +6,7 @@ use super::{
     },
 };
 use crate::model::{
-    Description, Field, MetricKind, OperatorKind, Schema, Shape, SideOutput, StateDescription, StateKind, TimeToLive,
+    Description, Field, Kind, MetricKind, OperatorKind, Schema, Shape, SideOutput, StateDescription, StateKind, TimeToLive,
 };
 
 /// Entries of any list in a description.
@@ -71,6 +71,65 @@ fn check_name(what: &str, name: &str) -> Result<(), String> {
     }
 }
 
+/// Whether an operator of this kind may have states of that one.
+fn may_have(operator: OperatorKind, state: StateKind) -> bool {
+    use StateKind::{Aggregating, Broadcast, List, Map, OperatorList, OperatorUnion, Reducing, Value};
+    let keyed = matches!(state, Value | List | Reducing | Aggregating);
+    match operator {
+        OperatorKind::Transform | OperatorKind::AsyncFunction => false,
+        OperatorKind::Aggregate => state == Aggregating,
+        OperatorKind::Trigger => keyed,
+        OperatorKind::KeyedProcess | OperatorKind::ConnectedProcess | OperatorKind::ProcessWindow => {
+            keyed || state == Map
+        }
+        OperatorKind::BroadcastProcess => keyed || matches!(state, Map | Broadcast),
+        OperatorKind::Sink => matches!(state, OperatorList | OperatorUnion),
+    }
+}
+
+fn check_states(operator: OperatorKind, states: &[StateDescription]) -> Result<(), String> {
+    if operator == OperatorKind::Aggregate && !matches!(states, [one] if one.kind == StateKind::Aggregating) {
+        return Err("an aggregate has exactly one state, of kind `aggregating`: its accumulator".into());
+    }
+    for (index, state) in states.iter().enumerate() {
+        check_name("state", &state.name)?;
+        if states[..index].iter().any(|earlier| earlier.name == state.name) {
+            return Err(format!("two states are called `{}`", state.name));
+        }
+        if !may_have(operator, state.kind) {
+            return Err(format!(
+                "state `{}` is of kind {}, which a {} cannot have",
+                state.name,
+                state.kind,
+                operator.interface()
+            ));
+        }
+        check_state(state).map_err(|what| format!("state `{}` {what}", state.name))?;
+    }
+    Ok(())
+}
+
+fn check_state(state: &StateDescription) -> Result<(), String> {
+    let map = matches!(state.kind, StateKind::Map | StateKind::Broadcast);
+    match state.key {
+        None if map => return Err(format!("is of kind {}, and has no kind of key", state.kind)),
+        Some(_) if !map => return Err(format!("is of kind {}, and has keys of its own", state.kind)),
+        Some(Kind::Float64) => return Err("has keys with a fraction: they are a bool, i64, string or bytes".into()),
+        // Its keys come without the operator's keys, so nothing would say how many bits there are.
+        Some(Kind::Boolean) if state.kind == StateKind::Broadcast => {
+            return Err("has keys of one bit: those of broadcast state are an i64, string or bytes".into());
+        }
+        _ => {}
+    }
+    match state.time_to_live {
+        Some(_) if matches!(state.kind, StateKind::Broadcast | StateKind::OperatorList | StateKind::OperatorUnion) => {
+            Err(format!("has a time to live, and is of kind {}: only the state of a key has one", state.kind))
+        }
+        Some(ttl) if ttl.milliseconds == 0 => Err("has a time to live of 0 ms".into()),
+        _ => Ok(()),
+    }
+}
+
 /// The description in the host's terms, or what is wrong with it.
 pub(super) fn description_from_wire(kind: OperatorKind, wire: Wire) -> Result<Description, String> {
     check_name("plugin", &wire.name)?;
@@ -81,6 +140,9 @@ pub(super) fn description_from_wire(kind: OperatorKind, wire: Wire) -> Result<De
         if matches!(kind, OperatorKind::ConnectedProcess | OperatorKind::BroadcastProcess) { 2 } else { 1 };
     if wire.inputs.len() != inputs_wanted {
         return Err(format!("it describes {} inputs, a {} has {inputs_wanted}", wire.inputs.len(), kind.interface()));
+    }
+    if matches!(kind, OperatorKind::Trigger | OperatorKind::Sink) && !wire.keys.is_empty() {
+        return Err(format!("it wants to see the key, which a {} is not given", kind.interface()));
     }
     bounded(&wire.side_outputs, "side outputs")?;
     bounded(&wire.states, "states")?;
@@ -96,13 +158,8 @@ pub(super) fn description_from_wire(kind: OperatorKind, wire: Wire) -> Result<De
             Ok(SideOutput { name: side.name.clone(), shape: shape(&side.shape)? })
         })
         .collect::<Result<Vec<_>, String>>()?;
-    for state in &wire.states {
-        check_name("state", &state.name)?;
-    }
     let states: Vec<_> = wire.states.iter().map(state).collect();
-    if kind == OperatorKind::Aggregate && !matches!(states.as_slice(), [one] if one.kind == StateKind::Aggregating) {
-        return Err("an aggregate has exactly one state, of kind `aggregating`: its accumulator".into());
-    }
+    check_states(kind, &states)?;
     if kind == OperatorKind::Aggregate && wire.output_is_input() {
         return Err("an aggregate cannot put out its input's rows".into());
     }

@@ -1,7 +1,10 @@
 //! What the host keeps for one guest instance, and what it does when the guest asks for memory or writes to its log.
 use wasmtime::ResourceLimiter;
 
-use super::contract::logging::{self, Level};
+use super::{
+    contract::logging::{self, Level},
+    maps::Lent,
+};
 
 /// Bytes of a log line; the rest is cut off.
 pub const LOG_LINE_BYTES_MAX: usize = 8 << 10;
@@ -22,6 +25,8 @@ pub(super) struct GuestState {
     pub(super) log_lines: u32,
     /// The last line logged as an error in this call: a panic says there what a trap cannot.
     pub(super) last_error: Option<String>,
+    /// What `map-state` reads, during a call that may read maps.
+    pub(super) maps: Option<Lent>,
 }
 
 impl ResourceLimiter for GuestState {

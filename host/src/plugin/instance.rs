@@ -8,11 +8,13 @@ use wasmtime::{
 };
 
 use super::{
+    calls::Optional,
     component::{Plugin, interface},
     contract::types,
     engine::EPOCH_TICK,
     error::{CallError, CallFailure, LoadError},
     guest::GuestState,
+    maps::{Lent, Maps, Unreadable},
 };
 use crate::model::{Description, OperatorKind};
 
@@ -77,6 +79,7 @@ impl Call {
             memory_exceeded: false,
             log_lines: 0,
             last_error: None,
+            maps: None,
         };
         let mut store = Store::new(plugin.engine.engine(), state);
         store.limiter(|state| state);
@@ -136,6 +139,25 @@ impl Function {
         call.store.data().end_call();
         result.map_err(|error| failure(&call.store, batch_time, &error))
     }
+
+    /// The same, with maps for the guest to read.
+    pub(super) fn call_reading<P, R>(
+        self,
+        call: &mut Call,
+        maps: &mut Maps<'_>,
+        parameters: P,
+    ) -> Result<R, CallFailure>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift + 'static,
+    {
+        // SAFETY: `maps` outlives this function, which takes the loan back before it returns. If it does not return, but
+        // unwinds, then so does `Instance::run`, and the store goes without running again.
+        call.store.data_mut().maps = Some(unsafe { Lent::new(maps) });
+        let result = self.call(call, parameters);
+        call.store.data_mut().maps = None;
+        result
+    }
 }
 
 /// Epoch ticks within which a call must end: never less than asked for, since the first tick may come at once.
@@ -160,7 +182,10 @@ fn failure(store: &Store<GuestState>, batch_time: Duration, error: &wasmtime::Er
             let logged = state.last_error.as_ref().map(|line| format!("{line}; ")).unwrap_or_default();
             CallFailure::Trap(format!("{logged}{trap}{}{place}", if place.is_empty() { "" } else { "; " }))
         }
-        None => CallFailure::Nonsense(format!("{error:#}")),
+        None => match error.downcast_ref::<Unreadable>() {
+            Some(unreadable) => CallFailure::Trap(unreadable.to_string()),
+            None => CallFailure::Nonsense(format!("{error:#}")),
+        },
     }
 }
 
@@ -171,7 +196,7 @@ pub struct Instance {
     configuration: String,
     placement: Placement,
     limits: Limits,
-    description: Description,
+    description: Arc<Description>,
     /// None after a failure, until the next call needs one.
     running: Option<Running>,
     replaced: u64,
@@ -179,8 +204,9 @@ pub struct Instance {
 
 pub(super) struct Running {
     pub(super) call: Call,
-    /// In the order of [`functions_of`].
+    /// In the order of [`functions_of`](super::calls::functions_of).
     pub(super) functions: Vec<Function>,
+    pub(super) optional: Optional,
 }
 
 impl Instance {
@@ -191,7 +217,7 @@ impl Instance {
         placement: Placement,
         limits: Limits,
     ) -> Result<Instance, LoadError> {
-        let description = plugin.description(kind).cloned().ok_or_else(|| {
+        let description = plugin.description(kind).cloned().map(Arc::new).ok_or_else(|| {
             LoadError::Contract(format!("{} exports no {}", plugin.path().display(), kind.interface()))
         })?;
         let mut instance = Instance {
@@ -213,6 +239,15 @@ impl Instance {
         &self.description
     }
 
+    /// The same, to be kept during a call.
+    pub(super) fn shared_description(&self) -> Arc<Description> {
+        self.description.clone()
+    }
+
+    pub(super) fn plugin(&self) -> &Plugin {
+        &self.plugin
+    }
+
     /// How many times the guest was replaced because its memory had grown too much.
     pub fn replaced(&self) -> u64 {
         self.replaced
@@ -220,8 +255,9 @@ impl Instance {
 
     fn start(&self) -> Result<Running, LoadError> {
         let mut call = Call::open(&self.plugin, self.kind, &self.placement, &self.limits)?;
+        let exports = &self.plugin.exports;
         let version =
-            self.plugin.exports.iter().find(|(kind, _)| *kind == self.kind).map_or("", |(_, version)| version.as_str());
+            exports.kinds.iter().find(|(kind, _)| *kind == self.kind).map_or("", |(_, version)| version.as_str());
         let interface = interface(self.kind, version);
         let placement = types::Placement {
             operator: self.placement.operator.clone(),
@@ -236,7 +272,8 @@ impl Instance {
             .map_err(|failure| LoadError::Start(format!("`configure`: {failure}")))?;
         configured.map_err(LoadError::Configuration)?;
         let functions = super::calls::functions_of(self.kind, &interface, &mut call)?;
-        Ok(Running { call, functions })
+        let optional = Optional::of(exports, &mut call)?;
+        Ok(Running { call, functions, optional })
     }
 
     /// Runs `work` in the guest, a fresh one if need be. After a failure the guest is thrown away. `records` are the rows of
@@ -259,7 +296,7 @@ impl Instance {
         Ok(result)
     }
 
-    fn error(&self, records: Range<u64>, failure: CallFailure) -> CallError {
+    pub(super) fn error(&self, records: Range<u64>, failure: CallFailure) -> CallError {
         CallError {
             plugin: format!("{}@{}", self.description.name, self.description.version),
             operator: self.placement.operator.clone(),

@@ -1,0 +1,169 @@
+//! What a call emitted, checked: rows that stem from where they may, rejections of rows that were there, readings of metrics that
+//! were declared.
+use std::time::Duration;
+
+use arrow_array::{RecordBatch, UInt32Array};
+use arrow_buffer::ScalarBuffer;
+use arrow_select::take::take_record_batch;
+
+use super::{
+    super::{
+        columns::{Nonsense, columns_from_guest},
+        contract::types::{Emission, Measurement, Rejection, Rows},
+        error::CallFailure,
+    },
+    nonsense,
+};
+use crate::model::{Batch, Description, EventTime, Schema, Shape};
+
+/// What a call emitted, checked.
+#[derive(Debug)]
+pub struct Emitted {
+    /// Rows of the main output.
+    pub main: Batch,
+    /// Rows of side outputs, by index in the description.
+    pub side_outputs: Vec<(usize, Batch)>,
+    /// Input rows refused, with the reason.
+    pub rejections: Vec<(usize, String)>,
+    /// Metric readings, by index in the description.
+    pub measurements: Vec<(usize, f64)>,
+}
+
+/// What rows of a call may stem from.
+pub(super) struct Origins<'a> {
+    /// One of them, and all of them, in messages.
+    names: (&'static str, &'static str),
+    /// The event time that is inherited from each.
+    times: ScalarBuffer<EventTime>,
+    /// Their rows, if whole rows can be passed on.
+    passed_on: Option<&'a RecordBatch>,
+    /// How many input rows there are to reject.
+    rejectable: usize,
+    arrived: Duration,
+}
+
+impl<'a> Origins<'a> {
+    /// Rows of the (first) input.
+    pub(super) fn rows(input: &'a Batch) -> Origins<'a> {
+        Origins { passed_on: Some(&input.columns), ..Origins::rows_of_second(input) }
+    }
+
+    /// Rows of the second input: none are passed on, since an output of the input's rows has the columns of the first.
+    pub(super) fn rows_of_second(input: &'a Batch) -> Origins<'a> {
+        Origins {
+            names: ("input row", "input"),
+            times: input.timestamps.clone(),
+            passed_on: None,
+            rejectable: input.rows(),
+            arrived: input.arrived,
+        }
+    }
+
+    /// Windows, with these elements.
+    pub(super) fn windows(last: ScalarBuffer<EventTime>, elements: &Batch) -> Origins<'a> {
+        Origins {
+            names: ("window", "call"),
+            times: last,
+            passed_on: None,
+            rejectable: elements.rows(),
+            arrived: elements.arrived,
+        }
+    }
+
+    /// What is not of a batch, such as timers, with their times.
+    pub(super) fn of_no_batch(name: &'static str, times: Vec<EventTime>, arrived: Duration) -> Origins<'a> {
+        Origins { names: (name, "call"), times: times.into(), passed_on: None, rejectable: 0, arrived }
+    }
+}
+
+/// The emission, checked. `schemas` are those of the main output and of the side outputs, in order.
+pub(super) fn emitted(
+    emission: Emission,
+    origins: &Origins<'_>,
+    description: &Description,
+    schemas: &[Schema],
+) -> Result<Emitted, CallFailure> {
+    let Emission { main, side_outputs, rejections, measurements } = emission;
+    let declared = &description.side_outputs;
+    let side_outputs = side_outputs
+        .into_iter()
+        .map(|side| {
+            let index = side.side_output as usize;
+            let (Some(output), Some(schema)) = (declared.get(index), schemas.get(index + 1)) else {
+                return Err(nonsense(format!("rows for side output {index}, {} are declared", declared.len())));
+            };
+            let batch = batch_from_rows(side.rows, origins, &output.shape, schema)
+                .map_err(|what| nonsense(format!("side output {index}: {what}")))?;
+            Ok((index, batch))
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Emitted {
+        main: batch_from_rows(main, origins, &description.output, &schemas[0]).map_err(nonsense)?,
+        side_outputs,
+        rejections: checked_rejections(rejections, origins.rejectable)?,
+        measurements: checked_measurements(measurements, description.metrics.len())?,
+    })
+}
+
+pub(super) fn checked_rejections(
+    rejections: Vec<Rejection>,
+    rows: usize,
+) -> Result<Vec<(usize, String)>, CallFailure> {
+    rejections
+        .into_iter()
+        .map(|Rejection { row, reason }| match row as usize {
+            row if row < rows => Ok((row, reason)),
+            row => Err(nonsense(format!("it rejects row {row} of {rows}"))),
+        })
+        .collect()
+}
+
+pub(super) fn checked_measurements(
+    measurements: Vec<Measurement>,
+    metrics: usize,
+) -> Result<Vec<(usize, f64)>, CallFailure> {
+    measurements
+        .into_iter()
+        .map(|Measurement { metric, value }| match metric as usize {
+            metric if metric < metrics => Ok((metric, value)),
+            metric => Err(nonsense(format!("a reading of metric {metric}, {metrics} are declared"))),
+        })
+        .collect()
+}
+
+fn batch_from_rows(rows: Rows, from: &Origins<'_>, shape: &Shape, schema: &Schema) -> Result<Batch, Nonsense> {
+    let Rows { origins, timestamps, columns } = rows;
+    let count = origins.len();
+    // A maximum needs no early exit, and so runs at memory speed.
+    if let Some(last) = origins.iter().copied().max().filter(|last| *last as usize >= from.times.len()) {
+        let (one, all) = from.names;
+        return Err(format!("a row stems from {one} {last}, the {all} has {}", from.times.len()));
+    }
+    let identity = count == from.times.len() && origins.iter().enumerate().all(|(i, origin)| i == *origin as usize);
+    let timestamps = match timestamps {
+        Some(timestamps) if timestamps.len() != count => {
+            return Err(format!("has {} timestamps for {count} rows", timestamps.len()));
+        }
+        Some(timestamps) => ScalarBuffer::from(timestamps),
+        None if identity => from.times.clone(),
+        None => origins.iter().map(|origin| from.times[*origin as usize]).collect(),
+    };
+    let columns = match (shape, from.passed_on) {
+        (Shape::InputRows, _) if !columns.is_empty() => {
+            return Err(format!("{} columns were returned where input rows are declared", columns.len()));
+        }
+        (Shape::InputRows, None) if count > 0 => {
+            return Err(format!("{count} rows of the (first) input were returned for a call that has none"));
+        }
+        (Shape::InputRows, None) => RecordBatch::new_empty(schema.arrow().clone()),
+        (Shape::InputRows, Some(input)) if identity => input.clone(),
+        (Shape::InputRows, Some(input)) => {
+            take_record_batch(input, &UInt32Array::from(origins)).map_err(|error| error.to_string())?
+        }
+        (Shape::Columns(declared), _) => {
+            let columns = columns_from_guest(columns, declared, count)?;
+            schema.record_batch(columns, count)?
+        }
+    };
+    Ok(Batch { columns, timestamps, arrived: from.arrived, key_hashes: None })
+}
