@@ -11,13 +11,15 @@ use crate::{
     codec::Format,
     connector::{BatchLimits, Opening},
     dataflow::{
-        Environment, LatencyHistogram, Moments, NodeMetrics, Operator, OperatorTask, Outputs, Receiver, Rejects, Route,
-        Sender, SinkStage, SourceSettings, SourceTask, Stage, Target, TaskError, Transform, Windowed, WindowedSettings,
+        AggregatePlugin, Environment, LatencyHistogram, Moments, NodeMetrics, Operator, OperatorTask, Outputs,
+        Receiver, Rejects, Route, Sender, SinkStage, SourceSettings, SourceTask, Stage, StateHome, Target, TaskError,
+        Transform, WindowWork, WindowedSettings, windowed,
     },
     job::{EdgeId, Exchange, JobSpec, NodeId, Plan, PlanEdge, PlanNode, Role, StepSpec, TaskPlan},
-    model::Schema,
+    model::{Schema, SubtaskState, subtask_of},
     plugin,
-    window::Sliding,
+    state::StateBackend,
+    window::{Assigner, Lateness, Sliding, Trigger},
 };
 
 /// A subtask, ready to be run.
@@ -183,14 +185,30 @@ impl<'a> Wiring<'a> {
                 let settings = WindowedSettings {
                     node: node.name.clone(),
                     key: key.to_vec(),
-                    reads: reads.to_vec(),
-                    windows: Sliding::tumbling(window.tumbling, window.offset),
+                    key_kinds: key.iter().map(|column| input.fields()[*column].kind).collect(),
+                    assigner: Assigner::Sliding(Sliding::tumbling(window.tumbling, window.offset)),
                     time: window.time,
-                    late: node.late_output().ok_or_else(|| bug(&node.name, "it has no output of late rows"))?,
+                    lateness: Lateness::default(),
+                    trigger: Trigger::at_end(window.time),
+                    late: node.late_output(),
+                    window_columns: true,
                     schema: node.outputs[0].schema.clone(),
                     batch_records: self.plan().batch.records,
                 };
-                Box::new(Windowed::new(settings, instance, rejects, moments))
+                let max_parallelism = self.plan().max_parallelism;
+                let owned = |group: &u32| subtask_of(*group, node.parallelism, max_parallelism) == subtask;
+                let groups: Vec<u32> = (0..max_parallelism).filter(owned).collect();
+                let home = StateHome {
+                    backend: StateBackend::memory(),
+                    uid: node.uid.clone(),
+                    subtask,
+                    start: 0,
+                    groups: groups.first().map_or(0..0, |first| *first..first + groups.len() as u32),
+                    max_parallelism,
+                    drop_vanished: false,
+                };
+                let work = WindowWork::Aggregate(AggregatePlugin { instance, reads: reads.to_vec() });
+                windowed(settings, work, None, rejects, moments, &home, SubtaskState::default())?
             }
             (StepSpec::Aggregate(_), None) => return Err(bug(&node.name, "an aggregate without a window")),
         })

@@ -1,6 +1,5 @@
 //! The data path: sources, chains of operators, exchanges and sinks, each subtask a future of its own. Knows the plan and the
 //! interfaces of plugins, connectors, formats and state; must not know who asked for the job, nor any of Kafka, HTTP or files.
-mod aggregate;
 mod environment;
 mod error;
 mod exchange;
@@ -15,8 +14,8 @@ mod source;
 mod task;
 mod transform;
 mod watermark;
+mod windowed;
 
-pub use aggregate::{Windowed, WindowedSettings};
 pub use environment::Environment;
 pub use error::{FailureClass, TaskError};
 pub use exchange::{Exchanges, MemoryExchanges, QUEUE_BATCHES_MAX, Receiver, Sender};
@@ -30,3 +29,4 @@ pub use source::{SourceSettings, SourceTask};
 pub use task::OperatorTask;
 pub use transform::Transform;
 pub use watermark::{BoundedOutOfOrderness, WatermarkMerge};
+pub use windowed::{AggregatePlugin, ProcessPlugin, StateHome, TriggerPlugin, WindowWork, WindowedSettings, windowed};

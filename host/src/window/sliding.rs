@@ -67,12 +67,7 @@ impl Sliding {
 
     /// Of the windows that some of these slices lie in, those that are over at `until` and were not yet at `after`; the first to be
     /// over first.
-    pub fn over_between(
-        self,
-        slices: impl Iterator<Item = Window>,
-        after: EventTime,
-        until: EventTime,
-    ) -> Vec<Window> {
+    pub fn over_between(self, slices: impl Iterator<Item = Window>, after: EventTime, until: EventTime) -> Vec<Window> {
         // Most often the answer is none, and quickly found: watermarks are more frequent than windows.
         let last_over = self.floor(until.saturating_sub(self.size_ms - 1), self.slide_ms);
         if until != EventTime::MAX && self.starting_at(last_over).last() <= after {

@@ -6,7 +6,7 @@ use arrow_buffer::OffsetBuffer;
 use arrow_select::{interleave::interleave, take::take};
 
 use super::{
-    AggregatePlugin,
+    AggregatePlugin, ProcessPlugin,
     elements::{decode, encode},
     firing::{Occasion, Panes},
     gather::Gathering,
@@ -58,6 +58,13 @@ impl Contents {
         };
         let schema = Schema::new(fields).map_err(|error| intake.bug(error))?;
         Ok(Contents::Accumulators(Box::new(aggregate), schema))
+    }
+
+    /// The rows a process reads.
+    pub(super) fn elements(process: &ProcessPlugin, intake: &Intake) -> Result<Contents, TaskError> {
+        let fields = process.instance.description().inputs.first().cloned().unwrap_or_default();
+        let schema = Schema::new(fields).map_err(|error| intake.bug(error))?;
+        Ok(Contents::Elements(schema, process.reads.clone()))
     }
 
     /// The state in the store. Rows that were written with other columns are not found again: they could not be read.
@@ -370,7 +377,11 @@ mod tests {
         let before = numbers(&[Some(1), Some(10), None, Some(100), None, Some(1000)]);
         let merge = |firsts: &ArrayRef, others: &ArrayRef, of: &[u32]| {
             let mut sums = firsts.as_primitive::<Int64Type>().values().to_vec();
-            others.as_primitive::<Int64Type>().iter().zip(of).for_each(|(other, of)| sums[*of as usize] += other.unwrap());
+            others
+                .as_primitive::<Int64Type>()
+                .iter()
+                .zip(of)
+                .for_each(|(other, of)| sums[*of as usize] += other.unwrap());
             Ok(Arc::new(Int64Array::from(sums)) as ArrayRef)
         };
         let (sums, panes) = joined(&before, &[1, 0, 1, 1, 2, 3], 4, merge, &intake()).expect("sums");

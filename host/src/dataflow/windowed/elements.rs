@@ -74,7 +74,9 @@ impl Builder {
     fn take(&mut self, bytes: &mut &[u8]) -> Option<()> {
         let valid = take_bytes::<1>(bytes)?[0] != 0;
         match self {
-            Builder::Boolean(column) => column.append_option(if valid { Some(take_bytes::<1>(bytes)?[0] != 0) } else { None }),
+            Builder::Boolean(column) => {
+                column.append_option(if valid { Some(take_bytes::<1>(bytes)?[0] != 0) } else { None })
+            }
             Builder::Int64(column) => {
                 column.append_option(if valid { Some(i64::from_le_bytes(take_bytes(bytes)?)) } else { None });
             }

@@ -134,8 +134,7 @@ impl Firing {
                     .zip(batch.timestamps.iter())
                     .map(|(group, time)| {
                         let (window, registers) = (panes.windows[*group as usize], &mut registers[*group as usize]);
-                        let decision =
-                            trigger.on_element(*time, window, occasion.times(), registers, &mut requests);
+                        let decision = trigger.on_element(*time, window, occasion.times(), registers, &mut requests);
                         note(&mut timers, *group, &mut requests);
                         decision
                     })
@@ -283,7 +282,10 @@ impl Firing {
         registers: &[Registers],
         occasion: &Occasion,
     ) -> Result<(), TaskError> {
-        let pending: ArrayRef = Arc::new(registers.iter().map(|it| it.pending).collect::<Int64Array>());
+        // Where no end is to come, a window nobody waits for is as good as one not seen yet, and need not be kept.
+        let endless = self.built_in().is_some_and(|trigger| trigger.end.is_none());
+        let pending = |it: &Registers| it.pending.filter(|rows| !(endless && *rows == 0 && it.next.is_none()));
+        let pending: ArrayRef = Arc::new(registers.iter().map(pending).collect::<Int64Array>());
         let next: ArrayRef = Arc::new(registers.iter().map(|it| it.next).collect::<Int64Array>());
         store.put_column(touched, self.states.start + PENDING, &pending, occasion.now_ms())?;
         store.put_column(touched, self.states.start + NEXT, &next, occasion.now_ms())?;

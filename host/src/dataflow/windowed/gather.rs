@@ -103,15 +103,19 @@ mod tests {
             }
             let gathering = Gathering::of(&slices, count);
             let mut merged_keys = 0;
-            let sums = gathering.merged(&slices, |firsts, others, groups| {
-                let mut sums = firsts.as_primitive::<Int64Type>().values().to_vec();
-                assert_eq!((firsts.null_count(), others.null_count()), (0, 0));
-                for (i, group) in groups.iter().enumerate() {
-                    sums[*group as usize] += others.as_primitive::<Int64Type>().value(i);
-                }
-                merged_keys = sums.len();
-                Ok(Arc::new(Int64Array::from(sums)) as ArrayRef)
-            }, |error| error);
+            let sums = gathering.merged(
+                &slices,
+                |firsts, others, groups| {
+                    let mut sums = firsts.as_primitive::<Int64Type>().values().to_vec();
+                    assert_eq!((firsts.null_count(), others.null_count()), (0, 0));
+                    for (i, group) in groups.iter().enumerate() {
+                        sums[*group as usize] += others.as_primitive::<Int64Type>().value(i);
+                    }
+                    merged_keys = sums.len();
+                    Ok(Arc::new(Int64Array::from(sums)) as ArrayRef)
+                },
+                |error| error,
+            );
             let sums = sums.expect("sums");
             let seen: BTreeMap<u32, i64> =
                 gathering.keys.iter().copied().zip(sums.as_primitive::<Int64Type>().values().iter().copied()).collect();

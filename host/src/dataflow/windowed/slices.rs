@@ -15,7 +15,7 @@ use crate::{
     checkpoint::CommitPermit,
     dataflow::{Moments, Operator, Outputs, Rejects, TaskError},
     model::{
-        Batch, EventTime, KeyRows, SnapshotRequest, StateDescription, SubtaskState, TimeDomain, WATERMARK_END, Window,
+        Batch, EventTime, KeyRows, SnapshotRequest, SubtaskState, TimeDomain, WATERMARK_END, Window,
         decode_keys,
     },
     state::{Cursor, KeyedStore, Layout, Touched},
@@ -136,7 +136,7 @@ impl Slices {
         from: Cursor,
     ) -> Result<(Option<Batch>, Option<Cursor>), TaskError> {
         let (limit, now_ms) = (self.settings.batch_records, self.moments.now_ms());
-        let mut read = |store: &mut KeyedStore, touched: &Touched| {
+        let read = |store: &mut KeyedStore, touched: &Touched| {
             store.read(touched, 0, now_ms).map_err(TaskError::from).and_then(|values| single(values, &self.intake))
         };
         if let [slice] = slices {

@@ -1,6 +1,6 @@
 //! What the stages of windows have in common in how they keep state: how a store is opened, and how states of several plugins lie
 //! side by side in one.
-use arrow_array::{Array, ArrayRef, UInt32Array};
+use arrow_array::{ArrayRef, UInt32Array};
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::ArrowError;
 use arrow_select::take::take;
@@ -166,7 +166,7 @@ pub(super) fn select_keys(keys: &KeyRows, hashes: &[u64], rows: &[u32]) -> (KeyR
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::{Int64Array, StringArray};
+    use arrow_array::{Array, Int64Array, StringArray};
 
     use super::*;
 

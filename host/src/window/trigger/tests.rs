@@ -164,10 +164,7 @@ fn joined_sessions_count_together_and_have_timers_of_their_own() {
     let early = Repeat { count: NonZeroU64::new(4), every: Some(every(10, TimeDomain::Processing)) };
     let trigger = Trigger { early, ..Trigger::at_end(TimeDomain::Event) };
     let times = Times { watermark: 0, now_ms: 0 };
-    let (one, other) = (
-        Registers { pending: Some(2), next: Some(20) },
-        Registers { pending: Some(1), next: Some(10) },
-    );
+    let (one, other) = (Registers { pending: Some(2), next: Some(20) }, Registers { pending: Some(1), next: Some(10) });
     let mut requests = Vec::new();
     let merged = trigger.merged([one, other].into_iter(), WINDOW, times, &mut requests);
     assert_eq!(merged, Registers { pending: Some(3), next: Some(10) });
