@@ -40,8 +40,8 @@ pub enum TaskError {
         /// What is wrong.
         error: ConnectorError,
     },
-    /// State.
-    #[error(transparent)]
+    /// Its state.
+    #[error("{0}")]
     State(#[from] StateError),
     /// A record no one wants.
     #[error(
@@ -77,8 +77,9 @@ impl TaskError {
                 FailureClass::Resource
             }
             TaskError::Call(_) | TaskError::Load { .. } | TaskError::Rejected { .. } => FailureClass::Operator,
+            TaskError::State(StateError::Database { .. } | StateError::File { .. }) => FailureClass::Resource,
             TaskError::State(StateError::Bug { .. }) => FailureClass::Bug,
-            TaskError::State(_) => FailureClass::Resource,
+            TaskError::State(_) => FailureClass::Operator,
             TaskError::Connector { .. } => FailureClass::Connector,
             TaskError::Bug { .. } | TaskError::Disconnected => FailureClass::Bug,
         }

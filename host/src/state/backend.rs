@@ -1,9 +1,9 @@
 //! Where keyed state is kept: in memory, or in RocksDB databases that share their memory. Knows nothing of what is kept.
 #[cfg(feature = "rocksdb")]
-pub use super::rocks::{Compression, RocksDbSettings};
-
-#[cfg(feature = "rocksdb")]
-use super::{error::StateError, rocks::Shared};
+use super::{
+    db::{RocksDbSettings, Shared},
+    error::StateError,
+};
 
 /// Where the stores of a process keep their state. Clones share caches and memory budgets.
 #[derive(Clone, Debug)]
@@ -17,6 +17,10 @@ pub(super) enum Kind {
 }
 
 impl StateBackend {
+    pub(super) fn is_memory(&self) -> bool {
+        matches!(self.0, Kind::Memory)
+    }
+
     /// All of it in memory.
     pub fn memory() -> StateBackend {
         StateBackend(Kind::Memory)

@@ -97,6 +97,28 @@ impl KeyTable {
         self.add(head, &data[..length], new)
     }
 
+    /// The number of a key, if it is there.
+    pub(super) fn get(&self, hash: u64, key: &[u8]) -> Option<usize> {
+        let mask = self.index.len().checked_sub(1)?;
+        let mut at = hash as u32 as usize & mask;
+        loop {
+            let entry = self.index[at];
+            if entry == 0 {
+                return None;
+            }
+            let number = (entry as u32).wrapping_sub(1) as usize;
+            if entry & !0xFFFF_FFFF == hash << 32 && self.key(number) == key {
+                return Some(number);
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    /// Bytes in memory.
+    pub(super) fn memory(&self) -> usize {
+        self.index.len() * 8 + self.keys.len() * size_of::<Key>() + self.bytes.len()
+    }
+
     fn add(&mut self, head: u64, key: &[u8], mark: Mark) -> (usize, &mut Mark) {
         let number = self.keys.len();
         let start = self.bytes.len() / START_UNIT;

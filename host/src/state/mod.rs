@@ -1,25 +1,42 @@
 //! What operators remember, by key. Batches of keys in, columns of values out; must not know wasm, tasks or where checkpoints are
 //! kept.
+mod access;
 mod backend;
-mod error;
-mod key_table;
+mod chain;
+#[cfg(not(feature = "rocksdb"))]
+#[path = "no_rocks.rs"]
+mod db;
 #[cfg(feature = "rocksdb")]
-mod rocks;
+#[path = "rocks/mod.rs"]
+mod db;
+mod error;
+mod files;
+mod items;
+mod key_table;
+mod map;
+mod maps;
+mod restore;
+mod rows;
+mod run;
 mod scan;
+mod schema;
 mod settings;
+mod snapshot;
 mod store;
+mod table;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod touched;
 mod values;
-mod windows;
+mod wire;
 
 pub use backend::StateBackend;
 #[cfg(feature = "rocksdb")]
-pub use backend::{Compression, RocksDbSettings};
+pub use db::{Compression, RocksDbSettings};
 pub use error::StateError;
 pub use scan::{Cursor, UnionPage, WindowPage};
 pub use settings::{Layout, Restored, StoreSettings};
 pub use store::KeyedStore;
 pub use timers::Due;
 pub use touched::Touched;
-pub use windows::{Touched as OldTouched, WindowContents, WindowStore};

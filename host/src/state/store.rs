@@ -1,17 +1,49 @@
 //! Keyed state of one subtask of one operator: columns of values by key, timers, snapshots. Both backends behave the same. Must
 //! not know what values mean.
-use arrow_array::ArrayRef;
-
-use super::{Cursor, Due, Restored, StateBackend, StateError, StoreSettings, Touched, UnionPage, WindowPage};
-use crate::model::{
-    EventTime, KeyRows, MapReader, NoMaps, SnapshotRequest, StateChange, StateValues, StoreSnapshot, TimeDomain,
-    TimerChange, Window,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
 };
+
+use super::{
+    backend::StateBackend,
+    chain::Chain,
+    db::{Db, Writes},
+    error::StateError,
+    files::Files,
+    settings::{Layout, Restored, StoreSettings},
+    table::{Shape, Table, WRITE_BYTES},
+    timers::Timers,
+    touched::Touched,
+    wire::{OPEN, ROW, WINDOW_BYTES, window_bytes},
+};
+use crate::model::{KeyRows, Kind, StateDescription, StateKind, StoreSnapshot, Window};
 
 /// The keyed state of a subtask.
 pub struct KeyedStore {
-    settings: StoreSettings,
-    restored: Restored,
+    pub(super) settings: StoreSettings,
+    pub(super) restored: Restored,
+    pub(super) shape: Arc<Shape>,
+    /// By window; one of all time unless tables are by window.
+    pub(super) tables: Vec<Table>,
+    /// The open windows of keys, of sessions.
+    pub(super) open: Option<Table>,
+    pub(super) timers: Timers,
+    pub(super) db: Option<Db>,
+    pub(super) writes: Option<Writes>,
+    /// Counts touches, to know what this one has found without clearing anything between two.
+    batch: u32,
+    /// The latest processing time heard of, in ms.
+    pub(super) now_ms: i64,
+    /// Whether deletions must be remembered: a checkpoint has been taken on which the next can build.
+    pub(super) tracking: bool,
+    /// Windows forgotten since the last checkpoint.
+    pub(super) dropped: BTreeSet<Window>,
+    pub(super) chain: Chain,
+    pub(super) files: Files,
+    /// Local folders that snapshots still refer to, by checkpoint.
+    pub(super) folders: BTreeMap<u64, Vec<PathBuf>>,
 }
 
 impl KeyedStore {
@@ -22,7 +54,44 @@ impl KeyedStore {
         settings: StoreSettings,
         restored: Vec<StoreSnapshot>,
     ) -> Result<KeyedStore, StateError> {
-        todo!()
+        let suffix = if settings.layout == Layout::Sessions { WINDOW_BYTES } else { 0 };
+        let memory = backend.is_memory();
+        let max_parallelism = settings.max_parallelism;
+        let states: Arc<[StateDescription]> = settings.states.clone().into();
+        let shape = Arc::new(Shape { states, maps: memory, kind: ROW, suffix, max_parallelism });
+        let open = (settings.layout == Layout::Sessions).then(|| {
+            let list = StateDescription {
+                name: "open windows".to_owned(),
+                kind: StateKind::List,
+                schema_version: 0,
+                value: Kind::Binary,
+                key: None,
+                time_to_live: None,
+            };
+            let states: Arc<[StateDescription]> = Arc::new([list]);
+            Table::new(Window::GLOBAL, &Arc::new(Shape { states, maps: false, kind: OPEN, suffix: 0, max_parallelism }))
+        });
+        let tables =
+            if settings.layout == Layout::Windows { Vec::new() } else { vec![Table::new(Window::GLOBAL, &shape)] };
+        let mut store = KeyedStore {
+            settings,
+            restored: Restored::default(),
+            shape,
+            tables,
+            open,
+            timers: Timers::default(),
+            db: None,
+            writes: None,
+            batch: 0,
+            now_ms: i64::MIN,
+            tracking: false,
+            dropped: BTreeSet::new(),
+            chain: Chain::default(),
+            files: Files::default(),
+            folders: BTreeMap::new(),
+        };
+        store.restore(backend, restored)?;
+        Ok(store)
     }
 
     /// What became of restored states.
@@ -30,7 +99,8 @@ impl KeyedStore {
         &self.restored
     }
 
-    /// Finds, or makes, the row of each key: of `keys[i]`, in `windows[i]` for [`Layout::Windows`](super::Layout) and, for sessions, if given.
+    /// Finds, or makes, the row of each key: of `keys[i]`, in `windows[i]` for [`Layout::Windows`]; for [`Layout::Sessions`] in
+    /// `windows[i]`, or without windows the key's list of open windows. `hashes` are those of the keys.
     pub fn touch(
         &mut self,
         keys: &KeyRows,
@@ -38,143 +108,171 @@ impl KeyedStore {
         windows: Option<&[Window]>,
         touched: &mut Touched,
     ) -> Result<(), StateError> {
-        todo!()
+        touched.clear(windows.is_some() && self.settings.layout == Layout::Sessions);
+        self.batch = self.batch.wrapping_add(1);
+        self.make_room()?;
+        let mut from = Vec::new();
+        match (self.settings.layout, windows) {
+            (Layout::Windows, Some(windows)) => {
+                let mut row = 0;
+                // Rows mostly come in runs of one window.
+                while row < windows.len() {
+                    let run = windows[row..]
+                        .iter()
+                        .position(|window| *window != windows[row])
+                        .map_or(windows.len(), |length| row + length);
+                    self.touch_run(keys, &hashes[row..run], row, windows[row], touched, &mut from);
+                    row = run;
+                }
+            }
+            (Layout::Sessions, Some(windows)) => {
+                let (keys, hashes) = in_windows(keys, windows);
+                self.touch_run(&keys, &hashes, 0, Window::GLOBAL, touched, &mut from);
+            }
+            (Layout::Keys | Layout::Sessions, None) => {
+                self.touch_run(keys, hashes, 0, Window::GLOBAL, touched, &mut from);
+            }
+            _ => return Err(self.bug("rows were touched with windows it does not have")),
+        }
+        let db = self.db.take();
+        let filled =
+            self.tables_of(touched)?.into_iter().zip(from).try_for_each(|(table, from)| table.fill(from, db.as_ref()));
+        self.db = db;
+        filled
     }
 
-    /// Finds the rows of keys in one window without making them: `touched` has every key in order; those that are not there read as null and must not be changed.
-    pub fn find(
+    fn touch_run(
         &mut self,
         keys: &KeyRows,
         hashes: &[u64],
+        first_row: usize,
         window: Window,
         touched: &mut Touched,
-    ) -> Result<(), StateError> {
-        todo!()
+        from: &mut Vec<usize>,
+    ) {
+        let (now_ms, tracking, batch) = (self.now_ms, self.tracking, self.batch);
+        let remember = tracking || self.db.is_some();
+        let table = match (&mut self.open, touched.sessions) {
+            (Some(open), false) => open,
+            _ => {
+                let at = self.tables.binary_search_by_key(&window, |table| table.window).unwrap_or_else(|at| {
+                    self.tables.insert(at, Table::new(window, &self.shape));
+                    at
+                });
+                &mut self.tables[at]
+            }
+        };
+        let mut overrun = false;
+        let rank = touched.windows.iter().position(|it| *it == window).unwrap_or_else(|| {
+            let shape = &table.shape;
+            if !table.scanning {
+                table.young.sweep(&shape.states, now_ms, tracking);
+                let (suffix, max) = (shape.suffix, shape.max_parallelism);
+                overrun = table.young.shrink(&shape.states, shape.maps, remember, suffix, max);
+            }
+            from.push(table.young.len());
+            touched.windows.push(window);
+            touched.windows.len() - 1
+        });
+        table.young.touch(keys, hashes, first_row, (batch, rank as u32), touched);
+        if overrun && self.db.is_none() {
+            self.forget_checkpoints();
+        }
     }
 
-    /// The encoded keys touched.
-    pub fn keys<'a>(&'a self, touched: &'a Touched) -> impl Iterator<Item = &'a [u8]> + Clone + 'a {
-        todo!();
-        std::iter::empty()
+    /// The next checkpoint is whole, so that nothing need be remembered for it.
+    pub(super) fn forget_checkpoints(&mut self) {
+        self.tracking = false;
+        self.chain.clear();
+        self.dropped.clear();
+        self.timers.settle();
     }
 
-    /// What a state holds for each key touched.
-    pub fn read(&mut self, touched: &Touched, state: usize, now_ms: i64) -> Result<StateValues, StateError> {
-        todo!()
+    /// The tables of the windows touched, in their order.
+    pub(super) fn tables_of(&mut self, touched: &Touched) -> Result<Vec<&mut Table>, StateError> {
+        if let (Some(_), false) = (&self.open, touched.sessions) {
+            return Ok(self.open.iter_mut().collect());
+        }
+        let mut ranked: Vec<(usize, &mut Table)> = self
+            .tables
+            .iter_mut()
+            .filter_map(|table| Some((touched.windows.iter().position(|it| *it == table.window)?, table)))
+            .collect();
+        if ranked.len() != touched.windows.len() {
+            return Err(StateError::Bug {
+                store: self.settings.name.clone(),
+                what: "a window was forgotten that is still looked at".to_owned(),
+            });
+        }
+        ranked.sort_unstable_by_key(|(rank, _)| *rank);
+        Ok(ranked.into_iter().map(|(_, table)| table).collect())
     }
 
-    /// Makes changes, in order.
-    pub fn apply(&mut self, touched: &Touched, changes: &[StateChange], now_ms: i64) -> Result<(), StateError> {
-        todo!()
+    /// Writes and forgets rows not touched for long, where there are too many in memory.
+    fn make_room(&mut self) -> Result<(), StateError> {
+        let (Some(db), Some(writes)) = (&self.db, &mut self.writes) else { return Ok(()) };
+        let young: usize = self.tables.iter().chain(&self.open).map(|table| table.young.bytes()).sum();
+        if young * 2 > db.cache_bytes() {
+            for table in self.tables.iter_mut().chain(&mut self.open).filter(|table| !table.scanning) {
+                table.age(db, writes)?;
+            }
+            db.write(writes)?;
+        }
+        Ok(())
     }
 
-    /// Puts a value for each key touched, in their order; a null clears.
-    pub fn put_column(
-        &mut self,
-        touched: &Touched,
-        state: usize,
-        values: &ArrayRef,
-        now_ms: i64,
-    ) -> Result<(), StateError> {
-        todo!()
+    /// Writes all that the database does not have yet.
+    pub(super) fn write_all(&mut self) -> Result<(), StateError> {
+        let (Some(db), Some(writes)) = (&self.db, &mut self.writes) else { return Ok(()) };
+        for table in self.tables.iter_mut().chain(&mut self.open) {
+            table.write(db, writes)?;
+        }
+        self.timers.write(writes);
+        db.write(writes)
     }
 
-    /// Forgets all states of the keys touched.
-    pub fn clear(&mut self, touched: &Touched) -> Result<(), StateError> {
-        todo!()
+    /// Writes what was put aside to be written once there is enough of it.
+    pub(super) fn write_some(&mut self) -> Result<(), StateError> {
+        match (&self.db, &mut self.writes) {
+            (Some(db), Some(writes)) if writes.bytes() > WRITE_BYTES => db.write(writes),
+            _ => Ok(()),
+        }
     }
 
-    /// Reads maps of the keys touched.
-    pub fn maps<'a>(&'a mut self, touched: &'a Touched, now_ms: i64) -> impl MapReader + 'a {
-        todo!();
-        NoMaps
+    /// Notes the processing time.
+    pub(super) fn set_now(&mut self, now_ms: i64) {
+        self.now_ms = now_ms;
+        if let Some(db) = &self.db {
+            db.set_now(now_ms);
+        }
     }
 
-    /// Sets and deletes timers.
-    pub fn change_timers(&mut self, touched: &Touched, changes: &[TimerChange]) -> Result<(), StateError> {
-        todo!()
-    }
-
-    /// When the first timer is due.
-    pub fn next_timer(&mut self, domain: TimeDomain) -> Option<EventTime> {
-        todo!()
-    }
-
-    /// Takes timers due at `until` (inclusive) out, in time order, at most `limit`, and at most one of a key (and window), so that
-    /// it may still delete or set others of its key: to be called until it gives none.
-    pub fn take_due(
-        &mut self,
-        domain: TimeDomain,
-        until: EventTime,
-        limit: usize,
-        due: &mut Due,
-    ) -> Result<(), StateError> {
-        todo!()
-    }
-
-    /// The first window by its end.
-    pub fn first_window(&self) -> Option<Window> {
-        todo!()
-    }
-
-    /// The windows there are, by their ends.
-    pub fn windows(&self) -> impl Iterator<Item = Window> + '_ {
-        todo!();
-        std::iter::empty()
-    }
-
-    /// The keys of a window, page by page.
-    pub fn scan_window(&mut self, window: Window, after: Cursor, limit: usize) -> Result<WindowPage, StateError> {
-        todo!()
-    }
-
-    /// The keys of any of these windows, page by page, and their rows in each.
-    pub fn scan_windows(&mut self, windows: &[Window], after: Cursor, limit: usize) -> Result<UnionPage, StateError> {
-        todo!()
-    }
-
-    /// Forgets a window with all that is in it but timers.
-    pub fn drop_window(&mut self, window: Window) -> Result<(), StateError> {
-        todo!()
-    }
-
-    /// The open windows of each key touched (without windows), in the order they were put.
-    pub fn open_windows(&mut self, touched: &Touched) -> Result<Vec<Vec<Window>>, StateError> {
-        todo!()
-    }
-
-    /// Notes the open windows of keys: key `keys[i]` of those touched has `windows[i]`.
-    pub fn put_open_windows(
-        &mut self,
-        touched: &Touched,
-        keys: &[u32],
-        windows: &[Vec<Window>],
-    ) -> Result<(), StateError> {
-        todo!()
-    }
-
-    /// What the store holds now.
-    pub fn snapshot(&mut self, request: &SnapshotRequest) -> Result<StoreSnapshot, StateError> {
-        todo!()
-    }
-
-    /// A checkpoint is complete: what it has made durable need not be sent again.
-    pub fn completed(&mut self, checkpoint: u64) {
-        todo!()
-    }
-
-    /// A checkpoint will never be complete.
-    pub fn aborted(&mut self, checkpoint: u64) {
-        todo!()
+    pub(super) fn bug(&self, what: &str) -> StateError {
+        StateError::Bug { store: self.settings.name.clone(), what: what.to_owned() }
     }
 
     /// Number of rows in memory.
     pub fn rows(&self) -> usize {
-        todo!()
+        self.tables.iter().flat_map(Table::generations).map(super::rows::Rows::len).sum()
     }
 
     /// Bytes in memory, approximately.
     pub fn bytes(&self) -> usize {
-        todo!()
+        self.tables.iter().chain(&self.open).map(Table::bytes).sum::<usize>() + self.timers.bytes()
     }
+}
+
+/// Keys with their windows behind them, and the hashes of that.
+pub(super) fn in_windows(keys: &KeyRows, windows: &[Window]) -> (KeyRows, Vec<u64>) {
+    let mut data = Vec::new();
+    let mut offsets = vec![0];
+    for (row, window) in windows.iter().enumerate() {
+        data.extend_from_slice(keys.get(row));
+        data.extend_from_slice(&window_bytes(*window));
+        offsets.push(data.len() as i32);
+    }
+    let keys = KeyRows::Variable { offsets: arrow_buffer::OffsetBuffer::new(offsets.into()), data: data.into() };
+    let mut hashes = Vec::new();
+    keys.hash_into(windows.len(), &mut hashes);
+    (keys, hashes)
 }

@@ -87,7 +87,7 @@ impl Shared {
     }
 
     /// Options of one database.
-    pub(super) fn options(&self) -> Options {
+    pub(in crate::state) fn options(&self) -> Options {
         let settings = &self.settings;
         let mut blocks = BlockBasedOptions::default();
         blocks.set_block_cache(&self.cache);

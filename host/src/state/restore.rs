@@ -1,0 +1,346 @@
+//! Taking over what an earlier run left: from runs or database files, of one subtask or several, into either backend.
+use std::{fs, io::Write, path::Path, sync::Arc};
+
+use super::{
+    backend::{Kind, StateBackend},
+    chain::{read_note, section_of},
+    db::Db,
+    error::StateError,
+    maps::after_prefix,
+    run::{Entries, RunReader},
+    schema::{Header, Mapping, is_identity, map_states, remap_row},
+    settings::Layout,
+    store::KeyedStore,
+    table::{Table, WRITE_BYTES},
+    timers::Timers,
+    wire::{MAP, OPEN, ROW, Reader, TIMER, WINDOW_BYTES, join_group, read_entry, read_window, split_group},
+};
+use crate::model::{Blob, StoreFormat, StoreSnapshot, Window};
+
+impl KeyedStore {
+    /// Opens the database, if there is to be one, and takes over what snapshots hold of the store's key groups.
+    pub(super) fn restore(&mut self, backend: &StateBackend, snapshots: Vec<StoreSnapshot>) -> Result<(), StateError> {
+        let mut found = Vec::new();
+        for snapshot in snapshots {
+            let header = Header::decode(&snapshot.note).map_err(|what| self.unreadable(what))?;
+            let mapping = map_states(&self.settings, &header, &mut self.restored)?;
+            if snapshot.groups.start < self.settings.groups.end && self.settings.groups.start < snapshot.groups.end {
+                found.push((snapshot, mapping));
+            }
+        }
+        match &backend.0 {
+            Kind::Memory => self.take_over(backend, &found),
+            #[cfg(feature = "rocksdb")]
+            Kind::RocksDb(shared) => self.restore_database(backend, shared, &found),
+        }
+    }
+
+    fn unreadable(&self, what: &str) -> StateError {
+        StateError::Unreadable { store: self.settings.name.clone(), what: what.to_owned() }
+    }
+
+    #[cfg(feature = "rocksdb")]
+    fn restore_database(
+        &mut self,
+        backend: &StateBackend,
+        shared: &Arc<super::db::Shared>,
+        found: &[(StoreSnapshot, Mapping)],
+    ) -> Result<(), StateError> {
+        let settings = &self.settings;
+        let subtask = settings.subtask.to_string();
+        let folder = shared.settings.directory.join(&settings.uid).join(subtask).join(&settings.name);
+        // What lies here is of an earlier run: the checkpoint is the truth.
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(StateError::file(&folder))?;
+        }
+        let folder = folder.join(settings.start.to_string());
+        fs::create_dir_all(&folder).map_err(StateError::file(&folder))?;
+        let directory = folder.join("db");
+        let as_it_was = match found {
+            [(snapshot, mapping)] => {
+                snapshot.format == StoreFormat::RocksDb
+                    && snapshot.groups == self.settings.groups
+                    && is_identity(mapping)
+            }
+            _ => false,
+        };
+        if let ([(snapshot, _)], true) = (found, as_it_was) {
+            place_files(snapshot, &directory)?;
+        }
+        let db = Db::open(shared, &directory, &self.settings.states)?;
+        self.writes = Some(db.writes());
+        self.db = Some(db);
+        if !as_it_was {
+            self.take_over(backend, found)?;
+        }
+        self.look_around(found.is_empty())
+    }
+
+    /// Finds out which windows and timers the database has.
+    #[cfg(feature = "rocksdb")]
+    fn look_around(&mut self, empty: bool) -> Result<(), StateError> {
+        let (Some(db), Some(writes)) = (&self.db, &mut self.writes) else { return Ok(()) };
+        db.write(writes)?;
+        self.timers = Timers::stored();
+        self.timers.refill(db)?;
+        if self.settings.layout == Layout::Windows {
+            for kind in [ROW, MAP] {
+                let mut from = vec![kind];
+                // From window to window, not from entry to entry.
+                loop {
+                    let mut next = None;
+                    db.scan(&from, &[kind + 1], |key, _| {
+                        next = key.get(1..=WINDOW_BYTES).map(<[u8]>::to_vec);
+                        Ok(false)
+                    })?;
+                    let Some(bytes) = next else { break };
+                    from = after_prefix(&[&[kind][..], &bytes].concat());
+                    let Some(window) = read_window(&bytes) else { break };
+                    if let Err(at) = self.tables.binary_search_by_key(&window, |table| table.window) {
+                        self.tables.insert(at, Table::new(window, &self.shape));
+                    }
+                }
+            }
+        }
+        for table in self.tables.iter_mut().chain(&mut self.open).filter(|_| !empty) {
+            table.stored = true;
+            table.complete = false;
+        }
+        Ok(())
+    }
+
+    fn take_over(&mut self, backend: &StateBackend, found: &[(StoreSnapshot, Mapping)]) -> Result<(), StateError> {
+        for (i, (snapshot, mapping)) in found.iter().enumerate() {
+            match snapshot.format {
+                StoreFormat::Runs => self.take_runs(snapshot, mapping)?,
+                StoreFormat::RocksDb => self.take_database(backend, i, snapshot, mapping)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest whole run of each section, and what later ones change of it.
+    fn take_runs(&mut self, snapshot: &StoreSnapshot, mapping: &Mapping) -> Result<(), StateError> {
+        let mut runs = Vec::new();
+        let mut disjoint = true;
+        for part in &snapshot.parts {
+            let Some((number, alone)) = read_note(&part.note) else {
+                return Err(StateError::damaged(&part.name, "its place among the parts is not known"));
+            };
+            disjoint &= alone;
+            runs.push((number, RunReader::open(&part.name, content(part)?)?));
+        }
+        runs.sort_by_key(|(number, _)| *number);
+        let runs: Vec<RunReader> = runs.into_iter().map(|(_, run)| run).collect();
+        let wanted =
+            self.settings.groups.start.max(snapshot.groups.start)..self.settings.groups.end.min(snapshot.groups.end);
+        for group in wanted {
+            let bit = 1u16 << section_of(group, &snapshot.groups);
+            let base = runs.iter().rposition(|run| run.header.whole & bit != 0).unwrap_or_default();
+            if disjoint {
+                for run in &runs {
+                    self.merge(std::slice::from_ref(run), group as u16, mapping)?;
+                }
+            } else {
+                self.merge(&runs[base..], group as u16, mapping)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over the entries of a key group: of those with the same key the one of the last run.
+    fn merge(&mut self, runs: &[RunReader], group: u16, mapping: &Mapping) -> Result<(), StateError> {
+        let mut heads: Vec<(usize, Entries)> = Vec::new();
+        for (i, run) in runs.iter().enumerate() {
+            if let Some(mut entries) = run.group(group)?
+                && entries.advance()?
+            {
+                heads.push((i, entries));
+            }
+        }
+        let mut key = Vec::new();
+        while let Some(first) = heads.iter().map(|(_, entries)| entries.key()).min() {
+            key.clear();
+            key.extend_from_slice(first);
+            if let Some((i, entries)) = heads.iter().rev().find(|(_, entries)| entries.key() == key) {
+                let window = match key.first() {
+                    Some(&(ROW | MAP)) => key.get(1..=WINDOW_BYTES).and_then(read_window),
+                    _ => None,
+                };
+                let is_dropped =
+                    window.is_some_and(|window| runs[i + 1..].iter().any(|run| run.header.dropped.contains(&window)));
+                if let Some(value) = entries.value().filter(|_| !is_dropped) {
+                    self.take_entry(group, &key, value, mapping)
+                        .map_err(|what| what.unwrap_or_else(|| entries.damaged()))?;
+                }
+            }
+            let mut at = 0;
+            while at < heads.len() {
+                if heads[at].1.key() == key && !heads[at].1.advance()? {
+                    heads.remove(at);
+                } else {
+                    at += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over an entry. `Err(None)` if it is none.
+    fn take_entry(
+        &mut self,
+        group: u16,
+        key: &[u8],
+        value: &[u8],
+        mapping: &Mapping,
+    ) -> Result<(), Option<StateError>> {
+        let mut full = Vec::new();
+        join_group(group, key, &mut full).ok_or(None)?;
+        let number = |state: usize| mapping.get(state).copied().flatten();
+        let mut row = None;
+        match key[0] {
+            ROW => match remap_row(value, number, &self.settings.states, i64::MIN).map_err(|()| None)? {
+                Some(remapped) => row = Some(remapped),
+                None => return Ok(()),
+            },
+            MAP => {
+                let at = 3 + WINDOW_BYTES;
+                let state =
+                    full.get(at..at + 2).and_then(|it| it.try_into().ok()).map(u16::from_be_bytes).ok_or(None)?;
+                let Some(state) = number(state.into()) else { return Ok(()) };
+                full[at..at + 2].copy_from_slice(&(state as u16).to_be_bytes());
+            }
+            _ => {}
+        }
+        let value = row.as_deref().unwrap_or(value);
+        match (&self.db, &mut self.writes) {
+            (Some(db), Some(writes)) => {
+                writes.put(&full, value);
+                if writes.bytes() > WRITE_BYTES { db.write(writes).map_err(Some) } else { Ok(()) }
+            }
+            _ => self.take_into_memory(&full, value).ok_or(None),
+        }
+    }
+
+    fn take_into_memory(&mut self, full: &[u8], value: &[u8]) -> Option<()> {
+        let max = self.settings.max_parallelism;
+        let mut reader = Reader(full);
+        let kind = reader.byte()?;
+        match kind {
+            ROW => {
+                let window = reader.take(WINDOW_BYTES)?;
+                reader.take(2)?;
+                let (table, row) = self.row(read_window(window)?, window, reader.0);
+                table.young.load(row, value).then_some(())
+            }
+            MAP => {
+                let window = reader.take(WINDOW_BYTES)?;
+                reader.take(2)?;
+                let state = usize::from(u16::from_be_bytes(reader.array()?));
+                let length = u32::from_be_bytes(reader.array()?) as usize;
+                let (key, (time, value)) = (reader.take(length)?, read_entry(value)?);
+                let (table, row) = self.row(read_window(window)?, window, key);
+                let column = table.young.columns.get_mut(state)?;
+                column.change_map(row, |map| map.put(reader.0, Some(value), time.unwrap_or(i64::MAX), false))?;
+                column.settle(row);
+                Some(())
+            }
+            TIMER => {
+                let domain = reader.byte().filter(|domain| *domain < 2)?;
+                (reader.0.len() >= 10 + WINDOW_BYTES).then_some(())?;
+                self.timers.change(domain, reader.0.into(), true, false, None);
+                Some(())
+            }
+            OPEN => {
+                reader.take(2)?;
+                let table = self.open.as_mut()?;
+                let row = table.young.row(reader.0, 0, max);
+                table.young.load(row, value).then_some(())
+            }
+            _ => None,
+        }
+    }
+
+    fn row(&mut self, window: Window, bytes: &[u8], key: &[u8]) -> (&mut Table, usize) {
+        let max = self.settings.max_parallelism;
+        let suffix = self.shape.suffix;
+        let at = if self.settings.layout == Layout::Windows {
+            self.tables.binary_search_by_key(&window, |table| table.window).unwrap_or_else(|at| {
+                self.tables.insert(at, Table::new(window, &self.shape));
+                at
+            })
+        } else {
+            0
+        };
+        let table = &mut self.tables[at];
+        let row = if suffix == 0 {
+            table.young.row(key, 0, max)
+        } else {
+            table.young.row(&[key, bytes].concat(), suffix, max)
+        };
+        (table, row)
+    }
+
+    #[cfg(not(feature = "rocksdb"))]
+    fn take_database(&mut self, _: &StateBackend, _: usize, _: &StoreSnapshot, _: &Mapping) -> Result<(), StateError> {
+        Err(self.unreadable("it was taken of a RocksDB database, and this wasmill was built without RocksDB"))
+    }
+
+    /// Opens the database of another subtask and copies what is wanted.
+    #[cfg(feature = "rocksdb")]
+    fn take_database(
+        &mut self,
+        backend: &StateBackend,
+        number: usize,
+        snapshot: &StoreSnapshot,
+        mapping: &Mapping,
+    ) -> Result<(), StateError> {
+        let (shared, directory, _temporary) = match &backend.0 {
+            Kind::RocksDb(shared) => {
+                let Some(db) = &self.db else { return Err(self.bug("it has no database")) };
+                (shared.clone(), db.directory().with_file_name(format!("old-{number}")), None)
+            }
+            Kind::Memory => {
+                let folder = tempfile::tempdir().map_err(StateError::file("temporary folder"))?;
+                let settings = super::RocksDbSettings::new(folder.path());
+                (Arc::new(super::db::Shared::new(settings)?), folder.path().join("db"), Some(folder))
+            }
+        };
+        place_files(snapshot, &directory)?;
+        {
+            let old = Db::open(&shared, &directory, &[])?;
+            let mut key = Vec::new();
+            old.scan(&[ROW], &[OPEN + 1], |full, value| {
+                let damaged = || StateError::damaged(&snapshot.store, "an entry of its database is none");
+                let group = split_group(full, &mut key).ok_or_else(damaged)?;
+                if self.settings.groups.contains(&group.into()) {
+                    self.take_entry(group, &key, value, mapping).map_err(|error| error.unwrap_or_else(damaged))?;
+                }
+                Ok(true)
+            })?;
+        }
+        fs::remove_dir_all(&directory).map_err(StateError::file(&directory))
+    }
+}
+
+fn content(part: &crate::model::Part) -> Result<&Blob, StateError> {
+    part.content.as_ref().ok_or_else(|| StateError::damaged(&part.name, "its content is not there"))
+}
+
+/// Puts a database's files where it can be opened.
+fn place_files(snapshot: &StoreSnapshot, directory: &Path) -> Result<(), StateError> {
+    fs::create_dir_all(directory).map_err(StateError::file(directory))?;
+    for part in &snapshot.parts {
+        let name = std::str::from_utf8(&part.note).ok().filter(|name| !name.is_empty() && !name.contains('/'));
+        let name = name.ok_or_else(|| StateError::damaged(&part.name, "it does not say which file it is"))?;
+        let path = directory.join(name);
+        let placed = match content(part)? {
+            Blob::Bytes(bytes) => fs::File::create(&path).and_then(|mut file| file.write_all(bytes)),
+            // Files of entries never change and may be shared; the others are written to.
+            Blob::File(from) if name.ends_with(".sst") && fs::hard_link(from, &path).is_ok() => Ok(()),
+            Blob::File(from) => fs::copy(from, &path).map(drop),
+        };
+        placed.map_err(StateError::file(&path))?;
+    }
+    Ok(())
+}

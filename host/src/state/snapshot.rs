@@ -1,0 +1,358 @@
+//! Snapshots: of memory as runs of what changed, of databases as their files, of either as runs of everything.
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    chain::{SECTIONS, note, section_of},
+    error::StateError,
+    rows::Rows,
+    run::RunWriter,
+    schema::{Header, is_expired, remap_row},
+    store::KeyedStore,
+    table::Table,
+    timers::full_key,
+    wire::{MAP, OPEN, ROW, TIMER, group_at, map_prefix, put_entry, read_entry, split_group},
+};
+use crate::model::{Blob, Part, SnapshotKind, SnapshotRequest, StateDescription, StoreFormat, StoreSnapshot};
+
+/// Bytes of entries sorted at once for a run of a savepoint of a database.
+const SORTED_BYTES: usize = 64 << 20;
+
+/// A row to be written.
+struct Picked<'a> {
+    group: u16,
+    table: &'a Table,
+    rank: u32,
+    rows: &'a Rows,
+    row: usize,
+}
+
+impl KeyedStore {
+    /// What the store holds now. A checkpoint has only what earlier ones, known to be complete, have not made durable.
+    pub fn snapshot(&mut self, request: &SnapshotRequest) -> Result<StoreSnapshot, StateError> {
+        let (format, parts) = match (request.kind, self.db.is_some()) {
+            (SnapshotKind::Checkpoint, true) => (StoreFormat::RocksDb, self.link_files(request)?),
+            (SnapshotKind::Checkpoint, false) => (StoreFormat::Runs, self.write_changes(request)?),
+            (SnapshotKind::Savepoint, true) => (StoreFormat::Runs, self.write_database(request)?),
+            (SnapshotKind::Savepoint, false) => {
+                let header = Header::of(&self.settings);
+                let (bytes, _) = self.write_run(&header).map_err(StateError::file("memory"))?;
+                (StoreFormat::Runs, vec![self.part(request, "run", note(0, true), Blob::Bytes(bytes.into()))])
+            }
+        };
+        let groups = self.settings.groups.clone();
+        let note = Header::of(&self.settings).encode();
+        Ok(StoreSnapshot { store: self.settings.name.clone(), format, groups, note, parts })
+    }
+
+    fn part_name(&self, request: &SnapshotRequest, file: &str) -> String {
+        format!("{}-{}-{file}", request.prefix, self.settings.name)
+    }
+
+    fn part(&self, request: &SnapshotRequest, file: &str, note: Vec<u8>, content: Blob) -> Part {
+        let name = self.part_name(request, file);
+        Part { name, groups: self.settings.groups.clone(), note, content: Some(content) }
+    }
+
+    /// A checkpoint of memory: a run of changes and of some sections whole, and the runs it builds on.
+    fn write_changes(&mut self, request: &SnapshotRequest) -> Result<Vec<Part>, StateError> {
+        if !self.tracking {
+            self.chain.clear();
+        }
+        let (live, changed) = self.count();
+        let whole = self.chain.plan(&live, &changed);
+        let dropped: Vec<_> = std::mem::take(&mut self.dropped).into_iter().collect();
+        if !self.chain.is_empty() && whole == 0 && dropped.is_empty() && changed.iter().all(|count| *count == 0) {
+            return Ok(self.chain.parts(&self.settings.groups));
+        }
+        let header = Header { whole, dropped, ..Header::of(&self.settings) };
+        let (bytes, mut entries) = self.write_run(&header).map_err(StateError::file("memory"))?;
+        if !header.dropped.is_empty() {
+            entries.iter_mut().for_each(|count| *count += 1);
+        }
+        self.chain.add(self.part_name(request, "run"), request.checkpoint, bytes.into(), whole, entries);
+        for table in self.tables.iter_mut().chain(&mut self.open) {
+            for row in 0..table.young.len() {
+                table.young.settle(row);
+            }
+        }
+        self.timers.settle();
+        self.tracking = true;
+        Ok(self.chain.parts(&self.settings.groups))
+    }
+
+    /// How many rows and timers live, and how many have changed, in each section.
+    fn count(&self) -> ([u64; SECTIONS], [u64; SECTIONS]) {
+        let (mut live, mut changed) = ([0; SECTIONS], [0; SECTIONS]);
+        let section = |group: u16| section_of(group.into(), &self.settings.groups);
+        for table in self.tables.iter().chain(&self.open) {
+            for (row, group) in table.young.groups.iter().enumerate() {
+                live[section(*group)] += u64::from(table.young.is_live(row));
+                changed[section(*group)] += u64::from(table.young.is_changed(row));
+            }
+        }
+        live.iter_mut().for_each(|live| *live += (self.timers.len() / SECTIONS) as u64);
+        for (_, timer, _) in self.timers.changes() {
+            changed[section(timer_group(timer))] += 1;
+        }
+        (live, changed)
+    }
+
+    /// All of the sections that are whole, changes of the others.
+    fn write_run(&self, header: &Header) -> io::Result<(Vec<u8>, [u64; SECTIONS])> {
+        let section = |group: u16| section_of(group.into(), &self.settings.groups);
+        let is_whole = |group: u16| header.whole & (1 << section(group)) != 0;
+        let mut rows = self.pick(&is_whole);
+        sort(&mut rows);
+        let mut others: BTreeMap<(u16, Vec<u8>), bool> = BTreeMap::new();
+        let mut rest = Vec::new();
+        let mut add = |domain: u8, timer: &[u8], set: bool| {
+            if let Some(group) = split_group(&full_key(domain, timer), &mut rest) {
+                others.insert((group, rest.clone()), set);
+            }
+        };
+        self.timers.all().filter(|(_, timer)| is_whole(timer_group(timer))).for_each(|(d, timer)| add(d, timer, true));
+        self.timers
+            .changes()
+            .filter(|(_, timer, _)| !is_whole(timer_group(timer)))
+            .for_each(|(domain, timer, set)| add(domain, timer, set));
+        let mut out = RunWriter::new(Vec::new(), header)?;
+        let mut entries = [0; SECTIONS];
+        let mut rows = rows.into_iter().peekable();
+        let mut others = others.into_iter().peekable();
+        while let Some(group) = rows.peek().map(|row| row.group).into_iter().chain(others.peek().map(|it| it.0.0)).min()
+        {
+            let of_rows = |picked: &Picked<'_>, kind: u8| picked.group == group && picked.table.shape.kind == kind;
+            let mut maps = Vec::new();
+            let mut opened = Vec::new();
+            while let Some(picked) = rows.next_if(|picked| of_rows(picked, ROW)) {
+                entries[section(group)] += 1;
+                self.write_row(&picked, is_whole(group), &mut out)?;
+                maps.push(picked);
+            }
+            while let Some(picked) = rows.next_if(|picked| of_rows(picked, OPEN)) {
+                opened.push(picked);
+            }
+            self.write_maps(&maps, is_whole(group), &mut out)?;
+            while let Some(((_, key), set)) = others.next_if(|((at, _), _)| *at == group) {
+                entries[section(group)] += 1;
+                out.entry(group, &key, set.then_some(&[]))?;
+            }
+            for picked in &opened {
+                entries[section(group)] += 1;
+                self.write_row(picked, is_whole(group), &mut out)?;
+            }
+        }
+        Ok((out.finish(header)?, entries))
+    }
+
+    /// Rows that live, of sections that are whole, and rows that have changed, of the others.
+    fn pick(&self, is_whole: &impl Fn(u16) -> bool) -> Vec<Picked<'_>> {
+        let mut picked = Vec::new();
+        for (rank, table) in self.tables.iter().chain(&self.open).enumerate() {
+            for (row, group) in table.young.groups.iter().enumerate() {
+                let rows = &table.young;
+                if if is_whole(*group) { rows.is_live(row) } else { rows.is_changed(row) } {
+                    picked.push(Picked { group: *group, table, rank: rank as u32, rows, row });
+                }
+            }
+        }
+        picked
+    }
+
+    fn write_row(&self, picked: &Picked<'_>, whole: bool, out: &mut RunWriter<Vec<u8>>) -> io::Result<()> {
+        let (mut full, mut key, mut value) = (Vec::new(), Vec::new(), Vec::new());
+        picked.table.full_key(picked.rows, picked.row, &mut full);
+        picked.rows.encode(picked.row, &picked.table.shape.states, self.now_ms, &mut value);
+        split_group(&full, &mut key);
+        match value.is_empty() {
+            true if whole => Ok(()),
+            empty => out.entry(picked.group, &key, (!empty).then_some(&value)),
+        }
+    }
+
+    /// The maps of rows of one key group, in order.
+    fn write_maps(&self, rows: &[Picked<'_>], whole: bool, out: &mut RunWriter<Vec<u8>>) -> io::Result<()> {
+        let mut entries: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
+        let Some(group) = rows.first().map(|picked| picked.group) else { return Ok(()) };
+        for picked in rows {
+            for (state, description) in self.settings.states.iter().enumerate() {
+                let Some(map) = picked.rows.columns[state].map(picked.row) else { continue };
+                let (key, window) = picked.table.shape.split(picked.rows.keys.key(picked.row), picked.table.window);
+                let mut prefix = Vec::new();
+                map_prefix(window, picked.group, state, key, &mut prefix);
+                let mut add = |key: &[u8], entry: Option<(i64, &[u8])>| {
+                    let mut full = prefix.clone();
+                    full.extend_from_slice(key);
+                    let mut rest = Vec::new();
+                    split_group(&full, &mut rest);
+                    let timed = description.time_to_live.is_some();
+                    let entry = entry.filter(|(time, _)| !is_expired(description, Some(*time), self.now_ms));
+                    let value = entry.map(|(time, value)| {
+                        let mut into = Vec::new();
+                        put_entry(timed.then_some(time), value, &mut into);
+                        into
+                    });
+                    entries.insert(rest, value);
+                };
+                if whole {
+                    map.after(None).for_each(|(key, time, value)| add(key, Some((time, value))));
+                } else {
+                    map.changes().for_each(|(key, entry)| add(key, entry));
+                }
+            }
+        }
+        for (key, value) in entries {
+            if value.is_some() || !whole {
+                out.entry(group, &key, value.as_deref())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn folder(&mut self, request: &SnapshotRequest, what: &str) -> Result<PathBuf, StateError> {
+        let Some(db) = &self.db else { return Err(self.bug("it has no folder")) };
+        let folder = db.directory().with_file_name(format!("{what}-{}", request.checkpoint));
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(StateError::file(&folder))?;
+        }
+        self.folders.entry(request.checkpoint).or_default().push(folder.clone());
+        Ok(folder)
+    }
+
+    /// A checkpoint of a database: its files.
+    fn link_files(&mut self, request: &SnapshotRequest) -> Result<Vec<Part>, StateError> {
+        self.write_all()?;
+        let folder = self.folder(request, "checkpoint")?;
+        if let Some(db) = &self.db {
+            db.checkpoint(&folder)?;
+        }
+        let mut parts = Vec::new();
+        let names = file_names(&folder)?;
+        self.files.keep(|file| names.iter().any(|name| name == file));
+        for file in names {
+            let new = self.part_name(request, &file);
+            let (name, durable) =
+                if file.ends_with(".sst") { self.files.part(&file, new, request.checkpoint) } else { (new, false) };
+            let content = (!durable).then(|| Blob::File(folder.join(&file)));
+            parts.push(Part { name, groups: self.settings.groups.clone(), note: file.into_bytes(), content });
+        }
+        Ok(parts)
+    }
+
+    /// A savepoint of a database: runs of as many entries as can be sorted at once.
+    fn write_database(&mut self, request: &SnapshotRequest) -> Result<Vec<Part>, StateError> {
+        self.write_all()?;
+        let folder = self.folder(request, "savepoint")?;
+        fs::create_dir_all(&folder).map_err(StateError::file(&folder))?;
+        let header = Header::of(&self.settings);
+        let (mut files, mut sorted, mut size) = (Vec::new(), Vec::new(), 0);
+        let (states, now_ms) = (&self.settings.states, self.now_ms);
+        let Some(db) = &self.db else { return Err(self.bug("it has no database")) };
+        let mut rest = Vec::new();
+        db.scan(&[ROW], &[OPEN + 1], |key, value| {
+            if let (Some(group), Some(value)) = (split_group(key, &mut rest), live(key, value, states, now_ms)) {
+                size += rest.len() + value.len() + size_of::<(u16, Vec<u8>, Vec<u8>)>();
+                sorted.push((group, rest.clone(), value));
+            }
+            if size > SORTED_BYTES {
+                size = 0;
+                files.push(write_sorted(&folder, files.len(), &mut sorted, &header)?);
+            }
+            Ok(true)
+        })?;
+        files.push(write_sorted(&folder, files.len(), &mut sorted, &header)?);
+        let part = |(i, path)| self.part(request, &format!("{i}.run"), note(i as u64, true), Blob::File(path));
+        Ok(files.into_iter().enumerate().map(part).collect())
+    }
+
+    /// A checkpoint is complete: what it has made durable need not be sent again.
+    pub fn completed(&mut self, checkpoint: u64) {
+        self.chain.completed(checkpoint);
+        self.files.completed(checkpoint);
+        let later = self.folders.split_off(&checkpoint.saturating_add(1));
+        std::mem::replace(&mut self.folders, later).into_values().flatten().for_each(remove);
+    }
+
+    /// A checkpoint will never be complete: what it was to make durable is sent again with the next.
+    pub fn aborted(&mut self, checkpoint: u64) {
+        self.folders.remove(&checkpoint).into_iter().flatten().for_each(remove);
+    }
+}
+
+/// What is left of a folder does not matter to what is written: it is removed at the next start.
+fn remove(folder: PathBuf) {
+    if let Err(error) = fs::remove_dir_all(&folder) {
+        tracing::warn!(folder = %folder.display(), %error, "a local folder of an old checkpoint could not be removed");
+    }
+}
+
+fn timer_group(timer: &[u8]) -> u16 {
+    let at = group_at(TIMER).unwrap_or_default() - 2;
+    timer.get(at..at + 2).and_then(|group| group.try_into().ok()).map(u16::from_be_bytes).unwrap_or_default()
+}
+
+/// By key group, window and key.
+fn sort(rows: &mut [Picked<'_>]) {
+    let key = |picked: &Picked<'_>| {
+        picked.table.shape.split(picked.rows.keys.key(picked.row), picked.table.window).0.as_ptr()
+    };
+    let _ = key;
+    rows.sort_unstable_by(|a, b| {
+        (a.group, a.rank).cmp(&(b.group, b.rank)).then_with(|| {
+            let split = |it: &Picked<'_>| it.table.shape.suffix;
+            if split(a) == 0 {
+                return a.rows.keys.key(a.row).cmp(b.rows.keys.key(b.row));
+            }
+            let of = |it: &Picked<'_>| it.rows.keys.key(it.row).len() - split(it);
+            let (left, right) = (a.rows.keys.key(a.row).split_at(of(a)), b.rows.keys.key(b.row).split_at(of(b)));
+            (left.1, left.0).cmp(&(right.1, right.0))
+        })
+    });
+}
+
+/// The value of an entry without what is expired; `None` if that is all.
+fn live(key: &[u8], value: &[u8], states: &[StateDescription], now_ms: i64) -> Option<Vec<u8>> {
+    match *key.first()? {
+        ROW => remap_row(value, Some, states, now_ms).ok()?,
+        MAP => {
+            let state = u16::from_be_bytes(key.get(19..21)?.try_into().ok()?);
+            let expired = is_expired(states.get(usize::from(state))?, read_entry(value)?.0, now_ms);
+            (!expired).then(|| value.to_vec())
+        }
+        _ => Some(value.to_vec()),
+    }
+}
+
+fn write_sorted(
+    folder: &Path,
+    number: usize,
+    entries: &mut Vec<(u16, Vec<u8>, Vec<u8>)>,
+    header: &Header,
+) -> Result<PathBuf, StateError> {
+    entries.sort_unstable();
+    let path = folder.join(format!("{number}.run"));
+    let written = (|| {
+        let mut out = RunWriter::new(BufWriter::new(File::create(&path)?), header)?;
+        for (group, key, value) in entries.drain(..) {
+            out.entry(group, &key, Some(&value))?;
+        }
+        out.finish(header)?.flush()
+    })();
+    written.map_err(StateError::file(&path))?;
+    Ok(path)
+}
+
+fn file_names(folder: &Path) -> Result<Vec<String>, StateError> {
+    let entries = fs::read_dir(folder).map_err(StateError::file(folder))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry.map_err(StateError::file(folder))?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
