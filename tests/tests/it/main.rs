@@ -10,3 +10,4 @@ mod new_plugin;
 mod oracle;
 mod refused;
 mod tidy;
+mod windows;

@@ -11,6 +11,8 @@ mod rounds;
 mod sessions;
 mod slices;
 mod state;
+#[cfg(test)]
+mod verify;
 
 use intake::Intake;
 pub use state::StateHome;
@@ -18,7 +20,7 @@ pub use state::StateHome;
 use super::{Moments, Operator, Rejects, TaskError};
 use crate::{
     model::{Kind, Schema, SubtaskState, TimeDomain},
-    plugin::Instance,
+    plugin::{Instance, LoadError},
     window::{Assigner, Lateness, Repeat, Trigger},
 };
 
@@ -95,8 +97,8 @@ pub enum WindowWork {
     Both(AggregatePlugin, ProcessPlugin),
 }
 
-/// The stage for these windows, with what an earlier run left. The process of sessions must have no states of its own: nobody could
-/// say what becomes of them when sessions are joined.
+/// The stage for these windows, with what an earlier run left. Fails if that cannot be read, and if a process of sessions has states of
+/// its own: nobody could say what becomes of them when sessions are joined.
 pub fn windowed(
     settings: WindowedSettings,
     work: WindowWork,
@@ -106,6 +108,13 @@ pub fn windowed(
     home: &StateHome,
     restored: SubtaskState,
 ) -> Result<Box<dyn Operator>, TaskError> {
+    if let (Assigner::Session(_), WindowWork::Process(process) | WindowWork::Both(_, process)) =
+        (settings.assigner, &work)
+        && !process.instance.description().states.is_empty()
+    {
+        let what = "a process-window has states of its own, which it cannot where windows are sessions: sessions are joined";
+        return Err(TaskError::Load { operator: settings.node, error: LoadError::Contract(what.to_owned()) });
+    }
     let around = (rejects, moments);
     match (settings.assigner, work, trigger) {
         (Assigner::Sliding(windows), WindowWork::Aggregate(aggregate), None)
