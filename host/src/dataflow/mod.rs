@@ -17,6 +17,7 @@ mod source;
 mod task;
 mod transform;
 mod watermark;
+mod windowed;
 
 pub use alignment::Alignment;
 pub use environment::{Environment, Spawned, Spawner, TokioSpawner};
@@ -34,3 +35,4 @@ pub use source::{SourceSettings, SourceTask};
 pub use task::{OperatorTask, TaskInput};
 pub use transform::Transform;
 pub use watermark::{BoundedOutOfOrderness, WatermarkMerge};
+pub use windowed::{AggregatePlugin, ProcessPlugin, StateHome, TriggerPlugin, WindowWork, WindowedSettings, windowed};

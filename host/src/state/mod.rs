@@ -28,6 +28,7 @@ mod table;
 mod tests;
 mod timers;
 mod touched;
+mod union;
 mod values;
 mod wire;
 

@@ -22,12 +22,14 @@ pub(super) struct Rows {
     /// Row touches until dead rows are looked for.
     countdown: usize,
     swept: usize,
+    /// Counts how often rows have changed their places.
+    pub(super) generation: u64,
 }
 
 impl Rows {
     pub(super) fn new(states: &[StateDescription], maps: bool) -> Rows {
         let columns = states.iter().map(|state| Values::of(state, maps)).collect();
-        Rows { keys: KeyTable::default(), groups: Vec::new(), columns, countdown: SHRINK_ROWS, swept: 0 }
+        Rows { keys: KeyTable::default(), groups: Vec::new(), columns, countdown: SHRINK_ROWS, swept: 0, generation: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -189,6 +191,7 @@ impl Rows {
             }
         }
         smaller.countdown = smaller.len().max(SHRINK_ROWS);
+        smaller.generation = self.generation + 1;
         *self = smaller;
         overrun
     }

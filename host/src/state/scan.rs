@@ -165,6 +165,10 @@ impl KeyedStore {
         limit: usize,
     ) -> Result<UnionPage, StateError> {
         let limit = limit.max(1);
+        let in_memory = self.db.is_none() && self.settings.layout == Layout::Windows;
+        if in_memory && after.key.is_none() {
+            return Ok(self.scan_in_memory(windows, &after, limit));
+        }
         while let Some(window) = windows.get(after.window) {
             let at = after.window;
             let page = self.scan_window(*window, after, limit)?;
@@ -196,6 +200,24 @@ impl KeyedStore {
         })
     }
 
+    /// Goes by what was found out when other windows were scanned.
+    fn scan_in_memory(&mut self, windows: &[Window], after: &Cursor, limit: usize) -> UnionPage {
+        if *after == Cursor::default() {
+            self.union.begin();
+        }
+        let place = |window: &Window| self.tables.binary_search_by_key(window, |table| table.window).ok();
+        let places: Vec<Option<usize>> = windows.iter().map(place).collect();
+        places.iter().flatten().for_each(|at| self.union.include(&self.tables[*at]));
+        let tables: Vec<_> = places.iter().map(|at| at.map(|at| &self.tables[at])).collect();
+        let (keys, touched, next) = self.union.page(windows, &tables, after.row, limit);
+        places.iter().flatten().for_each(|at| self.tables[*at].scanning = next.is_some());
+        if next.is_none() {
+            self.union.end();
+        }
+        let len = touched.first().map_or(0, Touched::len);
+        UnionPage { keys, len, touched, next: next.map(|row| Cursor { row, ..Cursor::default() }) }
+    }
+
     /// Of keys touched, those that none of the windows has.
     fn not_before(&mut self, touched: &Touched, windows: &[Window]) -> Result<(KeyRows, Vec<u64>), StateError> {
         let all: Vec<Vec<u8>> = self.keys(touched).map(<[u8]>::to_vec).collect();
@@ -224,6 +246,7 @@ impl KeyedStore {
         }
         let Ok(at) = self.tables.binary_search_by_key(&window, |table| table.window) else { return Ok(()) };
         let table = self.tables.remove(at);
+        self.union.forget(window);
         if self.tracking && self.db.is_none() {
             self.dropped.insert(window);
         }

@@ -16,6 +16,7 @@ use super::{
     table::{Shape, Table, WRITE_BYTES},
     timers::Timers,
     touched::Touched,
+    union::Union,
     wire::{OPEN, ROW, WINDOW_BYTES, window_bytes},
 };
 use crate::model::{KeyRows, Kind, StateDescription, StateKind, StoreSnapshot, Window};
@@ -30,6 +31,8 @@ pub struct KeyedStore {
     /// The open windows of keys, of sessions.
     pub(super) open: Option<Table>,
     pub(super) timers: Timers,
+    /// Of windows that were scanned together.
+    pub(super) union: Union,
     pub(super) db: Option<Db>,
     pub(super) writes: Option<Writes>,
     /// Counts touches, to know what this one has found without clearing anything between two.
@@ -82,6 +85,7 @@ impl KeyedStore {
             tables,
             open,
             timers: Timers::default(),
+            union: Union::default(),
             db: None,
             writes: None,
             batch: 0,

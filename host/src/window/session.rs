@@ -69,7 +69,8 @@ impl SessionSet {
         if let [session] = &mut self.sessions[range.clone()] {
             session.window = window;
         } else {
-            let before = self.sessions[range.clone()].iter().flat_map(|session| session.before.iter().copied()).collect();
+            let before =
+                self.sessions[range.clone()].iter().flat_map(|session| session.before.iter().copied()).collect();
             self.sessions.splice(range, [Session { window, before }]);
         }
         window

@@ -51,7 +51,7 @@ impl Sliding {
     /// The windows a slice lies in, the first to be over first.
     pub fn windows_of(self, slice: Window) -> impl Iterator<Item = Window> {
         let last = self.last_window_of(slice);
-        let before = (self.size_ms - 1 - slice.start.saturating_sub(last.start).min(self.size_ms - 1)) / self.slide_ms;
+        let before = self.windows_before_last(slice, last);
         (0..=before).rev().map(move |n| self.starting_at(last.start.saturating_sub(n * self.slide_ms)))
     }
 
@@ -67,15 +67,32 @@ impl Sliding {
 
     /// Of the windows that some of these slices lie in, those that are over at `until` and were not yet at `after`; the first to be
     /// over first.
-    pub fn over_between(
-        self,
-        slices: impl Iterator<Item = Window>,
-        after: EventTime,
-        until: EventTime,
-    ) -> Vec<Window> {
-        let due = |window: &Window| window.last() > after && window.last() <= until;
-        let windows: BTreeSet<Window> = slices.flat_map(|slice| self.windows_of(slice).filter(due)).collect();
+    pub fn over_between(self, slices: impl Iterator<Item = Window>, after: EventTime, until: EventTime) -> Vec<Window> {
+        // Most often the answer is none, and quickly found: watermarks are more frequent than windows.
+        let last_over = self.floor(until.saturating_sub(self.size_ms - 1), self.slide_ms);
+        if until != EventTime::MAX && self.starting_at(last_over).last() <= after {
+            return Vec::new();
+        }
+        let mut windows = BTreeSet::new();
+        for slice in slices {
+            let due = self.windows_after(slice, after).take_while(|window| window.last() <= until);
+            windows.extend(due);
+        }
         windows.into_iter().collect()
+    }
+
+    /// Those of the windows of a slice that are not over at `after`.
+    fn windows_after(self, slice: Window, after: EventTime) -> impl Iterator<Item = Window> {
+        let last = self.last_window_of(slice);
+        // How many steps before the last window the first of them starts.
+        let ahead = last.last().saturating_sub(after).saturating_sub(1);
+        let steps = if ahead < 0 { 0 } else { ahead / self.slide_ms + 1 };
+        let before = steps.min(self.windows_before_last(slice, last) + 1);
+        (0..before).rev().map(move |n| self.starting_at(last.start.saturating_sub(n * self.slide_ms)))
+    }
+
+    fn windows_before_last(self, slice: Window, last: Window) -> i64 {
+        (self.size_ms - 1 - slice.start.saturating_sub(last.start).min(self.size_ms - 1)) / self.slide_ms
     }
 }
 

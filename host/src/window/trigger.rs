@@ -27,13 +27,16 @@ pub struct Repeat {
     pub every: Option<Every>,
 }
 
-/// Regular times: the multiples of an interval since 1970-01-01 UTC.
+/// Regular times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Every {
     /// In ms, at least 1.
     pub interval_ms: i64,
     /// By which time.
     pub domain: TimeDomain,
+    /// Whether they are the multiples of the interval since 1970-01-01 UTC; else the interval begins with the first row since the
+    /// window last fired.
+    pub aligned: bool,
 }
 
 /// What a trigger remembers of a window.
@@ -231,6 +234,9 @@ impl Every {
     /// When what comes at `time` is to be fired.
     fn after(self, time: EventTime) -> EventTime {
         let interval = self.interval_ms.max(1);
+        if !self.aligned {
+            return over_at(time.saturating_add(interval), self.domain);
+        }
         over_at(time.saturating_sub(time.rem_euclid(interval)).saturating_add(interval), self.domain)
     }
 }

@@ -11,3 +11,4 @@ mod oracle;
 mod recovery;
 mod refused;
 mod tidy;
+mod windows;

@@ -58,7 +58,7 @@ impl Simulation {
 }
 
 fn every(interval_ms: i64, domain: TimeDomain) -> Every {
-    Every { interval_ms, domain }
+    Every { interval_ms, domain, aligned: true }
 }
 
 #[test]
@@ -126,6 +126,19 @@ fn at_regular_times_it_fires_if_something_came_since() {
 }
 
 #[test]
+fn an_interval_that_is_not_aligned_begins_with_the_first_row_since_it_fired() {
+    let every = Every { interval_ms: 10, domain: TimeDomain::Processing, aligned: false };
+    let mut it = Simulation::new(Trigger { end: None, ..Trigger::every(every) }, WINDOW);
+    for now_ms in 0..60 {
+        it.advance(0, now_ms);
+        if [3, 5, 12, 17, 40].contains(&now_ms) {
+            it.element(0);
+        }
+    }
+    assert_eq!(it.fired, [(0, 13), (0, 27), (0, 50)]);
+}
+
+#[test]
 fn early_on_time_and_late_firings_each_have_their_own_rule() {
     let late = Repeat { count: NonZeroU64::new(2), every: None };
     let early = Repeat { count: None, every: Some(every(10, TimeDomain::Processing)) };
@@ -151,10 +164,7 @@ fn joined_sessions_count_together_and_have_timers_of_their_own() {
     let early = Repeat { count: NonZeroU64::new(4), every: Some(every(10, TimeDomain::Processing)) };
     let trigger = Trigger { early, ..Trigger::at_end(TimeDomain::Event) };
     let times = Times { watermark: 0, now_ms: 0 };
-    let (one, other) = (
-        Registers { pending: Some(2), next: Some(20) },
-        Registers { pending: Some(1), next: Some(10) },
-    );
+    let (one, other) = (Registers { pending: Some(2), next: Some(20) }, Registers { pending: Some(1), next: Some(10) });
     let mut requests = Vec::new();
     let merged = trigger.merged([one, other].into_iter(), WINDOW, times, &mut requests);
     assert_eq!(merged, Registers { pending: Some(3), next: Some(10) });
