@@ -42,7 +42,9 @@ impl Wiring<'_> {
         Ok(match &spec.step {
             StepSpec::Transform(plugin) => Box::new(self.transform(&parts, plugin)?),
             StepSpec::KeyedProcess(plugin) => Box::new(self.keyed(parts, plugin, OperatorKind::KeyedProcess)?),
-            StepSpec::ConnectedProcess(plugin) => Box::new(self.keyed(parts, plugin, OperatorKind::ConnectedProcess)?),
+            StepSpec::ConnectedProcess(plugin) => {
+                Box::new(self.keyed(parts, plugin, OperatorKind::ConnectedProcess)?)
+            }
             StepSpec::Aggregate(_) | StepSpec::ProcessWindow(_) | StepSpec::AggregateProcess { .. } => {
                 self.windowed(parts)?
             }
@@ -50,7 +52,12 @@ impl Wiring<'_> {
         })
     }
 
-    pub(super) fn instance(&self, parts: &Parts<'_>, plugin: &PluginSpec, kind: OperatorKind) -> Result<Instance, TaskError> {
+    pub(super) fn instance(
+        &self,
+        parts: &Parts<'_>,
+        plugin: &PluginSpec,
+        kind: OperatorKind,
+    ) -> Result<Instance, TaskError> {
         let (operator, parallelism) = (parts.node.name.clone(), parts.node.parallelism);
         let placement = Placement { operator: operator.clone(), subtask: parts.subtask, parallelism };
         self.prepared().plugins[&(operator.clone(), kind)]

@@ -95,11 +95,9 @@ fn built_in(spec: &WindowSpec) -> Trigger {
         TriggerSpec::ProcessingTime => Trigger::at_end(TimeDomain::Processing),
         TriggerSpec::Count(count) => Trigger::count(NonZeroU64::new(*count).unwrap_or(NonZeroU64::MIN)),
         TriggerSpec::Every(interval) => Trigger::every(every(*interval, spec.time)),
-        TriggerSpec::EarlyLate { early, late } => Trigger {
-            early: early.map_or(Repeat::NEVER, firing),
-            late: late.map_or(Repeat::EACH, firing),
-            ..at_end
-        },
+        TriggerSpec::EarlyLate { early, late } => {
+            Trigger { early: early.map_or(Repeat::NEVER, firing), late: late.map_or(Repeat::EACH, firing), ..at_end }
+        }
         TriggerSpec::Plugin(_) => at_end,
     };
     if spec.purge { trigger.purging() } else { trigger }
@@ -107,9 +105,7 @@ fn built_in(spec: &WindowSpec) -> Trigger {
 
 fn firing(spec: FiringSpec) -> Repeat {
     match spec {
-        FiringSpec::Every(interval) => {
-            Repeat { every: Some(every(interval, TimeDomain::Processing)), ..Repeat::NEVER }
-        }
+        FiringSpec::Every(interval) => Repeat { every: Some(every(interval, TimeDomain::Processing)), ..Repeat::NEVER },
         FiringSpec::Count(count) => Repeat { count: NonZeroU64::new(count), ..Repeat::NEVER },
     }
 }
