@@ -1,48 +1,74 @@
 //! A source that gives its records in small portions, each after a checkpoint has been completed since the one before: so that even
 //! a short input passes many checkpoints. Guarantees: what it gives is what the source behind it gives.
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
-};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::Notify;
+use bytes::Bytes;
+use tokio::sync::watch;
 use wasmill::{
+    checkpoint::{BlobReference, CheckpointStore, MANIFESTS, StoreError},
     connector::{BatchLimits, ConnectorError, Opening, ReadStatus, Source, SourceReader},
-    model::{RawBatch, SplitPosition},
+    model::{Blob, RawBatch, SplitPosition},
 };
 
-/// What test and sources say to each other.
+/// What has happened so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Passed {
+    checkpoints: u64,
+    portions: usize,
+}
+
+/// What test, storage and sources say to each other.
 #[derive(Debug, Default)]
 pub struct Gate {
-    completed: AtomicU64,
-    reads: AtomicUsize,
-    opened: Notify,
+    passed: watch::Sender<Passed>,
 }
 
 impl Gate {
-    /// So many checkpoints are complete now.
-    pub fn complete(&self, checkpoints: u64) {
-        if self.completed.swap(checkpoints, SeqCst) != checkpoints {
-            self.opened.notify_waiters();
-        }
+    /// Waits until so many portions were given, over all sources and starts.
+    pub async fn given(&self, portions: usize) {
+        // The sender is here, so it does not end.
+        let _ = self.passed.subscribe().wait_for(|passed| passed.portions >= portions).await;
     }
 
-    /// How many portions were given, over all sources and starts.
-    pub fn reads(&self) -> usize {
-        self.reads.load(SeqCst)
+    async fn pass(&self, seen: Option<u64>) -> u64 {
+        let mut passed = self.passed.subscribe();
+        let opened = passed.wait_for(|passed| seen.is_none_or(|seen| passed.checkpoints > seen)).await;
+        opened.map_or(0, |passed| passed.checkpoints)
     }
+}
 
-    async fn pass(&self, seen: &mut Option<u64>) {
-        loop {
-            let opened = self.opened.notified();
-            let now = self.completed.load(SeqCst);
-            if seen.is_none_or(|seen| now > seen) {
-                *seen = Some(now);
-                return;
-            }
-            opened.await;
+/// Storage that opens a gate whenever a checkpoint is complete.
+pub struct GateStore<S> {
+    /// Where checkpoints are kept.
+    pub inner: S,
+    /// What it opens.
+    pub gate: Arc<Gate>,
+}
+
+#[async_trait]
+impl<S: CheckpointStore> CheckpointStore for GateStore<S> {
+    async fn put(&self, name: &str, content: Blob) -> Result<BlobReference, StoreError> {
+        let put = self.inner.put(name, content).await?;
+        if name.starts_with(MANIFESTS) {
+            self.gate.passed.send_modify(|passed| passed.checkpoints += 1);
         }
+        Ok(put)
+    }
+    async fn get(&self, name: &str) -> Result<Bytes, StoreError> {
+        self.inner.get(name).await
+    }
+    async fn fetch(&self, blob: &BlobReference) -> Result<Blob, StoreError> {
+        self.inner.fetch(blob).await
+    }
+    async fn length(&self, name: &str) -> Result<u64, StoreError> {
+        self.inner.length(name).await
+    }
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        self.inner.list(prefix).await
+    }
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.inner.delete(name).await
     }
 }
 
@@ -88,11 +114,11 @@ impl SourceReader for GatedReader {
         if !into.is_empty() {
             return Ok(ReadStatus::More);
         }
-        let mut seen = self.seen;
-        self.gate.pass(&mut seen).await;
-        let status = self.inner.read(into, BatchLimits { records: self.records, ..limits }).await?;
-        self.seen = seen;
-        self.gate.reads.fetch_add(1, SeqCst);
+        let seen = self.gate.pass(self.seen).await;
+        let records = self.records.min(limits.records);
+        let status = self.inner.read(into, BatchLimits { records, ..limits }).await?;
+        self.seen = Some(seen);
+        self.gate.passed.send_modify(|passed| passed.portions += 1);
         Ok(status)
     }
 

@@ -83,7 +83,9 @@ pub fn compiled() -> PathBuf {
 fn cache() -> PathBuf {
     let test = std::env::current_exe().expect("the path of the test");
     // TARGET/PROFILE/deps/TEST
-    let profile = test.ancestors().nth(2).expect("a test runs from a target directory");
+    // Tests are in a folder of their own, programs are not.
+    let folder = test.parent().expect("a program is in a folder");
+    let profile = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
     let cache = profile.join("guests");
     fs::create_dir_all(&cache).expect("the target directory is writable");
     cache

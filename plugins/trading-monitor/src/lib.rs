@@ -1,4 +1,5 @@
-//! Trading monitor: alerts on users whose trades in a window sum up to more than a threshold.
+//! Trading monitor: alerts on users whose trades in a window sum up to more than a threshold. The trades may be summed up as they
+//! come, by an aggregate before the process.
 //!
 //! Guarantees: one alert a window that fires at most. Must not know: how long windows are.
 
@@ -56,7 +57,29 @@ impl TradingMonitor {
     }
 }
 
-wasmill_sdk::export!(process_window: TradingMonitor);
+#[derive(Record, Debug, PartialEq)]
+struct Total {
+    amount: i64,
+}
+
+struct Totals;
+
+#[aggregate]
+impl Totals {
+    fn accumulate(total: &mut i64, trade: Trade) {
+        *total = total.saturating_add(trade.amount);
+    }
+
+    fn merge(total: &mut i64, other: i64) {
+        *total = total.saturating_add(other);
+    }
+
+    fn result(total: &i64) -> Total {
+        Total { amount: *total }
+    }
+}
+
+wasmill_sdk::export!(process_window: TradingMonitor, aggregate: Totals);
 
 #[cfg(test)]
 mod tests {

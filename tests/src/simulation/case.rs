@@ -71,7 +71,7 @@ fn transactions(random: &mut Rng, splits: &mut [Vec<String>]) {
     for _ in 0..random.usize(20..250) {
         // Half of the time a period passes within a few events.
         at += if random.bool() { random.i64(1..20) } else { random.i64(1..200_000) };
-        let user = random.i64(..users);
+        let user = random.i64(0..users);
         let amount = if random.bool() { random.i64(1..100) } else { random.i64(9_000..30_000) };
         let record = format!(r#"{{"user":{user},"amount":{amount},"timestamp":{at}}}"#);
         splits[(user % parts) as usize].push(record);
@@ -121,11 +121,11 @@ fn behavior(random: &mut Rng, splits: &mut [Vec<String>]) {
     let mut now = 1_000;
     for _ in 0..random.usize(20..250) {
         now += random.i64(0..30);
-        let (user, item) = (random.i64(..users), random.i64(..6));
+        let (user, item) = (random.i64(0..users), random.i64(0..6));
         let kind = ["pv", "cart", "fav", "buy"][random.usize(..4)];
         let at = now - random.i64(0..=50);
         let record = format!(r#"{{"userId":{user},"itemId":{item},"behavior":"{kind}","at":{at}}}"#);
-        splits[random.i64(..parts) as usize].push(record);
+        splits[random.i64(0..parts) as usize].push(record);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The golden cases: each folder of `tests/golden` is a job with its input and what it must put out, at any parallelism. To add
 //! a case is to add a folder:
-//! - `job.yaml`, with `${PARALLELISM:1}` and a file sink at `${OUT}`; plugins are `${WORD_COUNT}`, `${BEHAVIOR_SCORE}` and
-//!   `${MISBEHAVING}`. Further sinks write at `${OUT}.NAME`;
+//! - `job.yaml`, with `${PARALLELISM:1}` and a file sink at `${OUT}`; plugins are those of `plugins/` by names such as
+//!   `${WORD_COUNT}`, and `${MISBEHAVING}`. Further sinks write at `${OUT}.NAME`;
 //! - `expected.jsonl`, and `expected.NAME.jsonl` for a further sink: the lines, in any order; or `error.txt`: parts of the
 //!   error's text, one a line;
 //! - if counts matter, `counts.json`: per node, fields of its report.
@@ -18,8 +18,16 @@ use super::jobs::{self, Variables};
 
 const PARALLELISMS: [u32; 3] = [1, 2, 4];
 
-/// Plugins by the variables that name them.
-const PLUGINS: [(&str, &str); 1] = [("BEHAVIOR_SCORE", "behavior-score")];
+/// Plugins by the variables that name them; a word count is chosen by the test.
+const PLUGINS: [(&str, &str); 7] = [
+    ("BEHAVIOR_SCORE", "behavior-score"),
+    ("EARLY_TRIGGER", "early-trigger"),
+    ("FRAUD_DETECTION", "fraud-detection"),
+    ("LAST_SEEN", "last-seen"),
+    ("SESSION_ANALYSIS", "session-analysis"),
+    ("SESSION_TRACKER", "session-tracker"),
+    ("TRADING_MONITOR", "trading-monitor"),
+];
 
 /// The folders of all cases.
 pub fn cases() -> Vec<PathBuf> {
@@ -36,15 +44,15 @@ fn sorted(path: &Path) -> Vec<String> {
     lines
 }
 
-/// The variables of a case's job file, for output to `main`.
-pub fn variables(parallelism: u32, main: &Path, word_count: &str) -> Variables {
+/// The variables that a case's job file may have, for output to `main`.
+pub fn variables(text: &str, parallelism: u32, main: &Path, word_count: &str) -> Variables {
     let mut variables = Variables::from([
         ("PARALLELISM", parallelism.to_string()),
         ("OUT", main.display().to_string()),
         ("WORD_COUNT", word_count.to_owned()),
         ("MISBEHAVING", jobs::misbehaving()),
     ]);
-    for (variable, plugin) in PLUGINS {
+    for (variable, plugin) in PLUGINS.into_iter().filter(|(variable, _)| text.contains(variable)) {
         variables.insert(variable, jobs::plugin(plugin));
     }
     variables
@@ -54,8 +62,8 @@ pub fn variables(parallelism: u32, main: &Path, word_count: &str) -> Variables {
 fn check(case: &Path, parallelism: u32, word_count: &str) -> Result<(), String> {
     let out = tempfile::tempdir().unwrap();
     let main = out.path().join("out");
-    let variables = variables(parallelism, &main, word_count);
     let text = fs::read_to_string(case.join("job.yaml")).map_err(|error| format!("job.yaml: {error}"))?;
+    let variables = variables(&text, parallelism, &main, word_count);
     let result = jobs::run(&text, case, &variables);
     if case.join("error.txt").exists() {
         return refused(&sorted(&case.join("error.txt")), result);

@@ -12,7 +12,7 @@ use wasmill::{
     control::{AllHere, Job, JobOptions, RunError, prepare},
     job,
 };
-use wasmill_tests::gate::{Gate, Gated};
+use wasmill_tests::gate::{Gate, GateStore, Gated};
 
 use super::{golden, jobs};
 
@@ -28,7 +28,7 @@ fn live(case: &Path, rocksdb: bool, seed: u64, out: &Path) -> Result<(), String>
         text += &format!("state: {{ backend: rocksdb, directory: '{}' }}\n", out.join("state").display());
     }
     for (life, parallelism) in LIVES.into_iter().enumerate() {
-        let variables = golden::variables(parallelism, &out.join("out"), &jobs::plugin("word-count"));
+        let variables = golden::variables(&text, parallelism, &out.join("out"), &jobs::plugin("word-count"));
         let mut spec = job::parse(&text, "job.yaml", &|name| variables.get(name).cloned(), case)
             .map_err(|error| error.to_string())?;
         // As soon as may be.
@@ -45,22 +45,19 @@ fn live(case: &Path, rocksdb: bool, seed: u64, out: &Path) -> Result<(), String>
         let kill_after = (!last).then(|| random.usize(1..6));
         jobs::runtime().block_on(async {
             let checkpoints = LocalStore::open(&store).map_err(|error| error.to_string())?;
+            let checkpoints = GateStore { inner: checkpoints, gate: gate.clone() };
             let options = JobOptions { checkpoints: Some(Arc::new(checkpoints)), ..JobOptions::default() };
             let job = Job::start(prepared, jobs::environment(), Arc::new(AllHere), options, CancellationToken::new());
-            let view = job.view();
-            let watch = async {
-                loop {
-                    gate.complete(view.checkpoints().costs().len() as u64);
-                    if kill_after.is_some_and(|reads| gate.reads() >= reads) {
-                        return;
-                    }
-                    tokio::task::yield_now().await;
+            let killed = async {
+                match kill_after {
+                    Some(portions) => gate.given(portions).await,
+                    None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 ended = job.wait() => ended.map(|_| ()).map_err(|error: RunError| error.to_string()),
                 // The job is dropped where it is.
-                () = watch => Ok(()),
+                () = killed => Ok(()),
             }
         })?;
     }
