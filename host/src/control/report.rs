@@ -41,7 +41,7 @@ impl NodeReport {
             late: sum(|m| m.late.load(Relaxed)),
             rejected: sum(|m| m.rejected.load(Relaxed)),
             guests_replaced: sum(|m| m.guests_replaced.load(Relaxed)),
-            watermark: subtasks.iter().map(|m| m.watermark()).filter(|watermark| *watermark != NO_WATERMARK).min(),
+            watermark: subtasks.iter().map(|m| m.watermark()).min().filter(|watermark| *watermark != NO_WATERMARK),
         }
     }
 }

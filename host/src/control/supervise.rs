@@ -94,6 +94,7 @@ impl Supervisor {
             );
             return Ok(Ended::Finished);
         }
+        self.shared.metrics.iter().flatten().for_each(|metrics| metrics.start());
         self.shared.starts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (reports, reported) = mpsc::channel(REPORTS_MAX);
         let drop_vanished = self.options.allow_non_restored_state;

@@ -44,9 +44,14 @@ impl NodeMetrics {
         count.fetch_add(rows as u64, Relaxed);
     }
 
-    /// The last watermark.
+    /// The last watermark of this start.
     pub fn watermark(&self) -> EventTime {
         self.watermark.load(Relaxed)
+    }
+
+    /// The job starts, maybe again: its event time may be an earlier one.
+    pub(crate) fn start(&self) {
+        self.set_watermark(NO_WATERMARK);
     }
 
     pub(super) fn set_guests_replaced(&self, count: u64) {

@@ -14,10 +14,10 @@ pub struct Case {
     pub plugin: &'static str,
     /// The source's columns and time.
     pub source: &'static str,
-    /// Makes the records of all splits.
-    pub events: fn(&mut Rng, &mut [Vec<String>]),
+    /// Makes the records of all splits, numbered as they happened.
+    pub events: fn(&mut Rng, &mut [Vec<(u64, String)>]),
     /// The outcome, sorted.
-    pub expected: fn(&[Vec<String>]) -> Vec<String>,
+    pub expected: fn(&[Vec<(u64, String)>]) -> Vec<String>,
 }
 
 const EVENTS: &str =
@@ -64,21 +64,21 @@ fn number(record: &str, field: &str) -> i64 {
     value[field].as_i64().expect("a number of ours")
 }
 
-fn transactions(random: &mut Rng, splits: &mut [Vec<String>]) {
+fn transactions(random: &mut Rng, splits: &mut [Vec<(u64, String)>]) {
     let users = random.i64(1..12);
     let parts = splits.len() as i64;
     let mut at = 0;
-    for _ in 0..random.usize(20..250) {
+    for happened in 0..random.u64(20..250) {
         // Half of the time a period passes within a few events.
         at += if random.bool() { random.i64(1..20) } else { random.i64(1..200_000) };
         let user = random.i64(0..users);
         let amount = if random.bool() { random.i64(1..100) } else { random.i64(9_000..30_000) };
         let record = format!(r#"{{"user":{user},"amount":{amount},"timestamp":{at}}}"#);
-        splits[(user % parts) as usize].push(record);
+        splits[(user % parts) as usize].push((happened, record));
     }
 }
 
-fn alerts(splits: &[Vec<String>]) -> Vec<String> {
+fn alerts(splits: &[Vec<(u64, String)>]) -> Vec<String> {
     #[derive(Default)]
     struct User {
         count: i64,
@@ -87,7 +87,7 @@ fn alerts(splits: &[Vec<String>]) -> Vec<String> {
     }
     let mut users: BTreeMap<i64, User> = BTreeMap::new();
     let mut alerts = Vec::new();
-    for record in splits.iter().flatten() {
+    for (_, record) in splits.iter().flatten() {
         let (user, amount, at) = (number(record, "user"), number(record, "amount"), number(record, "timestamp"));
         let known = users.entry(user).or_default();
         let mut alert = |rule: i64, value: i64| {
@@ -115,23 +115,23 @@ fn alerts(splits: &[Vec<String>]) -> Vec<String> {
     alerts
 }
 
-fn behavior(random: &mut Rng, splits: &mut [Vec<String>]) {
+fn behavior(random: &mut Rng, splits: &mut [Vec<(u64, String)>]) {
     let users = random.i64(1..12);
     let parts = splits.len() as i64;
     let mut now = 1_000;
-    for _ in 0..random.usize(20..250) {
+    for happened in 0..random.u64(20..250) {
         now += random.i64(0..30);
         let (user, item) = (random.i64(0..users), random.i64(0..6));
         let kind = ["pv", "cart", "fav", "buy"][random.usize(..4)];
         let at = now - random.i64(0..=50);
         let record = format!(r#"{{"userId":{user},"itemId":{item},"behavior":"{kind}","at":{at}}}"#);
-        splits[random.i64(0..parts) as usize].push(record);
+        splits[random.i64(0..parts) as usize].push((happened, record));
     }
 }
 
-fn counted(splits: &[Vec<String>], size: i64, slide: i64) -> Vec<String> {
+fn counted(splits: &[Vec<(u64, String)>], size: i64, slide: i64) -> Vec<String> {
     let mut windows: BTreeMap<(i64, i64), ([i64; 4], BTreeSet<i64>)> = BTreeMap::new();
-    for record in splits.iter().flatten() {
+    for (_, record) in splits.iter().flatten() {
         let (user, item, at) = (number(record, "userId"), number(record, "itemId"), number(record, "at"));
         let kind = ["pv", "cart", "fav", "buy"].iter().position(|kind| record.contains(&format!("\"{kind}\"")));
         let mut start = at.div_euclid(slide) * slide;
@@ -154,10 +154,10 @@ fn counted(splits: &[Vec<String>], size: i64, slide: i64) -> Vec<String> {
     lines
 }
 
-fn sessions(splits: &[Vec<String>]) -> Vec<String> {
+fn sessions(splits: &[Vec<(u64, String)>]) -> Vec<String> {
     const GAP: i64 = 40;
     let mut users: BTreeMap<i64, Vec<(i64, i64)>> = BTreeMap::new();
-    for record in splits.iter().flatten() {
+    for (_, record) in splits.iter().flatten() {
         users.entry(number(record, "userId")).or_default().push((number(record, "at"), number(record, "itemId")));
     }
     let mut lines = Vec::new();

@@ -64,21 +64,17 @@ impl Weather {
         }
         struck
     }
-
-    fn chance(&self, of: u32) -> bool {
-        lock(&self.random).u32(..of) == 0
-    }
 }
 
 fn broken() -> ConnectorError {
     ConnectorError { place: "simulation".into(), what: "a failure was injected".into(), retry: true }
 }
 
-/// Events in splits, each read in order from any place.
+/// Events in splits, each read in order from any place; a reader of several takes what happened first.
 #[derive(Clone)]
 pub struct SimulatedSource {
-    /// By split: the records.
-    pub splits: Arc<Vec<Vec<String>>>,
+    /// By split: when it happened, and the record.
+    pub splits: Arc<Vec<Vec<(u64, String)>>>,
     /// What it is like outside.
     pub weather: Weather,
 }
@@ -109,7 +105,7 @@ impl Source for SimulatedSource {
         Ok(Box::new(SimulatedReader {
             source: self.clone(),
             positions: mine.map(|split| (split, read(split))).collect(),
-            turn: 0,
+            given: 0,
         }))
     }
 }
@@ -117,7 +113,7 @@ impl Source for SimulatedSource {
 struct SimulatedReader {
     source: SimulatedSource,
     positions: BTreeMap<usize, usize>,
-    turn: usize,
+    given: u64,
 }
 
 #[async_trait]
@@ -126,28 +122,24 @@ impl SourceReader for SimulatedReader {
         if self.source.weather.pass().await != Struck::Not {
             return Err(broken());
         }
-        if !into.is_empty() && self.source.weather.chance(2) {
-            return Ok(ReadStatus::More);
-        }
-        // Splits go on side by side, so that event time does.
-        let open = |(split, read): &(&usize, &usize)| **read < self.source.splits[**split].len();
-        let Some(split) = self.positions.iter().filter(open).min_by_key(|(_, read)| **read).map(|(split, _)| *split)
-        else {
-            return Ok(if into.is_empty() { ReadStatus::End } else { ReadStatus::More });
-        };
-        self.turn += 1;
         if !into.is_empty() {
             return Ok(ReadStatus::More);
         }
-        let read = self.positions.entry(split).or_default();
         let count = lock(&self.source.weather.random).usize(1..=limits.records.min(8));
-        into.position = Position { place: "simulation".into(), record: 1 + *read as u64 };
-        for record in self.source.splits[split].iter().skip(*read).take(count) {
-            into.data.extend_from_slice(record.as_bytes());
+        into.position = Position { place: "simulation".into(), record: 1 + self.given };
+        while into.len() < count {
+            let next = |(split, read): (&usize, &mut usize)| {
+                let (at, _) = self.source.splits[*split].get(*read)?;
+                Some((*at, *split))
+            };
+            let Some((_, split)) = self.positions.iter_mut().filter_map(next).min() else { break };
+            let read = self.positions.entry(split).or_default();
+            into.data.extend_from_slice(self.source.splits[split][*read].1.as_bytes());
             into.ends.push(into.data.len() as u32);
+            *read += 1;
         }
-        *read += into.len();
-        Ok(ReadStatus::More)
+        self.given += into.len() as u64;
+        Ok(if into.is_empty() { ReadStatus::End } else { ReadStatus::More })
     }
 
     fn positions(&self) -> Vec<SplitPosition> {
