@@ -65,3 +65,78 @@ impl SinkPlugin {
         Ok(SubtaskState { watermark: self.watermark, operator_states, ..SubtaskState::default() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{Int64Array, cast::AsArray, types::Int64Type};
+    use arrow_buffer::OffsetBuffer;
+
+    use super::*;
+    use crate::{
+        checkpoint::{NodeState, SubtaskEntry, redistribute},
+        model::{Kind, OperatorState, StateChange, StateDescription, StateKind, StateValues},
+        state::TaskSettings,
+    };
+
+    fn lists(restored: &[OperatorState]) -> OperatorLists {
+        let state = |name: &str, kind| StateDescription {
+            name: name.into(),
+            kind,
+            schema_version: 1,
+            value: Kind::Int64,
+            key: None,
+            time_to_live: None,
+        };
+        let states = vec![state("kept", StateKind::OperatorList), state("seen", StateKind::OperatorUnion)];
+        let settings = TaskSettings { name: "out".into(), states, drop_vanished: false };
+        OperatorLists::open(settings, restored).unwrap()
+    }
+
+    /// A checkpoint of subtasks that keep these numbers in both states.
+    fn checkpoint(kept: &[Vec<i64>]) -> NodeState {
+        let subtask = |numbers: &Vec<i64>| {
+            let mut lists = lists(&[]);
+            let append = |state| StateChange::Append {
+                state,
+                keys: vec![0],
+                offsets: OffsetBuffer::from_lengths([numbers.len()]),
+                values: Arc::new(Int64Array::from(numbers.clone())),
+            };
+            lists.apply(&[append(0), append(1)]).unwrap();
+            let operator_states = lists.snapshot().unwrap();
+            SubtaskEntry { watermark: 0, splits: vec![], stores: vec![], operator_states, committables: vec![] }
+        };
+        NodeState {
+            uid: "out".into(),
+            parallelism: kept.len() as u32,
+            subtasks: kept.iter().map(subtask).collect(),
+        }
+    }
+
+    fn numbers(values: &StateValues) -> Vec<i64> {
+        let StateValues::Many { values, .. } = values else { panic!("{values:?}") };
+        values.as_primitive::<Int64Type>().values().to_vec()
+    }
+
+    #[test]
+    fn lists_survive_any_change_of_parallelism() {
+        let kept = [vec![1, 2, 3, 4, 5], vec![], vec![6, 7]];
+        let all: Vec<i64> = (1..=7).collect();
+        for parallelism in 1..=9 {
+            let shares = redistribute(&checkpoint(&kept), parallelism, 128);
+            let mut dealt = Vec::new();
+            for share in &shares {
+                let read = lists(&share.operator_states).read().unwrap();
+                let mine = numbers(&read[0]);
+                let even = all.len() / parallelism as usize..=all.len().div_ceil(parallelism as usize);
+                assert!(even.contains(&mine.len()), "{mine:?} of {parallelism}");
+                dealt.extend(mine);
+                assert_eq!(numbers(&read[1]), all, "each has all of a union");
+            }
+            dealt.sort_unstable();
+            assert_eq!(dealt, all, "each is with one of {parallelism}");
+        }
+    }
+}

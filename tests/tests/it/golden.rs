@@ -1,7 +1,7 @@
 //! The golden cases: each folder of `tests/golden` is a job with its input and what it must put out, at any parallelism. To add
 //! a case is to add a folder:
-//! - `job.yaml`, with `${PARALLELISM:1}` and a file sink at `${OUT}`; plugins are `${WORD_COUNT}`, `${BEHAVIOR_SCORE}` and
-//!   `${MISBEHAVING}`. Further sinks write at `${OUT}.NAME`;
+//! - `job.yaml`, with `${PARALLELISM:1}` and a file sink at `${OUT}`; plugins are `${WORD_COUNT}`, `${MISBEHAVING}`
+//!   and those of [`PLUGINS`]. Further sinks write at `${OUT}.NAME`;
 //! - `expected.jsonl`, and `expected.NAME.jsonl` for a further sink: the lines, in any order; or `error.txt`: parts of the
 //!   error's text, one a line;
 //! - if counts matter, `counts.json`: per node, fields of its report.
@@ -19,7 +19,12 @@ use super::jobs::{self, Variables};
 const PARALLELISMS: [u32; 3] = [1, 2, 4];
 
 /// Plugins by the variables that name them.
-const PLUGINS: [(&str, &str); 1] = [("BEHAVIOR_SCORE", "behavior-score")];
+const PLUGINS: [(&str, &str); 4] = [
+    ("BEHAVIOR_SCORE", "behavior-score"),
+    ("BUFFERED_SINK", "buffered-sink"),
+    ("DIMENSION_JOIN", "dimension-join"),
+    ("USER_PROFILE_MERGE", "user-profile-merge"),
+];
 
 /// The folders of all cases.
 pub fn cases() -> Vec<PathBuf> {
