@@ -42,7 +42,9 @@ impl Wiring<'_> {
         Ok(match &spec.step {
             StepSpec::Transform(plugin) => Box::new(self.transform(&parts, plugin)?),
             StepSpec::KeyedProcess(plugin) => Box::new(self.keyed(parts, plugin, OperatorKind::KeyedProcess)?),
-            StepSpec::ConnectedProcess(plugin) => Box::new(self.keyed(parts, plugin, OperatorKind::ConnectedProcess)?),
+            StepSpec::ConnectedProcess(plugin) => {
+                Box::new(self.keyed(parts, plugin, OperatorKind::ConnectedProcess)?)
+            }
             StepSpec::BroadcastProcess(plugin) => {
                 Box::new(Broadcast::new(self.keyed(parts, plugin, OperatorKind::BroadcastProcess)?, subtask))
             }

@@ -10,8 +10,7 @@ use crate::{
     connector::{BatchLimits, Opening},
     dataflow::{
         CONTROLS_MAX, Control, Environment, Link, NodeMetrics, Operator, OperatorTask, Outputs, Receiver, Rejects,
-        Report, Route, Sender, SourceSettings, SourceTask, Stage, StageIdentity, Target, TaskError,
-        TaskInput,
+        Report, Route, Sender, SourceSettings, SourceTask, Stage, StageIdentity, Target, TaskError, TaskInput,
     },
     job::{EdgeId, Exchange, InputSide, JobSpec, NodeId, OnError, Plan, PlanEdge, PlanNode, Role, TaskPlan},
     model::{NO_WATERMARK, Schema},

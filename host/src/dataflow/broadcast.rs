@@ -3,10 +3,7 @@
 //! know how rows get to every subtask.
 use async_trait::async_trait;
 
-use super::{
-    Keyed, Operator, Outputs, TaskError,
-    keyed::Port,
-};
+use super::{Keyed, Operator, Outputs, TaskError, keyed::Port};
 use crate::{
     checkpoint::CommitPermit,
     model::{Batch, EventTime, NoMaps, SnapshotRequest, SubtaskState},

@@ -103,12 +103,7 @@ impl Keyed {
         TaskError::Bug { node: self.settings.node.clone(), what: what.to_string() }
     }
 
-    pub(super) async fn process(
-        &mut self,
-        batch: Batch,
-        port: Port,
-        outputs: &mut Outputs,
-    ) -> Result<(), TaskError> {
+    pub(super) async fn process(&mut self, batch: Batch, port: Port, outputs: &mut Outputs) -> Result<(), TaskError> {
         let records = self.seen..self.seen + batch.rows() as u64;
         self.seen = records.end;
         let input = usize::from(port == Port::Second);

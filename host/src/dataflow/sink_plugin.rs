@@ -53,8 +53,7 @@ impl SinkPlugin {
     pub(super) fn finish(&mut self, outputs: &mut Outputs) -> Result<Batch, TaskError> {
         let (moment, states) = (self.moments.next(self.watermark), self.lists.read()?);
         let (arrived, seen) = (self.moments.monotonic(), self.seen);
-        let Written { emitted, states } =
-            self.instance.finish(moment, &states, &self.shaped, arrived, seen..seen)?;
+        let Written { emitted, states } = self.instance.finish(moment, &states, &self.shaped, arrived, seen..seen)?;
         self.lists.apply(&states)?;
         outputs.metrics().set_guests_replaced(self.instance.replaced());
         Ok(emitted.main)
@@ -108,11 +107,7 @@ mod tests {
             let operator_states = lists.snapshot().unwrap();
             SubtaskEntry { watermark: 0, splits: vec![], stores: vec![], operator_states, committables: vec![] }
         };
-        NodeState {
-            uid: "out".into(),
-            parallelism: kept.len() as u32,
-            subtasks: kept.iter().map(subtask).collect(),
-        }
+        NodeState { uid: "out".into(), parallelism: kept.len() as u32, subtasks: kept.iter().map(subtask).collect() }
     }
 
     fn numbers(values: &StateValues) -> Vec<i64> {

@@ -100,10 +100,8 @@ fn snapshots_are_the_bytes_the_format_says() {
     let mut maps = BroadcastMaps::open(broadcast(), &[]).expect("opens");
     maps.apply(&[put(&[(2, Some("b")), (-1, Some("a"))])]).expect("applied");
     let entry = |key: [u8; 8], value: u8| [&[1, 7, 3, 1, 3, 8][..], &key, &[value]].concat();
-    let elements = vec![
-        entry([0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF], b'a'),
-        entry([0x80, 0, 0, 0, 0, 0, 0, 2], b'b'),
-    ];
+    let elements =
+        vec![entry([0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF], b'a'), entry([0x80, 0, 0, 0, 0, 0, 0, 2], b'b')];
     let names = OperatorState { name: "names".into(), redistribution: Redistribution::Broadcast, elements };
     assert_eq!(maps.snapshot(), [names.clone()]);
     let again = BroadcastMaps::open(broadcast(), &[names.clone()]).expect("opens");
