@@ -10,6 +10,7 @@ mod report;
 mod restart;
 mod restore;
 mod run;
+mod sinks;
 mod storage;
 mod supervise;
 mod windows;

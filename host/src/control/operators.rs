@@ -4,11 +4,11 @@ use super::{
     wiring::{Wiring, bug},
 };
 use crate::{
-    dataflow::{Keyed, KeyedInput, KeyedSettings, Moments, Operator, Rejects, TaskError, Transform},
-    job::{OperatorSpec, PlanNode, PluginColumns, PluginSpec, Role, StepSpec},
-    model::{Kind, OperatorKind, Schema, StateDescription, SubtaskState, groups_of},
+    dataflow::{Broadcast, Keyed, KeyedInput, KeyedSettings, Moments, Operator, Rejects, TaskError, Transform},
+    job::{LimitsSpec, OperatorSpec, PlanNode, PluginColumns, PluginSpec, Role, StepSpec},
+    model::{Kind, OperatorKind, Schema, StateDescription, StateKind, SubtaskState, groups_of},
     plugin::{Instance, Placement},
-    state::{KeyedStore, Layout, StoreSettings},
+    state::{BroadcastMaps, KeyedStore, Layout, StoreSettings, TaskSettings},
 };
 
 /// What every stage with a plugin needs.
@@ -48,6 +48,9 @@ impl Wiring<'_> {
             StepSpec::Aggregate(_) | StepSpec::ProcessWindow(_) | StepSpec::AggregateProcess { .. } => {
                 self.windowed(parts)?
             }
+            StepSpec::BroadcastProcess(plugin) => {
+                Box::new(Broadcast::new(self.keyed(parts, plugin, OperatorKind::BroadcastProcess)?, subtask))
+            }
             _ => return Err(bug(&node.name, "this step cannot be run yet")),
         })
     }
@@ -58,16 +61,32 @@ impl Wiring<'_> {
         plugin: &PluginSpec,
         kind: OperatorKind,
     ) -> Result<Instance, TaskError> {
-        let (operator, parallelism) = (parts.node.name.clone(), parts.node.parallelism);
-        let placement = Placement { operator: operator.clone(), subtask: parts.subtask, parallelism };
+        self.instantiate((parts.node, parts.subtask), plugin, kind, &parts.spec.limits)
+    }
+
+    /// A plugin for a subtask of an operator or sink.
+    pub(super) fn instantiate(
+        &self,
+        (node, subtask): (&PlanNode, u32),
+        plugin: &PluginSpec,
+        kind: OperatorKind,
+        spec: &LimitsSpec,
+    ) -> Result<Instance, TaskError> {
+        let operator = node.name.clone();
+        let placement = Placement { operator: operator.clone(), subtask, parallelism: node.parallelism };
         self.prepared().plugins[&(operator.clone(), kind)]
-            .instantiate(kind, &configuration(plugin), placement, limits(&parts.spec.limits))
+            .instantiate(kind, &configuration(plugin), placement, limits(spec))
             .map_err(|error| TaskError::Load { operator, error })
     }
 
     pub(super) fn rejects_of(&self, parts: &Parts<'_>) -> Result<Rejects, TaskError> {
         let input = parts.node.input.as_ref().ok_or_else(|| bug(&parts.node.name, "it has no input"))?;
         self.rejects(parts.node, parts.spec.on_error, input)
+    }
+
+    /// What state by subtask is opened with.
+    pub(super) fn task_settings(&self, node: &PlanNode, states: &[StateDescription]) -> TaskSettings {
+        TaskSettings { name: node.name.clone(), states: states.to_vec(), drop_vanished: self.drop_vanished }
     }
 
     pub(super) fn moments(&self, parts: &Parts<'_>) -> Moments {
@@ -115,8 +134,10 @@ impl Wiring<'_> {
             return Err(bug(&node.name, "it is no operator"));
         };
         let mut inputs = vec![KeyedInput { key: key.clone(), reads: columns.reads.clone() }];
-        if kind == OperatorKind::ConnectedProcess {
+        let mut rejects = vec![self.rejects_of(&parts)?];
+        if let Some(second) = &node.second {
             inputs.push(KeyedInput { key: second_key.clone(), reads: columns.second_reads.clone() });
+            rejects.push(self.rejects(node, parts.spec.on_error, second)?);
         }
         let settings = KeyedSettings {
             node: node.name.clone(),
@@ -126,9 +147,13 @@ impl Wiring<'_> {
             schemas: parts.schemas(instance.description().side_outputs.len(), columns.side),
             batch_records: self.plan().batch.records,
         };
-        let store = self.store(&mut parts, "keys", instance.description().states.clone(), Layout::Keys)?;
-        let (rejects, moments, watermark) = (self.rejects_of(&parts)?, self.moments(&parts), parts.state.watermark);
-        Ok(Keyed::new(settings, instance, rejects, moments, store, watermark))
+        let states = &instance.description().states;
+        let broadcast = BroadcastMaps::open(self.task_settings(node, states), &parts.state.operator_states)?;
+        // They come last, so that the places of the others stay theirs.
+        let by_key = states.iter().filter(|state| state.kind != StateKind::Broadcast).cloned().collect();
+        let store = self.store(&mut parts, "keys", by_key, Layout::Keys)?;
+        let (moments, watermark) = (self.moments(&parts), parts.state.watermark);
+        Ok(Keyed::new(settings, instance, rejects, moments, store, broadcast, watermark))
     }
 }
 

@@ -10,8 +10,7 @@ use crate::{
     connector::{BatchLimits, Opening},
     dataflow::{
         CONTROLS_MAX, Control, Environment, Link, NodeMetrics, Operator, OperatorTask, Outputs, Receiver, Rejects,
-        Report, Route, Sender, SinkStage, SourceSettings, SourceTask, Stage, StageIdentity, Target, TaskError,
-        TaskInput,
+        Report, Route, Sender, SourceSettings, SourceTask, Stage, StageIdentity, Target, TaskError, TaskInput,
     },
     job::{EdgeId, Exchange, InputSide, JobSpec, NodeId, OnError, Plan, PlanEdge, PlanNode, Role, TaskPlan},
     model::{NO_WATERMARK, Schema},
@@ -30,7 +29,7 @@ pub(super) struct Wired {
 
 /// The tasks of a job, wired to each other but not running.
 pub(super) struct Wiring<'a> {
-    shared: &'a Shared,
+    pub(super) shared: &'a Shared,
     pub(super) environment: &'a Environment,
     pub(super) backend: &'a StateBackend,
     /// Whether state nobody declares any more may be left behind.
@@ -158,7 +157,7 @@ impl<'a> Wiring<'a> {
         Ok(SourceTask::new(settings, reader, decoder, rejects, outputs, identity, link, watermark, clock))
     }
 
-    fn opening(&self, node: &PlanNode, subtask: u32) -> Opening {
+    pub(super) fn opening(&self, node: &PlanNode, subtask: u32) -> Opening {
         Opening {
             uid: node.uid.clone(),
             subtask: subtask as usize,
@@ -177,29 +176,10 @@ impl<'a> Wiring<'a> {
     fn stage(&mut self, node: &PlanNode, subtask: u32) -> Result<Stage, TaskError> {
         let operator: Box<dyn Operator> = match &node.role {
             Role::Operator { .. } => self.operator(node, subtask)?,
-            Role::Sink { writes, written, shaped, .. } => Box::new(self.sink(node, writes, written, shaped, subtask)?),
+            Role::Sink { .. } => Box::new(self.sink(node, subtask)?),
             Role::Source { .. } => return Err(bug(&node.name, "a source reads nobody")),
         };
         Ok(Stage::new(self.identity(node, subtask), operator, self.outputs(node, subtask)?))
-    }
-
-    fn sink(
-        &self,
-        node: &PlanNode,
-        writes: &[usize],
-        written: &Schema,
-        shaped: &Schema,
-        subtask: u32,
-    ) -> Result<SinkStage, TaskError> {
-        let spec = &self.spec().sinks[&node.name];
-        let writer = spec
-            .connector
-            .open(&self.opening(node, subtask))
-            .map_err(|error| TaskError::Connector { node: node.name.clone(), error })?;
-        let encoder = spec.format.encoder(written).map_err(|what| bug(&node.name, what))?;
-        let writes = (shaped != written).then(|| (writes.to_vec(), written.clone()));
-        let clock = self.environment.clock.clone();
-        Ok(SinkStage::new(&node.name, writes, encoder, writer, clock, self.shared.latency.clone()))
     }
 
     /// The ways out of a node, with everything chained behind it.

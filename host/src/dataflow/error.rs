@@ -45,8 +45,8 @@ pub enum TaskError {
     State(#[from] StateError),
     /// A record no one wants.
     #[error(
-        "[R0501] {node} rejects a record: {reason} (record: {record}). To go on without such records set `on_error: skip`, or read \
-         them from `{node}.rejected`"
+        "[R0501] {node} rejects a record: {reason} (record: {record}). To go on without such records set `on_error: skip`{}",
+        elsewhere(.node, *.readable)
     )]
     Rejected {
         /// Name of the source or operator in the job.
@@ -55,6 +55,8 @@ pub enum TaskError {
         reason: String,
         /// The record, as text, shortened.
         record: String,
+        /// Whether the node has an output of such records.
+        readable: bool,
     },
     /// What cannot be, was.
     #[error("[B0601] {node}: {what}; this is a fault of wasmill, please report it")]
@@ -67,6 +69,10 @@ pub enum TaskError {
     /// The task at the other end of an exchange is gone: its own error says why.
     #[error("[B0602] another task of the job has failed")]
     Disconnected,
+}
+
+fn elsewhere(node: &str, readable: bool) -> String {
+    if readable { format!(", or read them from `{node}.rejected`") } else { String::new() }
 }
 
 impl TaskError {

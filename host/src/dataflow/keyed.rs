@@ -1,5 +1,6 @@
 //! The stage of plugins with state and timers per key, with one input or two. The state of a batch's keys goes into the call and its
-//! changes come out of it; timers that are due are calls too. What a call changes takes effect as a whole, or not at all.
+//! changes come out of it; timers that are due are calls too. What a call changes takes effect as a whole, or not at all. Must not know
+//! how broadcast state comes about, which it only lets calls read.
 
 use arrow_array::{Array, ArrayRef, UInt32Array};
 use arrow_select::take::take_record_batch;
@@ -8,15 +9,18 @@ use async_trait::async_trait;
 use super::{Operator, Outputs, Rejects, TaskError, moments::Moments};
 use crate::{
     checkpoint::CommitPermit,
-    model::{Batch, EventTime, KeyRows, Kind, Schema, SnapshotRequest, SubtaskState, TimeDomain, decode_keys},
-    plugin::{self, Instance, KeyedEmitted, Keys},
-    state::{Due, KeyedStore, Touched},
+    model::{
+        Batch, EventTime, KeyRows, Kind, Schema, SnapshotRequest, StateKind, StateValues, SubtaskState, TimeDomain,
+        decode_keys,
+    },
+    plugin::{self, Emitted, Instance, KeyedEmitted, Keys},
+    state::{BroadcastMaps, Due, KeyedStore, Touched},
 };
 
 /// One input of a keyed operator.
 #[derive(Clone, Debug)]
 pub struct KeyedInput {
-    /// Key columns in the input.
+    /// Key columns in the input; none where it has no key, so that there are no states and timers by key.
     pub key: Vec<usize>,
     /// Columns the plugin reads, in its order.
     pub reads: Vec<usize>,
@@ -41,16 +45,18 @@ pub struct KeyedSettings {
 
 /// A plugin with state and timers per key at work.
 pub struct Keyed {
-    settings: KeyedSettings,
-    instance: Instance,
-    rejects: Rejects,
-    moments: Moments,
+    pub(super) settings: KeyedSettings,
+    pub(super) instance: Instance,
+    /// One an input.
+    pub(super) rejects: Vec<Rejects>,
+    pub(super) moments: Moments,
     store: KeyedStore,
-    states: usize,
-    watermark: EventTime,
+    /// What calls may read besides.
+    pub(super) broadcast: BroadcastMaps,
+    pub(super) watermark: EventTime,
     /// When the first timer by processing time is due.
     wake_at: Option<i64>,
-    seen: u64,
+    pub(super) seen: u64,
     // Memory kept from batch to batch.
     hashes: Vec<u64>,
     touched: Touched,
@@ -59,23 +65,23 @@ pub struct Keyed {
 
 /// Which function of the plugin a batch goes to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Port {
+pub(super) enum Port {
     Only,
     First,
     Second,
 }
 
 impl Keyed {
-    /// `store` holds what was restored, event time had come to `watermark`.
+    /// `rejects` are those of each input; `store` and `broadcast` hold what was restored, event time had come to `watermark`.
     pub fn new(
         settings: KeyedSettings,
         instance: Instance,
-        rejects: Rejects,
+        rejects: Vec<Rejects>,
         moments: Moments,
         store: KeyedStore,
+        broadcast: BroadcastMaps,
         watermark: EventTime,
     ) -> Keyed {
-        let states = instance.description().states.len();
         let wake_at = store.next_timer(TimeDomain::Processing);
         Keyed {
             settings,
@@ -83,7 +89,7 @@ impl Keyed {
             rejects,
             moments,
             store,
-            states,
+            broadcast,
             watermark,
             wake_at,
             seen: 0,
@@ -93,24 +99,46 @@ impl Keyed {
         }
     }
 
-    fn bug(&self, what: impl ToString) -> TaskError {
+    pub(super) fn bug(&self, what: impl ToString) -> TaskError {
         TaskError::Bug { node: self.settings.node.clone(), what: what.to_string() }
     }
 
-    async fn process(&mut self, batch: Batch, port: Port, outputs: &mut Outputs) -> Result<(), TaskError> {
+    pub(super) async fn process(&mut self, batch: Batch, port: Port, outputs: &mut Outputs) -> Result<(), TaskError> {
         let records = self.seen..self.seen + batch.rows() as u64;
         self.seen = records.end;
         let input = usize::from(port == Port::Second);
         let (mut batch, rejected) =
             without_null_keys(batch, &self.settings.inputs[input].key).map_err(|what| self.bug(what))?;
         if let Some((rejected, rows)) = rejected {
-            self.rejects.rows(&rejected, rows, outputs).await?;
+            self.rejects[input].rows(&rejected, rows, outputs).await?;
         }
-        let rows = batch.rows();
-        if rows == 0 {
+        if batch.rows() == 0 {
             return Ok(());
         }
-        let KeyedInput { key, reads } = &self.settings.inputs[input];
+        self.touch(&mut batch, input)?;
+        let moment = self.moments.next(self.watermark);
+        let now_ms = moment.processing_time;
+        let (states, columns) = (self.states(now_ms)?, self.key_columns()?);
+        let keys = Keys { count: self.touched.len(), rows: &self.touched.groups, columns: &columns };
+        let mut maps = self.broadcast.beside(self.store.maps(&self.touched, now_ms));
+        let reads = &self.settings.inputs[input].reads;
+        let input = plugin::KeyedInput { keys, states: &states, maps: &mut maps };
+        let (instance, schemas) = (&mut self.instance, &self.settings.schemas);
+        let emitted = match port {
+            Port::Only => instance.keyed_process(moment, &batch, reads, input, schemas, records)?,
+            Port::First => instance.process_first(moment, &batch, reads, input, schemas, records)?,
+            Port::Second => instance.process_second(moment, &batch, reads, input, schemas, records)?,
+        };
+        drop(maps);
+        self.take_effect(emitted, now_ms, Some((&batch, port)), outputs).await
+    }
+
+    /// Finds the state of the keys of a batch.
+    fn touch(&mut self, batch: &mut Batch, input: usize) -> Result<(), TaskError> {
+        let (key, rows) = (&self.settings.inputs[input].key, batch.rows());
+        if key.is_empty() {
+            return Ok(());
+        }
         let key: Vec<ArrayRef> = key.iter().map(|column| batch.columns.column(*column).clone()).collect();
         let keys = KeyRows::encode(&key, rows);
         let known = batch.key_hashes.take();
@@ -122,24 +150,18 @@ impl Keyed {
                 &self.hashes
             }
         };
-        self.store.touch(&keys, hashes, None, &mut self.touched)?;
-        let moment = self.moments.next(self.watermark);
-        let now_ms = moment.processing_time;
-        let states = (0..self.states)
-            .map(|state| self.store.read(&self.touched, state, now_ms))
-            .collect::<Result<Vec<_>, _>>()?;
-        let columns = self.key_columns()?;
-        let keys = Keys { count: self.touched.len(), rows: &self.touched.groups, columns: &columns };
-        let mut maps = self.store.maps(&self.touched, now_ms);
-        let input = plugin::KeyedInput { keys, states: &states, maps: &mut maps };
-        let (instance, schemas) = (&mut self.instance, &self.settings.schemas);
-        let emitted = match port {
-            Port::Only => instance.keyed_process(moment, &batch, reads, input, schemas, records)?,
-            Port::First => instance.process_first(moment, &batch, reads, input, schemas, records)?,
-            Port::Second => instance.process_second(moment, &batch, reads, input, schemas, records)?,
-        };
-        drop(maps);
-        self.take_effect(emitted, now_ms, Some(&batch), outputs).await
+        Ok(self.store.touch(&keys, hashes, None, &mut self.touched)?)
+    }
+
+    /// What each declared state holds for the keys touched.
+    fn states(&mut self, now_ms: i64) -> Result<Vec<StateValues>, TaskError> {
+        let (store, touched) = (&mut self.store, &self.touched);
+        let states = self.instance.description().states.iter().enumerate();
+        let states = states.map(|(place, state)| match state.kind {
+            StateKind::Broadcast => Ok(StateValues::ByImport),
+            _ => store.read(touched, place, now_ms),
+        });
+        Ok(states.collect::<Result<_, _>>()?)
     }
 
     /// The key columns the plugin wants to see, a value a distinct key.
@@ -156,16 +178,25 @@ impl Keyed {
         &mut self,
         emitted: KeyedEmitted,
         now_ms: i64,
-        batch: Option<&Batch>,
+        batch: Option<(&Batch, Port)>,
         outputs: &mut Outputs,
     ) -> Result<(), TaskError> {
         self.store.apply(&self.touched, &emitted.states, now_ms)?;
         self.store.change_timers(&self.touched, &emitted.timers)?;
         self.wake_at = self.store.next_timer(TimeDomain::Processing);
         outputs.metrics().set_guests_replaced(self.instance.replaced());
-        let emitted = emitted.emitted;
-        if let Some(batch) = batch {
-            self.rejects.rows(batch, emitted.rejections, outputs).await?;
+        self.emit(emitted.emitted, batch, outputs).await
+    }
+
+    /// Sends out what a call about rows of a batch, or about none, emitted.
+    pub(super) async fn emit(
+        &mut self,
+        emitted: Emitted,
+        batch: Option<(&Batch, Port)>,
+        outputs: &mut Outputs,
+    ) -> Result<(), TaskError> {
+        if let Some((batch, port)) = batch {
+            self.rejects[usize::from(port == Port::Second)].rows(batch, emitted.rejections, outputs).await?;
         }
         for (side, rows) in emitted.side_outputs {
             outputs.emit(side + 1, rows).await?;
@@ -185,14 +216,11 @@ impl Keyed {
             self.store.touch(&due.keys(), &due.hashes, None, &mut self.touched)?;
             let moment = self.moments.next(self.watermark);
             let now_ms = moment.processing_time;
-            let states = (0..self.states)
-                .map(|state| self.store.read(&self.touched, state, now_ms))
-                .collect::<Result<Vec<_>, _>>()?;
-            let columns = self.key_columns()?;
+            let (states, columns) = (self.states(now_ms)?, self.key_columns()?);
             let keys = Keys { count: self.touched.len(), rows: &self.touched.groups, columns: &columns };
             let timers: Vec<(EventTime, TimeDomain)> = due.times.iter().map(|time| (*time, domain)).collect();
             let arrived = self.moments.monotonic();
-            let mut maps = self.store.maps(&self.touched, now_ms);
+            let mut maps = self.broadcast.beside(self.store.maps(&self.touched, now_ms));
             let input = plugin::KeyedInput { keys, states: &states, maps: &mut maps };
             let (schemas, seen) = (&self.settings.schemas, self.seen);
             let emitted = self.instance.fire(moment, &timers, input, schemas, arrived, seen..seen)?;

@@ -1,6 +1,7 @@
 //! The data path: sources, chains of operators, exchanges and sinks, each subtask a future of its own. Knows the plan and the
 //! interfaces of plugins, connectors, formats and state; must not know who asked for the job, nor any of Kafka, HTTP or files.
 mod alignment;
+mod broadcast;
 mod environment;
 mod error;
 mod exchange;
@@ -13,6 +14,7 @@ mod operator;
 mod partition;
 mod rejects;
 mod sink;
+mod sink_plugin;
 mod source;
 mod task;
 mod transform;
@@ -20,6 +22,7 @@ mod watermark;
 mod windowed;
 
 pub use alignment::Alignment;
+pub use broadcast::Broadcast;
 pub use environment::{Environment, Spawned, Spawner, TokioSpawner};
 pub use error::{FailureClass, TaskError};
 pub use exchange::{Exchanges, MemoryExchanges, QUEUE_BATCHES_MAX, Receiver, Sender};
@@ -31,6 +34,7 @@ pub use moments::Moments;
 pub use operator::{Operator, Outputs, Route, Stage, StageIdentity, Target};
 pub use rejects::{Reject, Rejects};
 pub use sink::SinkStage;
+pub use sink_plugin::SinkPlugin;
 pub use source::{SourceSettings, SourceTask};
 pub use task::{OperatorTask, TaskInput};
 pub use transform::Transform;

@@ -17,7 +17,8 @@ const SHOWN_BYTES_MAX: usize = 200;
 /// The rejects of a node.
 pub struct Rejects {
     node: String,
-    port: usize,
+    /// Where they can be read; sinks have no outputs.
+    port: Option<usize>,
     on_error: OnError,
     schema: Schema,
     encoder: Box<dyn Encoder>,
@@ -37,7 +38,12 @@ pub struct Reject {
 impl Rejects {
     /// `port` is the node's output of rejects; `encoder` turns a row into the text shown.
     pub fn new(node: &str, port: usize, on_error: OnError, encoder: Box<dyn Encoder>) -> Rejects {
-        Rejects { node: node.to_owned(), port, on_error, schema: rejected_schema(), encoder }
+        Rejects { port: Some(port), ..Rejects::unread(node, on_error, encoder) }
+    }
+
+    /// Of a node without such an output.
+    pub fn unread(node: &str, on_error: OnError, encoder: Box<dyn Encoder>) -> Rejects {
+        Rejects { node: node.to_owned(), port: None, on_error, schema: rejected_schema(), encoder }
     }
 
     /// Rejects rows of a batch.
@@ -71,7 +77,7 @@ impl Rejects {
         let Some(first) = rejects.first() else { return Ok(()) };
         let metrics = outputs.metrics();
         metrics.add(&metrics.rejected, rejects.len());
-        if outputs.is_read(self.port) {
+        if let Some(port) = self.port.filter(|port| outputs.is_read(*port)) {
             let column = |values: Vec<&str>| Arc::new(StringArray::from(values)) as ArrayRef;
             let columns = vec![
                 column(vec![&self.node; rejects.len()]),
@@ -83,7 +89,7 @@ impl Rejects {
                 .record_batch(columns, rejects.len())
                 .map_err(|what| TaskError::Bug { node: self.node.clone(), what })?;
             let timestamps = rejects.iter().map(|reject| reject.timestamp).collect();
-            return outputs.emit(self.port, Batch { columns, timestamps, arrived, key_hashes: None }).await;
+            return outputs.emit(port, Batch { columns, timestamps, arrived, key_hashes: None }).await;
         }
         match self.on_error {
             OnError::Skip => Ok(()),
@@ -93,7 +99,8 @@ impl Rejects {
                 if shown < first.record.len() {
                     record.push_str("...");
                 }
-                Err(TaskError::Rejected { node: self.node.clone(), reason: first.reason.clone(), record })
+                let (node, reason, readable) = (self.node.clone(), first.reason.clone(), self.port.is_some());
+                Err(TaskError::Rejected { node, reason, record, readable })
             }
         }
     }

@@ -1,19 +1,21 @@
-//! The last stage: picks the columns to write, encodes them, and hands them to a connector.
+//! The last stage: has a plugin, if there is one, make of rows what is written, picks the columns to write, encodes them, and hands them to
+//! a connector. What the connector prepares is committed once its checkpoint is complete. Must not know what plugins or connectors do.
 use std::{collections::VecDeque, sync::Arc};
 
 use async_trait::async_trait;
 
-use super::{LatencyHistogram, Operator, Outputs, TaskError};
+use super::{LatencyHistogram, Operator, Outputs, SinkPlugin, TaskError};
 use crate::{
     checkpoint::CommitPermit,
     codec::Encoder,
     connector::{ConnectorError, SinkWriter},
-    model::{Batch, Clock, Encoded, Schema, SnapshotRequest, SubtaskState},
+    model::{Batch, Clock, Encoded, EventTime, Schema, SnapshotRequest, SubtaskState},
 };
 
 /// A sink at work.
 pub struct SinkStage {
     node: String,
+    plugin: Option<SinkPlugin>,
     /// Columns written and their schema; `None` for all.
     writes: Option<(Vec<usize>, Schema)>,
     encoder: Box<dyn Encoder>,
@@ -26,9 +28,10 @@ pub struct SinkStage {
 }
 
 impl SinkStage {
-    /// `writes` are the columns to be written and their schema, `None` for all.
+    /// `writes` are the columns to be written and their schema, `None` for all: of what the plugin puts out, if there is one.
     pub fn new(
         node: &str,
+        plugin: Option<SinkPlugin>,
         writes: Option<(Vec<usize>, Schema)>,
         encoder: Box<dyn Encoder>,
         writer: Box<dyn SinkWriter>,
@@ -37,6 +40,7 @@ impl SinkStage {
     ) -> SinkStage {
         SinkStage {
             node: node.to_owned(),
+            plugin,
             writes,
             encoder,
             writer,
@@ -51,11 +55,11 @@ impl SinkStage {
         let node = self.node.clone();
         move |error| TaskError::Connector { node: node.clone(), error }
     }
-}
 
-#[async_trait]
-impl Operator for SinkStage {
-    async fn batch(&mut self, mut batch: Batch, _outputs: &mut Outputs) -> Result<(), TaskError> {
+    async fn write(&mut self, mut batch: Batch) -> Result<(), TaskError> {
+        if batch.rows() == 0 {
+            return Ok(());
+        }
         if let Some((columns, schema)) = &self.writes {
             let picked = columns.iter().map(|column| batch.columns.column(*column).clone()).collect();
             batch.columns = schema
@@ -64,9 +68,39 @@ impl Operator for SinkStage {
         }
         self.encoder.encode(&batch.columns, &mut self.encoded);
         let failed = self.failed();
-        self.writer.write(&batch, &self.encoded).await.map_err(failed)?;
-        self.latency.record(self.clock.monotonic().saturating_sub(batch.arrived), batch.rows());
+        self.writer.write(&batch, &self.encoded).await.map_err(failed)
+    }
+}
+
+#[async_trait]
+impl Operator for SinkStage {
+    async fn batch(&mut self, mut batch: Batch, outputs: &mut Outputs) -> Result<(), TaskError> {
+        if let Some(plugin) = &mut self.plugin {
+            batch = plugin.write(&batch, outputs).await?;
+        }
+        let (arrived, rows) = (batch.arrived, batch.rows());
+        self.write(batch).await?;
+        if rows > 0 {
+            self.latency.record(self.clock.monotonic().saturating_sub(arrived), rows);
+        }
         Ok(())
+    }
+
+    async fn watermark(&mut self, watermark: EventTime, outputs: &mut Outputs) -> Result<(), TaskError> {
+        if let Some(plugin) = &mut self.plugin {
+            plugin.watermark = watermark;
+        }
+        outputs.watermark(watermark).await
+    }
+
+    async fn finish(&mut self, outputs: &mut Outputs) -> Result<(), TaskError> {
+        match &mut self.plugin {
+            Some(plugin) => {
+                let last = plugin.finish(outputs)?;
+                self.write(last).await
+            }
+            None => Ok(()),
+        }
     }
 
     async fn pause(&mut self) -> Result<(), TaskError> {
@@ -82,7 +116,8 @@ impl Operator for SinkStage {
         }
         // Also those of earlier checkpoints that are not known to be complete: this one may be the next that is.
         let committables = self.prepared.iter().flat_map(|(_, committables)| committables.clone()).collect();
-        Ok(SubtaskState { committables, ..SubtaskState::default() })
+        let kept = self.plugin.as_ref().map(SinkPlugin::snapshot).transpose()?.unwrap_or_default();
+        Ok(SubtaskState { committables, ..kept })
     }
 
     async fn completed(&mut self, permit: &CommitPermit) -> Result<(), TaskError> {
@@ -92,7 +127,17 @@ impl Operator for SinkStage {
         {
             self.writer.commit(&committables).await.map_err(&failed)?;
         }
-        Ok(())
+        match &mut self.plugin {
+            Some(plugin) => Ok(plugin.instance.checkpoint_completed(permit.checkpoint())?),
+            None => Ok(()),
+        }
+    }
+
+    async fn aborted(&mut self, checkpoint: u64) -> Result<(), TaskError> {
+        match &mut self.plugin {
+            Some(plugin) => Ok(plugin.instance.checkpoint_aborted(checkpoint)?),
+            None => Ok(()),
+        }
     }
 
     async fn close(&mut self) -> Result<(), TaskError> {

@@ -48,6 +48,16 @@ pub enum StateError {
         /// Why.
         what: String,
     },
+    /// State that belongs to a subtask, and so must fit into memory and into manifests.
+    #[error("[S0707] {store}: state `{state}` has grown beyond the {max} bytes that state of a subtask may have")]
+    TooLarge {
+        /// Whose it is.
+        store: String,
+        /// The declared state that grew last.
+        state: String,
+        /// How many bytes all of them together may have.
+        max: usize,
+    },
     /// The machine's files.
     #[error("[S0706] `{path}`: {error}")]
     File {

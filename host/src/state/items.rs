@@ -108,19 +108,38 @@ pub(super) fn lists<'a>(kind: Kind, lists: impl Iterator<Item = &'a [u8]>) -> Op
     }
     let mut elements = Vec::new();
     for list in lists {
-        let mut reader = Reader(list);
         let before = elements.len();
-        while !reader.is_empty() {
-            elements.push(Some(match kind {
-                Kind::Boolean => reader.take(1)?,
-                Kind::Int64 | Kind::Float64 => reader.take(8)?,
-                Kind::Utf8 | Kind::Binary => {
-                    let length = u32::from_le_bytes(reader.array()?) as usize;
-                    reader.take(length)?
-                }
-            }));
-        }
+        elements.extend(split_list(kind, list)?.into_iter().map(Some));
         lengths.push(elements.len() - before);
     }
     Some((OffsetBuffer::from_lengths(lengths), items(kind, &elements)?))
+}
+
+/// The elements of an encoded list, each as an item. `None` if it is none.
+pub(super) fn split_list(kind: Kind, list: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut reader = Reader(list);
+    let mut elements = Vec::new();
+    while !reader.is_empty() {
+        elements.push(match kind {
+            Kind::Boolean => reader.take(1)?,
+            Kind::Int64 | Kind::Float64 => reader.take(8)?,
+            Kind::Utf8 | Kind::Binary => {
+                let length = u32::from_le_bytes(reader.array()?) as usize;
+                reader.take(length)?
+            }
+        });
+    }
+    Some(elements)
+}
+
+/// Appends an item to an encoded list. `None` if it is none of the kind.
+pub(super) fn push_item(kind: Kind, item: &[u8], list: &mut Vec<u8>) -> Option<()> {
+    match kind {
+        Kind::Utf8 | Kind::Binary => list.extend_from_slice(&u32::try_from(item.len()).ok()?.to_le_bytes()),
+        _ => {}
+    }
+    // What cannot be read must not get in.
+    items(kind, &[Some(item)])?;
+    list.extend_from_slice(item);
+    Some(())
 }

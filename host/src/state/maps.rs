@@ -206,12 +206,15 @@ impl KeyedStore {
                 }
             }
         }
-        let next = if keys.len() == limit { keys.last().cloned() } else { None };
-        let values: Vec<Option<&[u8]>> = values.iter().map(|value| Some(&value[..])).collect();
-        let columns = description.key.and_then(|kind| map_keys(kind, &keys)).zip(items(description.value, &values));
-        let (map_keys, values) = columns.ok_or_else(|| self.bug("an entry of a map is none"))?;
-        Ok(MapPage { map_keys, values, next })
+        page(&description, &keys, &values, limit).ok_or_else(|| self.bug("an entry of a map is none"))
     }
+}
+
+/// A page of entries, at most `limit` of which were asked for. `None` if they are none of the state's.
+pub(super) fn page(state: &StateDescription, keys: &[Vec<u8>], values: &[Vec<u8>], limit: usize) -> Option<MapPage> {
+    let next = if keys.len() == limit { keys.last().cloned() } else { None };
+    let values: Vec<Option<&[u8]>> = values.iter().map(|value| Some(&value[..])).collect();
+    Some(MapPage { map_keys: map_keys(state.key?, keys)?, values: items(state.value, &values)?, next })
 }
 
 /// What comes after all keys that begin so.

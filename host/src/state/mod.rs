@@ -1,7 +1,8 @@
-//! What operators remember, by key. Batches of keys in, columns of values out; must not know wasm, tasks or where checkpoints are
-//! kept.
+//! What operators remember, by key or by subtask. Batches of keys in, columns of values out; must not know wasm, tasks or where
+//! checkpoints are kept.
 mod access;
 mod backend;
+mod broadcast;
 mod chain;
 #[cfg(not(feature = "rocksdb"))]
 #[path = "no_rocks.rs"]
@@ -13,6 +14,7 @@ mod error;
 mod files;
 mod items;
 mod key_table;
+mod lists;
 mod map;
 mod maps;
 mod restore;
@@ -24,6 +26,7 @@ mod settings;
 mod snapshot;
 mod store;
 mod table;
+mod task;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -33,11 +36,14 @@ mod values;
 mod wire;
 
 pub use backend::StateBackend;
+pub use broadcast::BroadcastMaps;
 #[cfg(feature = "rocksdb")]
 pub use db::{Compression, RocksDbSettings};
 pub use error::StateError;
+pub use lists::OperatorLists;
 pub use scan::{Cursor, UnionPage, WindowPage};
 pub use settings::{Layout, Restored, StoreSettings};
 pub use store::KeyedStore;
+pub use task::{TASK_STATE_BYTES_MAX, TaskSettings};
 pub use timers::Due;
 pub use touched::Touched;

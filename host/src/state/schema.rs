@@ -61,10 +61,7 @@ impl Header {
         put_number(self.states.len() as u64, &mut into);
         for state in &self.states {
             put_bytes(state.name.as_bytes(), &mut into);
-            into.push(position(&STATE_KINDS, state.kind));
-            into.push(position(&KINDS, state.value));
-            into.push(state.key.map_or(u8::MAX, |kind| position(&KINDS, kind)));
-            put_number(state.schema_version.into(), &mut into);
+            put_shape(state, &mut into);
         }
         put_number(self.dropped.len() as u64, &mut into);
         self.dropped.iter().for_each(|window| into.extend_from_slice(&window_bytes(*window)));
@@ -89,23 +86,37 @@ impl Header {
         let whole = u16::try_from(reader.number()?).ok()?;
         let states = (0..reader.number()?)
             .map(|_| {
-                Some(StateDescription {
-                    name: String::from_utf8(reader.bytes()?.to_vec()).ok()?,
-                    kind: *STATE_KINDS.get(usize::from(reader.byte()?))?,
-                    value: *KINDS.get(usize::from(reader.byte()?))?,
-                    key: match reader.byte()? {
-                        u8::MAX => None,
-                        kind => Some(*KINDS.get(usize::from(kind))?),
-                    },
-                    schema_version: small(reader)?,
-                    time_to_live: None,
-                })
+                let name = String::from_utf8(reader.bytes()?.to_vec()).ok()?;
+                read_shape(name, reader)
             })
             .collect::<Option<Vec<_>>>()?;
         let dropped =
             (0..reader.number()?).map(|_| read_window(reader.take(WINDOW_BYTES)?)).collect::<Option<Vec<_>>>()?;
         reader.is_empty().then_some(Header { layout, max_parallelism, groups, states, whole, dropped })
     }
+}
+
+/// Appends what a state is, without its name.
+pub(super) fn put_shape(state: &StateDescription, into: &mut Vec<u8>) {
+    into.push(position(&STATE_KINDS, state.kind));
+    into.push(position(&KINDS, state.value));
+    into.push(state.key.map_or(u8::MAX, |kind| position(&KINDS, kind)));
+    put_number(state.schema_version.into(), into);
+}
+
+/// What a state of this name was.
+pub(super) fn read_shape(name: String, reader: &mut Reader<'_>) -> Option<StateDescription> {
+    Some(StateDescription {
+        name,
+        kind: *STATE_KINDS.get(usize::from(reader.byte()?))?,
+        value: *KINDS.get(usize::from(reader.byte()?))?,
+        key: match reader.byte()? {
+            u8::MAX => None,
+            kind => Some(*KINDS.get(usize::from(kind))?),
+        },
+        schema_version: u32::try_from(reader.number()?).ok()?,
+        time_to_live: None,
+    })
 }
 
 fn position<T: PartialEq>(all: &[T], one: T) -> u8 {
@@ -133,24 +144,7 @@ pub(super) fn map_states(
     for was in &header.states {
         let at = settings.states.iter().position(|state| state.name == was.name);
         if let Some(is) = at.map(|at| &settings.states[at]) {
-            let shape = |state: &StateDescription| (state.kind, state.value, state.key);
-            if shape(is) != shape(was) {
-                let say = |state: &StateDescription| match state.key {
-                    Some(key) => format!("{:?} of {key} to {}", state.kind, state.value),
-                    None => format!("{:?} of {}", state.kind, state.value),
-                };
-                let (was_text, is_text) = (say(was), say(is));
-                return Err(StateError::Incompatible {
-                    store: store(),
-                    state: was.name.clone(),
-                    was: was_text,
-                    is: is_text,
-                });
-            }
-            let version = (was.name.clone(), was.schema_version, is.schema_version);
-            if version.1 != version.2 && !restored.versions.contains(&version) {
-                restored.versions.push(version);
-            }
+            compare_state(&settings.name, was, is, restored)?;
         } else if !restored.vanished.contains(&was.name) {
             restored.vanished.push(was.name.clone());
         }
@@ -160,6 +154,29 @@ pub(super) fn map_states(
         return Err(StateError::Vanished { store: store(), states: restored.vanished.clone() });
     }
     Ok(mapping)
+}
+
+/// Refuses a state that is another now than it was, and notes if only its version is.
+pub(super) fn compare_state(
+    store: &str,
+    was: &StateDescription,
+    is: &StateDescription,
+    restored: &mut Restored,
+) -> Result<(), StateError> {
+    let shape = |state: &StateDescription| (state.kind, state.value, state.key);
+    if shape(is) != shape(was) {
+        let say = |state: &StateDescription| match state.key {
+            Some(key) => format!("{:?} of {key} to {}", state.kind, state.value),
+            None => format!("{:?} of {}", state.kind, state.value),
+        };
+        let (store, state) = (store.to_owned(), was.name.clone());
+        return Err(StateError::Incompatible { store, state, was: say(was), is: say(is) });
+    }
+    let version = (was.name.clone(), was.schema_version, is.schema_version);
+    if version.1 != version.2 && !restored.versions.contains(&version) {
+        restored.versions.push(version);
+    }
+    Ok(())
 }
 
 /// Whether a value of a state, written at `time`, is expired.

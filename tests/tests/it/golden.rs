@@ -19,14 +19,17 @@ use super::jobs::{self, Variables};
 const PARALLELISMS: [u32; 3] = [1, 2, 4];
 
 /// Plugins by the variables that name them; a word count is chosen by the test.
-const PLUGINS: [(&str, &str); 7] = [
+const PLUGINS: [(&str, &str); 10] = [
     ("BEHAVIOR_SCORE", "behavior-score"),
+    ("BUFFERED_SINK", "buffered-sink"),
+    ("DIMENSION_JOIN", "dimension-join"),
     ("EARLY_TRIGGER", "early-trigger"),
     ("FRAUD_DETECTION", "fraud-detection"),
     ("LAST_SEEN", "last-seen"),
     ("SESSION_ANALYSIS", "session-analysis"),
     ("SESSION_TRACKER", "session-tracker"),
     ("TRADING_MONITOR", "trading-monitor"),
+    ("USER_PROFILE_MERGE", "user-profile-merge"),
 ];
 
 /// The folders of all cases.

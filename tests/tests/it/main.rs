@@ -1,5 +1,6 @@
 //! The end-to-end tests, one program: whole jobs with real plugins, the command line, and the rules of the repository itself.
 mod backpressure;
+mod broadcast;
 mod cli;
 mod golden;
 mod guests;

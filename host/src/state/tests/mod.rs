@@ -4,3 +4,4 @@ mod model;
 mod oracle;
 mod random;
 mod snapshots;
+mod task;

@@ -1,0 +1,137 @@
+//! The plugin of a sink: makes of rows what is written, and keeps lists of its subtask meanwhile. Must not know how, or where, anything is
+//! written.
+use super::{Outputs, Rejects, TaskError, moments::Moments};
+use crate::{
+    model::{Batch, EventTime, Schema, SubtaskState},
+    plugin::{Instance, Written},
+    state::OperatorLists,
+};
+
+/// A sink plugin at work.
+pub struct SinkPlugin {
+    pub(super) instance: Instance,
+    /// Columns it reads, in its order.
+    reads: Vec<usize>,
+    /// Of what it puts out.
+    shaped: [Schema; 1],
+    rejects: Rejects,
+    moments: Moments,
+    lists: OperatorLists,
+    pub(super) watermark: EventTime,
+    seen: u64,
+}
+
+impl SinkPlugin {
+    /// `reads` are the columns it reads, in its order, `shaped` those it puts out; `lists` hold what was restored, event time had come
+    /// to `watermark`.
+    pub fn new(
+        instance: Instance,
+        reads: Vec<usize>,
+        shaped: Schema,
+        rejects: Rejects,
+        moments: Moments,
+        lists: OperatorLists,
+        watermark: EventTime,
+    ) -> SinkPlugin {
+        SinkPlugin { instance, reads, shaped: [shaped], rejects, moments, lists, watermark, seen: 0 }
+    }
+
+    /// What is written now that these rows have come.
+    pub(super) async fn write(&mut self, batch: &Batch, outputs: &mut Outputs) -> Result<Batch, TaskError> {
+        let records = self.seen..self.seen + batch.rows() as u64;
+        self.seen = records.end;
+        let (moment, states) = (self.moments.next(self.watermark), self.lists.read()?);
+        let Written { emitted, states } =
+            self.instance.write(moment, batch, &self.reads, &states, &self.shaped, records)?;
+        self.lists.apply(&states)?;
+        outputs.metrics().set_guests_replaced(self.instance.replaced());
+        self.rejects.rows(batch, emitted.rejections, outputs).await?;
+        Ok(emitted.main)
+    }
+
+    /// What is written now that the input has ended.
+    pub(super) fn finish(&mut self, outputs: &mut Outputs) -> Result<Batch, TaskError> {
+        let (moment, states) = (self.moments.next(self.watermark), self.lists.read()?);
+        let (arrived, seen) = (self.moments.monotonic(), self.seen);
+        let Written { emitted, states } = self.instance.finish(moment, &states, &self.shaped, arrived, seen..seen)?;
+        self.lists.apply(&states)?;
+        outputs.metrics().set_guests_replaced(self.instance.replaced());
+        Ok(emitted.main)
+    }
+
+    pub(super) fn snapshot(&self) -> Result<SubtaskState, TaskError> {
+        let operator_states = self.lists.snapshot()?;
+        Ok(SubtaskState { watermark: self.watermark, operator_states, ..SubtaskState::default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{Int64Array, cast::AsArray, types::Int64Type};
+    use arrow_buffer::OffsetBuffer;
+
+    use super::*;
+    use crate::{
+        checkpoint::{NodeState, SubtaskEntry, redistribute},
+        model::{Kind, OperatorState, StateChange, StateDescription, StateKind, StateValues},
+        state::TaskSettings,
+    };
+
+    fn lists(restored: &[OperatorState]) -> OperatorLists {
+        let state = |name: &str, kind| StateDescription {
+            name: name.into(),
+            kind,
+            schema_version: 1,
+            value: Kind::Int64,
+            key: None,
+            time_to_live: None,
+        };
+        let states = vec![state("kept", StateKind::OperatorList), state("seen", StateKind::OperatorUnion)];
+        let settings = TaskSettings { name: "out".into(), states, drop_vanished: false };
+        OperatorLists::open(settings, restored).unwrap()
+    }
+
+    /// A checkpoint of subtasks that keep these numbers in both states.
+    fn checkpoint(kept: &[Vec<i64>]) -> NodeState {
+        let subtask = |numbers: &Vec<i64>| {
+            let mut lists = lists(&[]);
+            let append = |state| StateChange::Append {
+                state,
+                keys: vec![0],
+                offsets: OffsetBuffer::from_lengths([numbers.len()]),
+                values: Arc::new(Int64Array::from(numbers.clone())),
+            };
+            lists.apply(&[append(0), append(1)]).unwrap();
+            let operator_states = lists.snapshot().unwrap();
+            SubtaskEntry { watermark: 0, splits: vec![], stores: vec![], operator_states, committables: vec![] }
+        };
+        NodeState { uid: "out".into(), parallelism: kept.len() as u32, subtasks: kept.iter().map(subtask).collect() }
+    }
+
+    fn numbers(values: &StateValues) -> Vec<i64> {
+        let StateValues::Many { values, .. } = values else { panic!("{values:?}") };
+        values.as_primitive::<Int64Type>().values().to_vec()
+    }
+
+    #[test]
+    fn lists_survive_any_change_of_parallelism() {
+        let kept = [vec![1, 2, 3, 4, 5], vec![], vec![6, 7]];
+        let all: Vec<i64> = (1..=7).collect();
+        for parallelism in 1..=9 {
+            let shares = redistribute(&checkpoint(&kept), parallelism, 128);
+            let mut dealt = Vec::new();
+            for share in &shares {
+                let read = lists(&share.operator_states).read().unwrap();
+                let mine = numbers(&read[0]);
+                let even = all.len() / parallelism as usize..=all.len().div_ceil(parallelism as usize);
+                assert!(even.contains(&mine.len()), "{mine:?} of {parallelism}");
+                dealt.extend(mine);
+                assert_eq!(numbers(&read[1]), all, "each has all of a union");
+            }
+            dealt.sort_unstable();
+            assert_eq!(dealt, all, "each is with one of {parallelism}");
+        }
+    }
+}
