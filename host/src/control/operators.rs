@@ -43,6 +43,7 @@ impl Wiring<'_> {
             StepSpec::Transform(plugin) => Box::new(self.transform(&parts, plugin)?),
             StepSpec::KeyedProcess(plugin) => Box::new(self.keyed(parts, plugin, OperatorKind::KeyedProcess)?),
             StepSpec::ConnectedProcess(plugin) => Box::new(self.keyed(parts, plugin, OperatorKind::ConnectedProcess)?),
+            StepSpec::WindowJoin | StepSpec::IntervalJoin(_) => self.join(node, spec, subtask, parts.state)?,
             _ => return Err(bug(&node.name, "this step cannot be run yet")),
         })
     }

@@ -61,6 +61,16 @@ impl Sliding {
         self.starting_at(self.floor(slice.start, self.slide_ms))
     }
 
+    /// The window that starts next after this one.
+    pub fn next(self, window: Window) -> Window {
+        self.starting_at(window.start.saturating_add(self.slide_ms))
+    }
+
+    /// The window that ends there, if one does.
+    pub fn ending_at(self, end: EventTime) -> Option<Window> {
+        self.windows_of(self.slice_of(end.saturating_sub(1))).find(|window| window.end == end)
+    }
+
     fn starting_at(self, start: EventTime) -> Window {
         Window { start, end: start.saturating_add(self.size_ms) }
     }
