@@ -57,7 +57,15 @@ impl Start {
 
     /// What it took until now.
     pub(super) fn cost(&self, engine: &'static str, outputs: u64, checksum: Option<String>) -> Measured {
-        Measured { engine, wall: self.clock.monotonic(), cpu: cpu() - self.cpu, outputs, checksum, checkpoints: Vec::new(), latency: None }
+        Measured {
+            engine,
+            wall: self.clock.monotonic(),
+            cpu: cpu() - self.cpu,
+            outputs,
+            checksum,
+            checkpoints: Vec::new(),
+            latency: None,
+        }
     }
 
     /// What it took to run a job; `None` if its sink did not count.

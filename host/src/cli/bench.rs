@@ -3,13 +3,10 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{
-    CommandError, CommandResult, engine,
-    run::{checkpoint_store, execute},
-};
+use super::{CommandError, CommandResult, engine, run::execute};
 use crate::{
     bench::{self, Measured, Run, Workload},
-    control::JobOptions,
+    control::{JobOptions, RunError},
 };
 
 /// Arguments of `bench`.
@@ -87,7 +84,7 @@ impl Bench {
         } else {
             let prepared = bench::prepare(&run, &engine()?, &self.plugins)?;
             let start = bench::Start::now();
-            let options = JobOptions { checkpoints: checkpoint_store(&prepared)?, ..JobOptions::default() };
+            let options = JobOptions::of(&prepared.spec).map_err(RunError::from)?;
             let report = execute(prepared, options, false)?;
             start
                 .end(&run, &report)

@@ -7,7 +7,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CommandError, CommandResult, engine, progress::Progress};
 use crate::{
-    checkpoint::{CheckpointStore, LocalStore},
     control::{AllHere, Job, JobOptions, JobReport, JobView, Prepared, RunError, StartFrom, data_runtime, prepare},
     dataflow::{Environment, MemoryExchanges, TokioSpawner},
     job,
@@ -57,23 +56,15 @@ impl Run {
         let prepared = prepared(&self.job, self.verbose)?;
         warn(&prepared);
         let options = JobOptions {
-            checkpoints: checkpoint_store(&prepared)?,
             from: self.from_savepoint.map_or(StartFrom::Latest, StartFrom::Savepoint),
             allow_non_restored_state: self.allow_non_restored_state,
             savepoint_on_stop: self.savepoint_on_stop,
-            ..JobOptions::default()
+            ..JobOptions::of(&prepared.spec).map_err(RunError::from)?
         };
         let report = execute(Arc::new(prepared), options, true)?;
         Progress::last(&report);
         Ok(())
     }
-}
-
-/// The job's checkpoint directory, if it has one.
-pub(super) fn checkpoint_store(prepared: &Prepared) -> Result<Option<Arc<dyn CheckpointStore>>, CommandError> {
-    let Some(checkpoints) = &prepared.spec.checkpoints else { return Ok(None) };
-    let store = LocalStore::open(&checkpoints.directory).map_err(RunError::Store)?;
-    Ok(Some(Arc::new(store)))
 }
 
 fn prepared(path: &std::path::Path, verbose: bool) -> Result<Prepared, CommandError> {

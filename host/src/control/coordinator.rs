@@ -238,7 +238,10 @@ impl<'a> Coordinator<'a> {
         for task in self.tasks.iter().filter(|task| task.is_source && !task.done) {
             if task.controls.try_send(Control::Trigger(barrier)).is_err() {
                 // Without it, whoever waits for this source's barrier would wait for ever.
-                return Err(RunError::Checkpoint { checkpoint, what: "a source has not looked at earlier barriers yet".into() });
+                return Err(RunError::Checkpoint {
+                    checkpoint,
+                    what: "a source has not looked at earlier barriers yet".into(),
+                });
             }
         }
         Ok(())

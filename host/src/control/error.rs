@@ -47,7 +47,9 @@ pub enum RunError {
     #[error(transparent)]
     State(StateError),
     /// A program without RocksDB.
-    #[error("[C0512] `state: {{ backend: rocksdb }}`: this wasmill was built without RocksDB; build it with the feature `rocksdb`")]
+    #[error(
+        "[C0512] `state: {{ backend: rocksdb }}`: this wasmill was built without RocksDB; build it with the feature `rocksdb`"
+    )]
     NoRocksDb,
     /// Where a savepoint should be, there is none.
     #[error("[C0510] there is no complete savepoint in {0}")]

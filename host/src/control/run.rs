@@ -13,7 +13,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{CheckpointCounts, JobOptions, JobReport, NodeReport, Placement, Prepared, RunError, supervise::Supervisor};
+use super::{
+    CheckpointCounts, JobOptions, JobReport, NodeReport, Placement, Prepared, RunError, supervise::Supervisor,
+};
 use crate::{
     dataflow::{Environment, LatencyHistogram, NodeMetrics, Spawned},
     plugin::GUEST_STACK_BYTES_MAX,

@@ -1,7 +1,10 @@
 //! Where a job's checkpoints and savepoints are, and from which of them it starts.
 use std::{path::PathBuf, sync::Arc};
 
-use crate::checkpoint::{CheckpointStore, LocalStore, StoreError};
+use crate::{
+    checkpoint::{CheckpointStore, LocalStore, StoreError},
+    job::JobSpec,
+};
 
 /// Opens the store of a directory: of savepoints, which may be anywhere.
 pub type OpenStore = Arc<dyn Fn(&std::path::Path) -> Result<Arc<dyn CheckpointStore>, StoreError> + Send + Sync>;
@@ -29,6 +32,16 @@ pub struct JobOptions {
     pub allow_non_restored_state: bool,
     /// Whether an interrupted job leaves a savepoint, and where.
     pub savepoint_on_stop: Option<PathBuf>,
+}
+
+impl JobOptions {
+    /// With checkpoints where the job's specification says, if it does. Fails if that directory cannot be made or read.
+    pub fn of(spec: &JobSpec) -> Result<JobOptions, StoreError> {
+        let store =
+            spec.checkpoints.as_ref().map(|checkpoints| LocalStore::open(&checkpoints.directory)).transpose()?;
+        let checkpoints = store.map(|store| Arc::new(store) as Arc<dyn CheckpointStore>);
+        Ok(JobOptions { checkpoints, ..JobOptions::default() })
+    }
 }
 
 impl Default for JobOptions {

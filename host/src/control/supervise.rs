@@ -89,13 +89,16 @@ impl Supervisor {
             sink.connector.recover(uid, restored.start, &committables).await.map_err(failed)?;
         }
         if restored.finished {
-            tracing::info!("the job has ended with its last checkpoint: there is nothing left to do. To run it again, delete its checkpoints");
+            tracing::info!(
+                "the job has ended with its last checkpoint: there is nothing left to do. To run it again, delete its checkpoints"
+            );
             return Ok(Ended::Finished);
         }
         self.shared.starts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (reports, reported) = mpsc::channel(REPORTS_MAX);
         let drop_vanished = self.options.allow_non_restored_state;
-        let wired = Wiring::new(&self.shared, &self.environment, &backend, drop_vanished, &mut restored, reports).tasks(&*self.placement)?;
+        let wired = Wiring::new(&self.shared, &self.environment, &backend, drop_vanished, &mut restored, reports)
+            .tasks(&*self.placement)?;
         let (ends, ended) = mpsc::channel(wired.len().max(1));
         let mut tasks = Vec::with_capacity(wired.len());
         let mut running = Vec::with_capacity(wired.len());
@@ -114,15 +117,8 @@ impl Supervisor {
             tasks.push(Started { controls: task.controls, is_source: task.is_source, ended: false, done: false });
         }
         drop(ends);
-        let coordinator = Coordinator::new(
-            &self.shared,
-            &self.environment,
-            &self.options,
-            restored,
-            tasks,
-            reported,
-            ended,
-        );
+        let coordinator =
+            Coordinator::new(&self.shared, &self.environment, &self.options, restored, tasks, reported, ended);
         let ended = coordinator.run(&mut self.commands, &self.stop).await;
         drop(running);
         ended

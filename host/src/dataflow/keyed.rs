@@ -8,9 +8,7 @@ use async_trait::async_trait;
 use super::{Operator, Outputs, Rejects, TaskError, moments::Moments};
 use crate::{
     checkpoint::CommitPermit,
-    model::{
-        Batch, EventTime, KeyRows, Kind, Schema, SnapshotRequest, SubtaskState, TimeDomain, decode_keys,
-    },
+    model::{Batch, EventTime, KeyRows, Kind, Schema, SnapshotRequest, SubtaskState, TimeDomain, decode_keys},
     plugin::{self, Instance, KeyedEmitted, Keys},
     state::{Due, KeyedStore, Touched},
 };
@@ -178,9 +176,7 @@ impl Keyed {
     /// Calls the plugin for all timers that are due at this time, the earliest first.
     async fn fire(&mut self, domain: TimeDomain, until: EventTime, outputs: &mut Outputs) -> Result<(), TaskError> {
         loop {
-            self.store
-                .take_due(domain, until, self.settings.batch_records, &mut self.due)
-                ?;
+            self.store.take_due(domain, until, self.settings.batch_records, &mut self.due)?;
             if self.due.is_empty() {
                 self.wake_at = self.store.next_timer(TimeDomain::Processing);
                 return Ok(());

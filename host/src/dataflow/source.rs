@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use arrow_array::{cast::AsArray, types::Int64Type};
 
 use super::{
-    Barrier, BoundedOutOfOrderness, Control, Last, Left, Link, Outputs, Reject, Rejects, Report, StageIdentity, TaskError,
-    task::wait_until,
+    Barrier, BoundedOutOfOrderness, Control, Last, Left, Link, Outputs, Reject, Rejects, Report, StageIdentity,
+    TaskError, task::wait_until,
 };
 use crate::{
     codec::{Decoder, Malformed},

@@ -20,7 +20,8 @@ pub struct Case {
     pub expected: fn(&[Vec<String>]) -> Vec<String>,
 }
 
-const EVENTS: &str = "schema: { userId: i64, itemId: i64, behavior: string, at: i64 }, time: { column: at, out_of_orderness: 50ms }";
+const EVENTS: &str =
+    "schema: { userId: i64, itemId: i64, behavior: string, at: i64 }, time: { column: at, out_of_orderness: 50ms }";
 
 /// All of them.
 pub const CASES: &[Case] = &[

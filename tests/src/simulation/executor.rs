@@ -101,7 +101,8 @@ impl Simulator {
                 world.now = if busy { deadline.min(little).max(world.now) } else { deadline.max(world.now) };
             }
         }
-        let later = world.sleepers.split_off(&(world.now, u64::MAX));
+        let now = world.now;
+        let later = world.sleepers.split_off(&(now, u64::MAX));
         let due = std::mem::replace(&mut world.sleepers, later);
         drop(world);
         due.into_values().for_each(Waker::wake);

@@ -11,9 +11,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use wasmill::{
     checkpoint::{BlobReference, CheckpointStore, MemoryStore, StoreError},
-    connector::{
-        BatchLimits, ConnectorError, Delivery, Opening, ReadStatus, Sink, SinkWriter, Source, SourceReader,
-    },
+    connector::{BatchLimits, ConnectorError, Delivery, Opening, ReadStatus, Sink, SinkWriter, Source, SourceReader},
     model::{Batch, Blob, Clock, Encoded, Position, RawBatch, SplitPosition},
 };
 
@@ -328,6 +326,13 @@ impl CheckpointStore for SimulatedStore {
         match self.weather.pass().await {
             Struck::Not => self.inner.fetch(blob).await,
             _ => Err(unreachable(&blob.name)),
+        }
+    }
+
+    async fn length(&self, name: &str) -> Result<u64, StoreError> {
+        match self.weather.pass().await {
+            Struck::Not => self.inner.length(name).await,
+            _ => Err(unreachable(name)),
         }
     }
 

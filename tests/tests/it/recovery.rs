@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use wasmill::{
     checkpoint::LocalStore,
     control::{AllHere, Job, JobOptions, RunError, prepare},
-    job::{self, CheckpointSpec, RestartStrategy, RocksDbSpec, StateSpec},
+    job,
 };
 use wasmill_tests::gate::{Gate, Gated};
 
@@ -18,22 +18,22 @@ use super::{golden, jobs};
 
 /// The parallelism of each life of a job; the last lives to the end.
 const LIVES: [u32; 3] = [1, 3, 2];
-/// Time between two checkpoints: as soon as may be.
-const INTERVAL: Duration = Duration::from_millis(1);
-
 /// Runs a case through all its lives.
 fn live(case: &Path, rocksdb: bool, seed: u64, out: &Path) -> Result<(), String> {
     let mut random = fastrand::Rng::with_seed(seed);
     let store = out.join("checkpoints");
-    let text = std::fs::read_to_string(case.join("job.yaml")).map_err(|error| error.to_string())?;
+    let mut text = std::fs::read_to_string(case.join("job.yaml")).map_err(|error| error.to_string())?;
+    text += &format!("\ncheckpoints: {{ directory: '{}', interval: 1s }}\nrestart: none\n", store.display());
+    if rocksdb {
+        text += &format!("state: {{ backend: rocksdb, directory: '{}' }}\n", out.join("state").display());
+    }
     for (life, parallelism) in LIVES.into_iter().enumerate() {
         let variables = golden::variables(parallelism, &out.join("out"), &jobs::plugin("word-count"));
         let mut spec = job::parse(&text, "job.yaml", &|name| variables.get(name).cloned(), case)
             .map_err(|error| error.to_string())?;
-        spec.checkpoints = Some(CheckpointSpec { interval: Some(INTERVAL), ..CheckpointSpec::new(store.clone()) });
-        spec.restart = RestartStrategy::None;
-        if rocksdb {
-            spec.state = StateSpec::RocksDb(RocksDbSpec::new(out.join("state")));
+        // As soon as may be.
+        if let Some(checkpoints) = &mut spec.checkpoints {
+            checkpoints.interval = Some(Duration::from_millis(1));
         }
         let gate = Arc::new(Gate::default());
         for source in spec.sources.values_mut() {
@@ -75,9 +75,7 @@ fn check(case: &Path, rocksdb: bool, seed: u64) -> Result<(), String> {
 
 /// Cases with an outcome and a source that can be read again.
 fn cases() -> Vec<PathBuf> {
-    let replayable = |case: &PathBuf| {
-        !case.join("error.txt").exists() && !case.join("once").exists()
-    };
+    let replayable = |case: &PathBuf| !case.join("error.txt").exists() && !case.join("once").exists();
     golden::cases().into_iter().filter(replayable).collect()
 }
 

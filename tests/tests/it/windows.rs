@@ -5,24 +5,25 @@ use std::{
     time::Duration,
 };
 
-use arrow_array::{ArrayRef, Int64Array, StringArray, cast::AsArray, types::Int64Type};
+use arrow_array::{ArrayRef, StringArray, cast::AsArray, types::Int64Type};
 use async_trait::async_trait;
 use wasmill::{
     codec::Format,
     dataflow::{
-        AggregatePlugin, Environment, MemoryExchanges, Message, Moments, NodeMetrics, Operator, Outputs, Rejects, Route,
-        Sender, StateHome, Target, TaskError, WindowWork, WindowedSettings, windowed,
+        AggregatePlugin, Message, Moments, NodeMetrics, Operator, Outputs, Rejects, Route, Sender, StateHome, Target,
+        TaskError, WindowWork, WindowedSettings, windowed,
     },
     job::OnError,
     model::{
-        Batch, Field, Kind, OperatorKind, Schema, SnapshotKind, SnapshotRequest, SubtaskState, SystemClock, TimeDomain,
+        Batch, Field, Kind, OperatorKind, Schema, SnapshotKind, SnapshotRequest, SubtaskState, TimeDomain,
         WATERMARK_END, Window,
     },
-    plugin::{Limits, Placement, Plugin, PluginEngine},
+    plugin::{Limits, Placement, Plugin},
     state::StateBackend,
     window::{Assigner, Lateness, Sessions, Sliding, Trigger},
 };
-use wasmill_tests::guests;
+
+use super::jobs;
 
 /// Key, start and end of the window, number of rows.
 type Row = (String, i64, i64, i64);
@@ -55,16 +56,10 @@ fn input() -> Schema {
 
 fn open(settings: &WindowedSettings, plugin: &Arc<Plugin>, restored: SubtaskState) -> Box<dyn Operator> {
     let placement = Placement { operator: "counts".into(), subtask: 0, parallelism: 1 };
-    let limits = Limits {
-        memory_bytes: 64 << 20,
-        batch_time: Duration::from_secs(20),
-        retire_memory_bytes: 32 << 20,
-    };
+    let limits = Limits { memory_bytes: 64 << 20, batch_time: Duration::from_secs(20), retire_memory_bytes: 32 << 20 };
     let instance = plugin.instantiate(OperatorKind::Aggregate, "{}", placement, limits).unwrap();
     let rejects = Rejects::new("counts", 2, OnError::Skip, Format::Json.encoder(&input()).unwrap());
-    let environment =
-        Environment { clock: Arc::new(SystemClock::new()), seed: 1, exchanges: Arc::new(MemoryExchanges) };
-    let moments = Moments::new(&environment, "counts", 0);
+    let moments = Moments::new(&jobs::environment(), "counts", 0);
     let home = StateHome {
         backend: StateBackend::memory(),
         uid: "counts".into(),
@@ -95,8 +90,7 @@ impl Stage {
             schema: Schema::new(fields).unwrap(),
             batch_records: 7,
         };
-        let engine = PluginEngine::new(None).unwrap();
-        let plugin = Plugin::load(&engine, &guests::rust_plugin(&guests::root().join("plugins/word-count"))).unwrap();
+        let plugin = Plugin::load(jobs::engine(), jobs::plugin("word-count").as_ref()).unwrap();
         let (metrics, emitted) = (Arc::new(NodeMetrics::default()), Arc::default());
         let capture = Route::Forward(Box::new(Capture(Arc::clone(&emitted))));
         let ports = vec![vec![Target { adapt: None, route: capture }], Vec::new(), Vec::new()];

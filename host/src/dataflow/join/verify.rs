@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use arrow_array::{Array, ArrayRef, Int64Array, StringArray, cast::AsArray, types::Int64Type};
+use arrow_array::{ArrayRef, Int64Array, StringArray, cast::AsArray, types::Int64Type};
 use async_trait::async_trait;
 
 use super::{JoinInput, JoinSettings, Windowing, interval_join, window_join};
@@ -12,7 +12,7 @@ use crate::{
     codec::Format,
     dataflow::{
         Environment, MemoryExchanges, Message, Moments, NodeMetrics, Operator, Outputs, Rejects, Route, Sender,
-        StateHome, Target, TaskError,
+        StateHome, Target, TaskError, TokioSpawner,
     },
     job::{AssignerSpec, IntervalSpec, OnError},
     model::{
@@ -123,7 +123,8 @@ impl Stage {
         let rejects = inputs().map(|input| {
             Rejects::new("pairs", 1, OnError::Skip, Format::Json.encoder(&input.schema).unwrap())
         });
-        let environment = Environment { clock: clock.clone(), seed: 1, exchanges: Arc::new(MemoryExchanges) };
+        let (exchanges, spawner) = (Arc::new(MemoryExchanges), Arc::new(TokioSpawner));
+        let environment = Environment { clock: clock.clone(), seed: 1, exchanges, spawner };
         let moments = Moments::new(&environment, "pairs", 0);
         let backend = match directory {
             #[cfg(feature = "rocksdb")]

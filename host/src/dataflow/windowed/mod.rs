@@ -11,8 +11,6 @@ mod rounds;
 mod sessions;
 mod slices;
 mod state;
-#[cfg(test)]
-mod verify;
 
 use intake::Intake;
 pub use state::StateHome;
@@ -112,7 +110,8 @@ pub fn windowed(
         (settings.assigner, &work)
         && !process.instance.description().states.is_empty()
     {
-        let what = "a process-window has states of its own, which it cannot where windows are sessions: sessions are joined";
+        let what =
+            "a process-window has states of its own, which it cannot where windows are sessions: sessions are joined";
         return Err(TaskError::Load { operator: settings.node, error: LoadError::Contract(what.to_owned()) });
     }
     let around = (rejects, moments);

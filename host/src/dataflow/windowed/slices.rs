@@ -14,10 +14,7 @@ use super::{
 use crate::{
     checkpoint::CommitPermit,
     dataflow::{Moments, Operator, Outputs, Rejects, TaskError},
-    model::{
-        Batch, EventTime, KeyRows, SnapshotRequest, SubtaskState, TimeDomain, WATERMARK_END, Window,
-        decode_keys,
-    },
+    model::{Batch, EventTime, KeyRows, SnapshotRequest, SubtaskState, TimeDomain, WATERMARK_END, Window, decode_keys},
     state::{Cursor, KeyedStore, Layout, Touched},
     window::{Sliding, over_at},
 };
