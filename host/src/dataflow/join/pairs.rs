@@ -153,7 +153,11 @@ impl Chunk {
         let length = self.len();
         let timestamps: Vec<EventTime> = if self.windows.is_empty() {
             let time = |side: usize, row: u32| sides[side].timestamps[row as usize];
-            self.rows[0].iter().zip(&self.rows[1]).map(|(first, second)| time(0, *first).max(time(1, *second))).collect()
+            self.rows[0]
+                .iter()
+                .zip(&self.rows[1])
+                .map(|(first, second)| time(0, *first).max(time(1, *second)))
+                .collect()
         } else {
             self.windows.iter().map(|window| window.last()).collect()
         };

@@ -120,9 +120,8 @@ impl Stage {
         clock: &Arc<SetClock>,
         restored: SubtaskState,
     ) -> Result<Box<dyn Operator>, TaskError> {
-        let rejects = inputs().map(|input| {
-            Rejects::new("pairs", 1, OnError::Skip, Format::Json.encoder(&input.schema).unwrap())
-        });
+        let rejects =
+            inputs().map(|input| Rejects::new("pairs", 1, OnError::Skip, Format::Json.encoder(&input.schema).unwrap()));
         let (exchanges, spawner) = (Arc::new(MemoryExchanges), Arc::new(TokioSpawner));
         let environment = Environment { clock: clock.clone(), seed: 1, exchanges, spawner };
         let moments = Moments::new(&environment, "pairs", 0);
@@ -278,9 +277,8 @@ impl Oracle {
             }
             AssignerSpec::Session { gap } => {
                 let alone = Sessions::new(gap).window_of(time);
-                let meets = |pane: &Pane| {
-                    pane.key == key && pane.window.start < alone.end && alone.start < pane.window.end
-                };
+                let meets =
+                    |pane: &Pane| pane.key == key && pane.window.start < alone.end && alone.start < pane.window.end;
                 let joined = || self.panes.iter().filter(|pane| meets(pane)).map(|pane| pane.window).chain([alone]);
                 let start = joined().map(|window| window.start).min().unwrap();
                 let window = Window { start, end: joined().map(|window| window.end).max().unwrap() };
@@ -421,7 +419,7 @@ async fn sessions_pair_what_their_definition_says() {
     for gap in [1, 4, 12, 30] {
         for time in [TimeDomain::Event, TimeDomain::Processing] {
             let join = windows(AssignerSpec::Session { gap: ms(gap) }, time);
-            compare(join, 20, 12, false, gap).await;
+            compare(join, 6, 12, false, gap).await;
             compare(join, 2, 30, true, gap).await;
         }
     }
@@ -449,6 +447,21 @@ async fn what_is_kept_is_bounded_by_the_interval_also_if_it_was_another_before()
     assert!(stage.state_bytes().await > fresh);
     stage.watermark(106_000).await;
     assert_eq!(stage.state_bytes().await, fresh);
+}
+
+#[tokio::test]
+async fn rows_that_come_from_other_subtasks_with_lower_numbers_replace_none() {
+    let join = Join::Interval(IntervalSpec { lower_ms: 0, upper_ms: 0 });
+    let mut stage = Stage::new(join, false);
+    let row = |id| (Some("a".into()), id, 5);
+    stage.rows(0, &[row(1), row(2), row(3)]).await;
+    let mut left = stage.snapshot().await;
+    let numbers = Stage::new(join, false).snapshot().await.operator_states.remove(0).elements;
+    left.operator_states[0].elements.extend(numbers);
+    stage.operator = Stage::open(join, 1, None, &stage.clock, left).unwrap();
+    stage.rows(0, &[row(4)]).await;
+    stage.rows(1, &[row(5)]).await;
+    assert_eq!(stage.emitted(), (1..5).map(|id| (id, 5, None, 5)).collect::<Vec<_>>());
 }
 
 #[tokio::test]
