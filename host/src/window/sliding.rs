@@ -180,6 +180,21 @@ mod tests {
     }
 
     #[test]
+    fn windows_are_found_by_their_ends_and_follow_each_other() {
+        for windows in [sliding(10, 10, 3), sliding(60, 5, 0), sliding(50, 20, 7)] {
+            let of: Vec<Window> = (0..100).flat_map(|time| windows.windows_of(windows.slice_of(time))).collect();
+            for end in 7..100 {
+                let expected = of.iter().find(|window| window.end == end).copied();
+                assert_eq!(windows.ending_at(end), expected, "{windows:?}");
+                if let Some(window) = expected {
+                    let after = of.iter().filter(|it| it.start > window.start).min_by_key(|it| it.start);
+                    assert_eq!(Some(&windows.next(window)), after);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn times_at_the_ends_of_the_scale_do_not_overflow() {
         for windows in [sliding(5000, 5000, 1000), sliding(5000, 300, 7)] {
             for time in [i64::MIN, i64::MIN + 1, i64::MAX - 1, i64::MAX] {
