@@ -253,7 +253,7 @@ impl Oracle {
                 }
                 self.rows[side].push(row.clone());
             }
-            Join::Window(windowing) => self.into_windows(windowing, side, key, row),
+            Join::Window(windowing) => self.add_to_windows(windowing, side, key, row),
         }
     }
 
@@ -264,7 +264,7 @@ impl Oracle {
         }
     }
 
-    fn into_windows(&mut self, Windowing { assigner, time: domain }: Windowing, side: usize, key: &str, row: &Row) {
+    fn add_to_windows(&mut self, Windowing { assigner, time: domain }: Windowing, side: usize, key: &str, row: &Row) {
         let time = if domain == TimeDomain::Event { row.2 } else { self.now_ms };
         let mut windows: Vec<Window> = match assigner {
             AssignerSpec::Tumbling { size, offset } => {

@@ -141,9 +141,9 @@ impl WindowJoin {
             TimeDomain::Processing => vec![self.now_ms; batch.rows()].into(),
         };
         match self.windows {
-            Windows::Fixed(sliding) => self.into_fixed(side, batch, &times, sliding, outputs)?,
+            Windows::Fixed(sliding) => self.add_to_fixed(side, batch, &times, sliding, outputs)?,
             Windows::Session(sessions, gap_ms) => {
-                self.into_sessions(side, &batch, &times, (sessions, gap_ms), outputs)?;
+                self.add_to_sessions(side, &batch, &times, (sessions, gap_ms), outputs)?;
             }
         }
         self.wake_at = self.timeline.store.next_timer(TimeDomain::Processing);
@@ -151,7 +151,7 @@ impl WindowJoin {
     }
 
     /// Puts rows into windows of one length.
-    fn into_fixed(
+    fn add_to_fixed(
         &mut self,
         side: Side,
         batch: Batch,
@@ -177,7 +177,7 @@ impl WindowJoin {
     }
 
     /// Puts rows into sessions.
-    fn into_sessions(
+    fn add_to_sessions(
         &mut self,
         side: Side,
         batch: &Batch,
