@@ -2,6 +2,7 @@
 //! waits for them. Knows everything below it; must not know who asked, nor how progress is shown.
 mod coordinator;
 mod error;
+mod joins;
 mod operators;
 mod placement;
 mod prepare;

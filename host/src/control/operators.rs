@@ -51,7 +51,7 @@ impl Wiring<'_> {
             StepSpec::BroadcastProcess(plugin) => {
                 Box::new(Broadcast::new(self.keyed(parts, plugin, OperatorKind::BroadcastProcess)?, subtask))
             }
-            _ => return Err(bug(&node.name, "this step cannot be run yet")),
+            StepSpec::WindowJoin | StepSpec::IntervalJoin(_) => self.join(parts)?,
         })
     }
 

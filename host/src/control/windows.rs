@@ -50,17 +50,23 @@ impl Wiring<'_> {
             schema: node.outputs[0].schema.clone(),
             batch_records: self.plan().batch.records,
         };
-        let home = StateHome {
+        let home = self.home(&parts);
+        let restored = std::mem::take(&mut parts.state);
+        windowed(settings, work, trigger, self.rejects_of(&parts)?, self.moments(&parts), &home, restored)
+    }
+
+    /// Where the state of an operator's subtask is kept.
+    pub(super) fn home(&self, parts: &Parts<'_>) -> StateHome {
+        let (node, max_parallelism) = (parts.node, self.plan().max_parallelism);
+        StateHome {
             backend: self.backend.clone(),
             uid: node.uid.clone(),
             subtask: parts.subtask,
             start: self.restored.start,
-            groups: groups_of(parts.subtask, node.parallelism, self.plan().max_parallelism),
-            max_parallelism: self.plan().max_parallelism,
+            groups: groups_of(parts.subtask, node.parallelism, max_parallelism),
+            max_parallelism,
             drop_vanished: self.drop_vanished,
-        };
-        let restored = std::mem::take(&mut parts.state);
-        windowed(settings, work, trigger, self.rejects_of(&parts)?, self.moments(&parts), &home, restored)
+        }
     }
 
     fn aggregate(&self, parts: &Parts<'_>, plugin: &PluginSpec) -> Result<AggregatePlugin, TaskError> {

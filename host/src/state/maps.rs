@@ -21,6 +21,18 @@ impl KeyedStore {
         Maps { store: self, touched }
     }
 
+    /// Entries of the map of one key touched, at most `limit`: those after `after` and before `until`, in the order of their keys'
+    /// bytes.
+    pub fn scan_map(
+        &mut self,
+        touched: &Touched,
+        (state, key): (usize, u32),
+        (after, until): (Option<&[u8]>, Option<&[u8]>),
+        limit: usize,
+    ) -> Result<MapPage, StateError> {
+        self.scan_entries(touched, (state, key), (after, until), limit.max(1))
+    }
+
     fn prefix(&mut self, touched: &Touched, state: usize, (rank, row): Place) -> Result<Vec<u8>, StateError> {
         let mut tables = self.tables_of(touched)?;
         let mut prefix = Vec::new();
@@ -170,9 +182,8 @@ impl KeyedStore {
     fn scan_entries(
         &mut self,
         touched: &Touched,
-        state: usize,
-        key: u32,
-        after: Option<&[u8]>,
+        (state, key): (usize, u32),
+        (after, until): (Option<&[u8]>, Option<&[u8]>),
         limit: usize,
     ) -> Result<MapPage, StateError> {
         let description = self.is_map(touched, state)?;
@@ -187,8 +198,9 @@ impl KeyedStore {
         if self.db.is_some() {
             let prefix = self.prefix(touched, state, place)?;
             let from = after.map_or(prefix.clone(), |after| [&prefix[..], after, &[0]].concat());
+            let to = until.map_or_else(|| after_prefix(&prefix), |until| [&prefix[..], until].concat());
             let Some(db) = &self.db else { return Err(self.bug("a database is gone")) };
-            db.scan(&from, &after_prefix(&prefix), |key, value| {
+            db.scan(&from, &to, |key, value| {
                 if let Some((_, value)) = read_entry(value).filter(|(time, _)| !hidden(*time)) {
                     keys.push(key[prefix.len()..].to_vec());
                     values.push(value.to_vec());
@@ -199,7 +211,8 @@ impl KeyedStore {
             let tables = self.tables_of(touched)?;
             let map = tables.get(place.0 as usize).and_then(|table| table.young.columns[state].map(place.1 as usize));
             if let Some(map) = map {
-                let entries = map.after(after).filter(|(_, time, _)| !hidden(Some(*time)));
+                let entries = map.after(after).take_while(|(key, ..)| until.is_none_or(|until| *key < until));
+                let entries = entries.filter(|(_, time, _)| !hidden(Some(*time)));
                 for (key, _, value) in entries.take(limit) {
                     keys.push(key.to_vec());
                     values.push(value.to_vec());
@@ -243,6 +256,6 @@ impl MapReader for Maps<'_> {
     }
 
     fn scan(&mut self, state: usize, key: u32, after: Option<&[u8]>, limit: usize) -> Result<MapPage, String> {
-        self.store.scan_entries(self.touched, state, key, after, limit.max(1)).map_err(|error| error.to_string())
+        self.store.scan_map(self.touched, (state, key), (after, None), limit).map_err(|error| error.to_string())
     }
 }

@@ -8,7 +8,7 @@ use super::{
     rows::Rows,
     wire::{OPEN, WINDOW_BYTES, read_window, row_key},
 };
-use crate::model::{StateDescription, Window, key_hash};
+use crate::model::{StateDescription, StateKind, Window, key_hash};
 
 /// Bytes written to a database at once.
 pub(super) const WRITE_BYTES: usize = 4 << 20;
@@ -29,6 +29,11 @@ impl Shape {
     /// An empty table of rows.
     pub(super) fn rows(&self) -> Rows {
         Rows::new(&self.states, self.maps)
+    }
+
+    /// Whether a database has entries of rows; maps have their own.
+    fn has_rows(&self) -> bool {
+        self.states.iter().any(|state| state.kind != StateKind::Map)
     }
 
     /// A key and window as they are in tables, apart.
@@ -84,7 +89,7 @@ impl Table {
     /// Makes cells for keys just found, and fills those from row `from` on with what there was of them.
     pub(super) fn fill(&mut self, from: usize, db: Option<&Db>) -> Result<(), StateError> {
         self.young.extend(self.shape.suffix, self.shape.max_parallelism);
-        let Some(db) = db.filter(|_| from < self.young.len()) else { return Ok(()) };
+        let Some(db) = db.filter(|_| from < self.young.len() && self.shape.has_rows()) else { return Ok(()) };
         let (mut missing, mut keys) = (Vec::new(), Vec::new());
         for row in from..self.young.len() {
             let key = self.young.keys.key(row);

@@ -61,6 +61,16 @@ impl Sliding {
         self.starting_at(self.floor(slice.start, self.slide_ms))
     }
 
+    /// The window that starts next after this one.
+    pub fn next(self, window: Window) -> Window {
+        self.starting_at(window.start.saturating_add(self.slide_ms))
+    }
+
+    /// The window that ends there, if one does.
+    pub fn ending_at(self, end: EventTime) -> Option<Window> {
+        self.windows_of(self.slice_of(end.saturating_sub(1))).find(|window| window.end == end)
+    }
+
     fn starting_at(self, start: EventTime) -> Window {
         Window { start, end: start.saturating_add(self.size_ms) }
     }
@@ -166,6 +176,21 @@ mod tests {
                 watermark = next;
             }
             assert_eq!(seen, all.into_iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn windows_are_found_by_their_ends_and_follow_each_other() {
+        for windows in [sliding(10, 10, 3), sliding(60, 5, 0), sliding(50, 20, 7)] {
+            let of: Vec<Window> = (0..100).flat_map(|time| windows.windows_of(windows.slice_of(time))).collect();
+            for end in 7..100 {
+                let expected = of.iter().find(|window| window.end == end).copied();
+                assert_eq!(windows.ending_at(end), expected, "{windows:?}");
+                if let Some(window) = expected {
+                    let after = of.iter().filter(|it| it.start > window.start).min_by_key(|it| it.start);
+                    assert_eq!(Some(&windows.next(window)), after);
+                }
+            }
         }
     }
 

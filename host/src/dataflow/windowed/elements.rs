@@ -1,4 +1,4 @@
-//! Rows kept one by one until their window fires: each as bytes in a list of its key and window. What is written is read by later
+//! Rows kept one by one, until their window fires or for those they are joined with: each as bytes. What is written is read by later
 //! releases, so the layout may not change: the event time (8 bytes, little-endian); then for each column one byte, 0 for null or 1,
 //! and, if it is 1, the value: `bool` one byte, numbers 8 bytes, little-endian, text and bytes their length in 4 bytes and then
 //! themselves.
@@ -39,7 +39,7 @@ fn encode_row(columns: &[&ArrayRef], time: i64, row: usize, into: &mut Vec<u8>) 
 }
 
 /// These rows of a batch, of these columns, as bytes.
-pub(super) fn encode(batch: &Batch, columns: &[usize], rows: impl Iterator<Item = u32>) -> BinaryArray {
+pub(in crate::dataflow) fn encode(batch: &Batch, columns: &[usize], rows: impl Iterator<Item = u32>) -> BinaryArray {
     let columns: Vec<&ArrayRef> = columns.iter().map(|column| batch.columns.column(*column)).collect();
     let mut encoded = BinaryBuilder::new();
     let mut bytes = Vec::new();
@@ -116,7 +116,7 @@ fn take_variable<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
 }
 
 /// Rows with these columns from their bytes. Fails on bytes that are no such rows.
-pub(super) fn decode<'a>(
+pub(in crate::dataflow) fn decode<'a>(
     schema: &Schema,
     rows: impl Iterator<Item = &'a [u8]>,
     arrived: Duration,

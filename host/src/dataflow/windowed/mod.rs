@@ -1,7 +1,7 @@
 //! The stages that work on windows. Windows that fire once, when they are over, are aggregated in slices; all others are kept by key
 //! and window, with timers of their own.
 mod contents;
-mod elements;
+pub(super) mod elements;
 mod emission;
 mod firing;
 mod gather;
