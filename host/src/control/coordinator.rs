@@ -91,7 +91,6 @@ enum Event {
 }
 
 impl<'a> Coordinator<'a> {
-    #[expect(clippy::too_many_arguments, reason = "each is another end of a line")]
     pub(super) fn new(
         shared: &'a Arc<Shared>,
         environment: &'a Environment,

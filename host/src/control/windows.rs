@@ -26,7 +26,7 @@ impl Wiring<'_> {
             StepSpec::Aggregate(plugin) => WindowWork::Aggregate(self.aggregate(&parts, plugin)?),
             StepSpec::ProcessWindow(plugin) => WindowWork::Process(self.process(&parts, plugin)?),
             StepSpec::AggregateProcess { aggregate, process } => {
-                WindowWork::Both(self.aggregate(&parts, aggregate)?, self.process(&parts, process)?)
+                WindowWork::Both(Box::new((self.aggregate(&parts, aggregate)?, self.process(&parts, process)?)))
             }
             _ => return Err(bug(&node.name, "its step knows no windows")),
         };

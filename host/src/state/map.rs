@@ -4,10 +4,13 @@ use std::{
     ops::Bound,
 };
 
+/// When it was written, in ms, and its value.
+type Entry = (i64, Box<[u8]>);
+
 /// A map. Entries carry the time they were last written, for those that expire.
 #[derive(Default)]
 pub(super) struct MapCell {
-    entries: BTreeMap<Box<[u8]>, (i64, Box<[u8]>)>,
+    entries: BTreeMap<Box<[u8]>, Entry>,
     /// Keys written or removed since changes were last taken note of.
     changed: BTreeSet<Box<[u8]>>,
     bytes: usize,

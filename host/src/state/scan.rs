@@ -108,7 +108,7 @@ impl KeyedStore {
                 }
                 row += 1;
             }
-            page.next = (row < table.young.len()).then(|| Cursor { row, ..after });
+            page.next = (row < table.young.len()).then_some(Cursor { row, ..after });
             table.scanning = page.next.is_some();
         } else {
             page.next = self.scan_stored(at, after, limit, &mut page.touched)?;

@@ -89,7 +89,7 @@ pub fn run(seed: u64, guests: &Guests) -> Result<Experience, String> {
     let mut splits = vec![Vec::new(); SPLITS];
     (case.events)(&mut random, &mut splits);
     let expected = (case.expected)(&splits);
-    let (interval, concurrent) = (random.u32(1..300), random.u32(1..4));
+    let (interval, concurrent) = (random.u32(10..300), random.u32(1..4));
     let settings = format!(
         "checkpoints: {{ directory: unused, interval: {interval}ms, timeout: 20s, max_concurrent: {concurrent}, \
          tolerable_failures: 1000 }}\nrestart: {{ fixed_delay: {{ attempts: 100000, delay: 10ms }} }}\nbatch: {{ records: {}, flush: 2ms }}",
@@ -223,7 +223,12 @@ impl Simulation<'_> {
             ended.load(Relaxed) || fault.is_some() || crash_after.is_some_and(|after| steps > after)
         });
         match (result, fault) {
-            (Err(Stuck), _) => Err(format!("the job is stuck after {steps} steps")),
+            (Err(Stuck), _) => Err(format!(
+                "the job is stuck after {steps} steps, {} starts, {} checkpoints, {:?}",
+                job.starts(),
+                job.checkpoints().costs().len(),
+                self.simulator.now()
+            )),
             (Ok(()), Some(fault)) => Err(fault),
             (Ok(()), None) => Ok(ended.load(Relaxed)),
         }

@@ -127,7 +127,7 @@ impl Stage {
         let moments = Moments::new(&environment, "pairs", 0);
         let backend = match directory {
             #[cfg(feature = "rocksdb")]
-            Some(directory) if start % 2 == 0 => {
+            Some(directory) if start.is_multiple_of(2) => {
                 let directory = directory.path().join(start.to_string());
                 StateBackend::rocksdb(crate::state::RocksDbSettings::new(directory)).unwrap()
             }

@@ -92,7 +92,7 @@ pub enum WindowWork {
     /// All rows are kept and processed together.
     Process(ProcessPlugin),
     /// Rows are aggregated, and the results processed.
-    Both(AggregatePlugin, ProcessPlugin),
+    Both(Box<(AggregatePlugin, ProcessPlugin)>),
 }
 
 /// The stage for these windows, with what an earlier run left. Fails if that cannot be read, and if a process of sessions has states of
@@ -106,8 +106,12 @@ pub fn windowed(
     home: &StateHome,
     restored: SubtaskState,
 ) -> Result<Box<dyn Operator>, TaskError> {
-    if let (Assigner::Session(_), WindowWork::Process(process) | WindowWork::Both(_, process)) =
-        (settings.assigner, &work)
+    let process = match &work {
+        WindowWork::Aggregate(_) => None,
+        WindowWork::Process(process) => Some(process),
+        WindowWork::Both(both) => Some(&both.1),
+    };
+    if let (Assigner::Session(_), Some(process)) = (settings.assigner, process)
         && !process.instance.description().states.is_empty()
     {
         let what =

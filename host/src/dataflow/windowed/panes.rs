@@ -68,7 +68,7 @@ impl Windows {
         let (contents, process) = match work {
             WindowWork::Aggregate(aggregate) => (Contents::accumulators(aggregate, &intake)?, None),
             WindowWork::Process(process) => (Contents::elements(&process, &intake)?, Some(process)),
-            WindowWork::Both(aggregate, process) => (Contents::accumulators(aggregate, &intake)?, Some(process)),
+            WindowWork::Both(both) => (Contents::accumulators(both.0, &intake)?, Some(both.1)),
         };
         let decider = match trigger {
             None => Decider::BuiltIn(settings.trigger),

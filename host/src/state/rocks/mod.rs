@@ -1,8 +1,8 @@
 //! State on disk: RocksDB databases, one a store and subtask, which share caches, memory budget and background threads.
-mod db;
+mod database;
 mod restore;
 mod settings;
 
-pub(super) use db::{Db, Writes};
+pub(super) use database::{Db, Writes};
 pub(super) use settings::Shared;
 pub use settings::{Compression, RocksDbSettings};

@@ -143,9 +143,4 @@ impl World {
     pub(super) fn restore(&mut self, parallelism: u32, backend: usize) {
         self.open(parallelism, backend);
     }
-
-    /// The last complete checkpoint's snapshots, with contents.
-    pub(super) fn last(&self) -> Vec<StoreSnapshot> {
-        self.completed.0.iter().cloned().map(|it| self.with_content(it)).collect()
-    }
 }

@@ -1,7 +1,7 @@
 //! Snapshots: what is sent, what is refused, and what is forgotten.
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, Int64Array, cast::AsArray, types::Int64Type};
+use arrow_array::{ArrayRef, Int64Array, cast::AsArray, types::Int64Type};
 
 use super::{
     model::{GROUPS, rows, settings},
@@ -197,4 +197,32 @@ fn a_database_sends_each_file_once_and_keeps_few_timers_in_memory() {
     }
     assert_eq!(fired, 200_000);
     assert_eq!(ints(&mut store, &[1, 19_999]), [Some(5), Some(19_999)]);
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn compaction_drops_what_has_expired() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let expiring = state("brief", StateKind::Value, Kind::Int64, Some((1000, false)));
+    let settings = StoreSettings { states: vec![expiring], ..one(states()) };
+    let mut store = KeyedStore::open(&super::random::rocksdb(folder.path()), settings, Vec::new()).expect("opens");
+    let keys: Vec<i64> = (0..1000).collect();
+    put(&mut store, &keys, keys.iter().copied().map(Some).collect());
+    store.write_all().expect("written");
+    let db = store.db.as_ref().expect("a database");
+    let entries = || {
+        let mut entries = 0;
+        db.scan(&[], &[0xff; 16], |_, _| {
+            entries += 1;
+            Ok(true)
+        })
+        .expect("scanned");
+        entries
+    };
+    db.set_now(999);
+    db.compact();
+    assert_eq!(entries(), 1000);
+    db.set_now(1000);
+    db.compact();
+    assert_eq!(entries(), 0);
 }

@@ -103,8 +103,8 @@ fn snapshots_are_the_bytes_the_format_says() {
     let elements =
         vec![entry([0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF], b'a'), entry([0x80, 0, 0, 0, 0, 0, 0, 2], b'b')];
     let names = OperatorState { name: "names".into(), redistribution: Redistribution::Broadcast, elements };
-    assert_eq!(maps.snapshot(), [names.clone()]);
-    let again = BroadcastMaps::open(broadcast(), &[names.clone()]).expect("opens");
+    assert_eq!(maps.snapshot(), std::slice::from_ref(&names));
+    let again = BroadcastMaps::open(broadcast(), std::slice::from_ref(&names)).expect("opens");
     assert_eq!(again.snapshot(), [names]);
 
     let mut lists = OperatorLists::open(operator(), &[]).expect("opens");
