@@ -13,6 +13,7 @@ mod error;
 mod files;
 mod items;
 mod key_table;
+mod list;
 mod map;
 mod maps;
 mod restore;
