@@ -40,7 +40,7 @@ fn ints(store: &mut KeyedStore, keys: &[i64]) -> Vec<Option<i64>> {
 }
 
 fn snapshot(store: &mut KeyedStore, checkpoint: u64, kind: SnapshotKind) -> StoreSnapshot {
-    store.snapshot(&SnapshotRequest { checkpoint, kind, prefix: format!("p{checkpoint}") }).expect("a snapshot")
+    store.snapshot(&SnapshotRequest { checkpoint, kind, kept: true, prefix: format!("p{checkpoint}") }).expect("a snapshot")
 }
 
 fn sent(snapshot: &StoreSnapshot) -> usize {
