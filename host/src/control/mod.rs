@@ -12,6 +12,7 @@ mod restore;
 mod run;
 mod storage;
 mod supervise;
+mod windows;
 mod wiring;
 
 pub use error::RunError;

@@ -12,21 +12,21 @@ use crate::{
 };
 
 /// What every stage with a plugin needs.
-struct Parts<'a> {
-    node: &'a PlanNode,
-    spec: &'a OperatorSpec,
-    subtask: u32,
+pub(super) struct Parts<'a> {
+    pub(super) node: &'a PlanNode,
+    pub(super) spec: &'a OperatorSpec,
+    pub(super) subtask: u32,
     /// What it had; empty at the first start.
-    state: SubtaskState,
+    pub(super) state: SubtaskState,
 }
 
 impl Parts<'_> {
-    fn columns(&self, kind: OperatorKind) -> Result<&PluginColumns, TaskError> {
+    pub(super) fn columns(&self, kind: OperatorKind) -> Result<&PluginColumns, TaskError> {
         self.node.role.plugin(kind).ok_or_else(|| bug(&self.node.name, "it has no such plugin"))
     }
 
     /// Of the main output and the side outputs a plugin declares.
-    fn schemas(&self, declared: usize, side: usize) -> Vec<Schema> {
+    pub(super) fn schemas(&self, declared: usize, side: usize) -> Vec<Schema> {
         let ports = &self.node.outputs;
         let sides = ports.iter().skip(side).take(declared);
         ports.first().into_iter().chain(sides).map(|port| port.schema.clone()).collect()
@@ -43,11 +43,14 @@ impl Wiring<'_> {
             StepSpec::Transform(plugin) => Box::new(self.transform(&parts, plugin)?),
             StepSpec::KeyedProcess(plugin) => Box::new(self.keyed(parts, plugin, OperatorKind::KeyedProcess)?),
             StepSpec::ConnectedProcess(plugin) => Box::new(self.keyed(parts, plugin, OperatorKind::ConnectedProcess)?),
+            StepSpec::Aggregate(_) | StepSpec::ProcessWindow(_) | StepSpec::AggregateProcess { .. } => {
+                self.windowed(parts)?
+            }
             _ => return Err(bug(&node.name, "this step cannot be run yet")),
         })
     }
 
-    fn instance(&self, parts: &Parts<'_>, plugin: &PluginSpec, kind: OperatorKind) -> Result<Instance, TaskError> {
+    pub(super) fn instance(&self, parts: &Parts<'_>, plugin: &PluginSpec, kind: OperatorKind) -> Result<Instance, TaskError> {
         let (operator, parallelism) = (parts.node.name.clone(), parts.node.parallelism);
         let placement = Placement { operator: operator.clone(), subtask: parts.subtask, parallelism };
         self.prepared().plugins[&(operator.clone(), kind)]
@@ -55,12 +58,12 @@ impl Wiring<'_> {
             .map_err(|error| TaskError::Load { operator, error })
     }
 
-    fn rejects_of(&self, parts: &Parts<'_>) -> Result<Rejects, TaskError> {
+    pub(super) fn rejects_of(&self, parts: &Parts<'_>) -> Result<Rejects, TaskError> {
         let input = parts.node.input.as_ref().ok_or_else(|| bug(&parts.node.name, "it has no input"))?;
         self.rejects(parts.node, parts.spec.on_error, input)
     }
 
-    fn moments(&self, parts: &Parts<'_>) -> Moments {
+    pub(super) fn moments(&self, parts: &Parts<'_>) -> Moments {
         Moments::new(self.environment, &parts.node.uid, parts.subtask)
     }
 
@@ -123,7 +126,7 @@ impl Wiring<'_> {
 }
 
 /// Types of the key columns.
-fn key_kinds(node: &PlanNode, key: &[usize]) -> Vec<Kind> {
+pub(super) fn key_kinds(node: &PlanNode, key: &[usize]) -> Vec<Kind> {
     let fields = node.input.as_ref().map(Schema::fields).unwrap_or_default();
     key.iter().map(|column| fields[*column].kind).collect()
 }

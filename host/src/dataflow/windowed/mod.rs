@@ -11,8 +11,6 @@ mod rounds;
 mod sessions;
 mod slices;
 mod state;
-#[cfg(test)]
-mod verify;
 
 use intake::Intake;
 pub use state::StateHome;

@@ -98,6 +98,11 @@ fn assigner(context: &Context<'_>, at: Location, raw: &RawWindow) -> Result<Assi
 fn sliding(context: &Context<'_>, raw: &RawSliding) -> Result<(Duration, Duration), JobError> {
     let slide = context.milliseconds("slide", &raw.slide, MILLISECOND..=SPAN_MAX)?;
     let size = context.milliseconds("size", &raw.size, MILLISECOND..=SPAN_MAX)?;
+    if slide > size {
+        return Err(context
+            .refuse(Code::BadValue, raw.slide.referenced, "rows between two windows would be in none of them")
+            .help("make `slide:` at most as long as `size:`"));
+    }
     if size > slide * WINDOWS_PER_ROW_MAX {
         let windows = size.as_millis().div_ceil(slide.as_millis());
         let message = format!("each row would be in {windows} windows; {WINDOWS_PER_ROW_MAX} are the most");

@@ -36,14 +36,6 @@ fn windows_are_of_five_kinds_each_with_its_own_trigger() {
             TriggerSpec::ProcessingTime,
             false,
         ),
-        // Windows with gaps between them.
-        (
-            "sliding: { size: 5min, slide: 1h }",
-            AssignerSpec::Sliding { size: slide, slide: size, offset: seconds(0) },
-            event,
-            TriggerSpec::EventTime,
-            false,
-        ),
         ("session: 5min", AssignerSpec::Session { gap: seconds(300) }, event, TriggerSpec::EventTime, false),
         ("count: 100", AssignerSpec::Global, event, TriggerSpec::Count(100), true),
         ("global: {}, trigger: event_time", AssignerSpec::Global, event, TriggerSpec::EventTime, false),
