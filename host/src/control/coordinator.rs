@@ -224,7 +224,8 @@ impl<'a> Coordinator<'a> {
         self.next_checkpoint += 1;
         let mode = self.shared.prepared.spec.checkpoints.as_ref().map_or(CheckpointMode::ExactlyOnce, |spec| spec.mode);
         let aligned = mode == CheckpointMode::ExactlyOnce || last != Last::No;
-        let barrier = Barrier { checkpoint, kind, last, aligned };
+        let kept = savepoint.is_some() || self.target.is_some();
+        let barrier = Barrier { checkpoint, kind, kept, last, aligned };
         let (began, began_ms) = (self.environment.clock.monotonic(), self.environment.clock.now_ms());
         let pending = Some(Pending::new(checkpoint, 0..self.tasks.len()));
         let base = self.complete;

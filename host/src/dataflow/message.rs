@@ -23,6 +23,8 @@ pub struct Barrier {
     pub checkpoint: u64,
     /// What is taken.
     pub kind: SnapshotKind,
+    /// Whether it is made durable anywhere. The last barrier of a job without checkpoints is not, and still has sinks commit.
+    pub kept: bool,
     /// Whether the stream ends with it.
     pub last: Last,
     /// Whether a task waits with what came after it on one input until it has come on all.

@@ -82,7 +82,7 @@ impl StageIdentity {
     pub(super) fn request(&self, barrier: Barrier) -> SnapshotRequest {
         let (uid, subtask, start, checkpoint) = (&self.uid, self.subtask, self.start, barrier.checkpoint);
         let prefix = format!("state/{uid}/{subtask}/{checkpoint}-{start}");
-        SnapshotRequest { checkpoint, kind: barrier.kind, prefix }
+        SnapshotRequest { checkpoint, kind: barrier.kind, kept: barrier.kept, prefix }
     }
 }
 

@@ -126,6 +126,8 @@ pub struct SnapshotRequest {
     pub checkpoint: u64,
     /// Why.
     pub kind: SnapshotKind,
+    /// Whether anyone keeps it. If not, a store need not say what it holds.
+    pub kept: bool,
     /// What names of new parts begin with: unique to job start, operator, subtask and checkpoint.
     pub prefix: String,
 }

@@ -172,7 +172,10 @@ impl KeyedStore {
         let now_ms = self.now_ms;
         let mut columns = self.columns(touched, state)?;
         let mut elements = Vec::new();
-        for ((rank, row), range) in places.iter().zip(offsets.windows(2)) {
+        for (i, ((rank, row), range)) in places.iter().zip(offsets.windows(2)).enumerate() {
+            if i % FETCHED_LISTS == 0 {
+                fetch_lists(&columns, &places[i..places.len().min(i + FETCHED_LISTS)]);
+            }
             let (column, row) = (&mut columns[*rank as usize], *row as usize);
             elements.clear();
             put_elements(values, range[0] as usize..range[1] as usize, &mut elements);
@@ -327,6 +330,16 @@ impl KeyedStore {
         Ok(())
     }
 }
+
+/// Loads where lists are to be written. A write looks at what is there first; here no load waits for another, so that many are under way
+/// at once.
+fn fetch_lists(columns: &[&mut Values], places: &[(u32, u32)]) {
+    let lengths = places.iter().map(|(rank, row)| columns[*rank as usize].list(*row as usize).len());
+    std::hint::black_box(lengths.sum::<usize>());
+}
+
+/// Lists fetched together.
+const FETCHED_LISTS: usize = 64;
 
 /// So many more changes of timers than timers make the next checkpoint whole.
 const MANY_CHANGES: usize = 1 << 16;

@@ -97,11 +97,13 @@ pub(super) fn put_elements(column: &ArrayRef, rows: std::ops::Range<usize>, into
 
 /// Encoded lists as offsets and elements. `None` if they are none.
 pub(super) fn lists<'a>(kind: Kind, lists: impl Iterator<Item = &'a [u8]>) -> Option<(OffsetBuffer<i32>, ArrayRef)> {
-    let mut lengths = Vec::new();
+    let mut lengths = Vec::with_capacity(lists.size_hint().0);
     if kind == Kind::Int64 {
-        let mut values = Vec::new();
+        // Where they lie is looked up for all before any is read, so that the loads of many lists are under way at once.
+        let lists: Vec<&[u8]> = lists.collect();
+        lengths.extend(lists.iter().map(|list| list.len() / 8));
+        let mut values = Vec::with_capacity(lengths.iter().sum());
         for list in lists {
-            lengths.push(list.len() / 8);
             values.extend(list.as_chunks::<8>().0.iter().map(|bytes| i64::from_le_bytes(*bytes)));
         }
         return Some((OffsetBuffer::from_lengths(lengths), Arc::new(Int64Array::from(values))));

@@ -36,6 +36,11 @@ const HEAD_BYTES: usize = 8;
 /// Keys start at multiples of this, so that 32 bits reach over 32 GiB of keys.
 const START_UNIT: usize = 8;
 
+/// Keys looked for together.
+pub(super) const FETCHED_KEYS: usize = 64;
+/// Tables of fewer keys mostly lie in a processor's cache.
+const FETCH_FROM_KEYS: usize = 4096;
+
 /// Of so many entries of the index...
 const LOAD_OF: usize = 8;
 /// ...so many are used at most.
@@ -95,6 +100,21 @@ impl KeyTable {
         }
         self.index[at] = tag | (self.keys.len() as u64 + 1);
         self.add(head, &data[..length], new)
+    }
+
+    /// Loads what finding keys of these hashes will look at, of at most [`FETCHED_KEYS`]. To find a key is to wait for memory twice, first to
+    /// learn which key to compare with; here no load waits for that of another key, so that many are under way at once. Changes nothing.
+    pub(super) fn fetch(&self, hashes: &[u64]) {
+        if self.keys.len() < FETCH_FROM_KEYS {
+            return;
+        }
+        let mask = self.index.len() - 1;
+        let mut numbers = [0; FETCHED_KEYS];
+        for (number, hash) in numbers.iter_mut().zip(hashes) {
+            *number = (self.index[*hash as u32 as usize & mask] as u32).wrapping_sub(1);
+        }
+        let heads = numbers.iter().take(hashes.len()).filter_map(|number| self.keys.get(*number as usize));
+        std::hint::black_box(heads.fold(0, |all, key| all ^ key.head));
     }
 
     /// The number of a key, if it is there.

@@ -14,6 +14,7 @@ mod error;
 mod files;
 mod items;
 mod key_table;
+mod list;
 mod lists;
 mod map;
 mod maps;

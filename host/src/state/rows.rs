@@ -1,6 +1,6 @@
 //! Keys and, for each, the cells of all states, in memory. Knows no database and no windows.
 use super::{
-    key_table::{KeyTable, Mark},
+    key_table::{FETCHED_KEYS, KeyTable, Mark},
     schema::is_expired,
     touched::Touched,
     values::Values,
@@ -52,15 +52,19 @@ impl Rows {
     ) {
         self.countdown = self.countdown.saturating_sub(hashes.len());
         let unseen = Mark { batch: batch.wrapping_sub(1), group: 0 };
-        into.groups.extend(hashes.iter().enumerate().map(|(i, hash)| {
-            let (data, length) = keys.tail(first_row + i);
-            let (number, mark) = self.keys.find(*hash, data, length, unseen);
-            if mark.batch != batch {
-                *mark = Mark { batch, group: into.places.len() as u32 };
-                into.places.push((rank, number as u32));
-            }
-            mark.group
-        }));
+        into.groups.reserve(hashes.len());
+        for (chunk, hashes) in hashes.chunks(FETCHED_KEYS).enumerate() {
+            self.keys.fetch(hashes);
+            into.groups.extend(hashes.iter().enumerate().map(|(i, hash)| {
+                let (data, length) = keys.tail(first_row + chunk * FETCHED_KEYS + i);
+                let (number, mark) = self.keys.find(*hash, data, length, unseen);
+                if mark.batch != batch {
+                    *mark = Mark { batch, group: into.places.len() as u32 };
+                    into.places.push((rank, number as u32));
+                }
+                mark.group
+            }));
+        }
     }
 
     /// Makes the cells of rows that keys were found for; `suffix` bytes of a key are not part of what its group depends on.

@@ -43,12 +43,14 @@ struct Scratch {
 }
 
 impl KeyedStore {
-    /// What the store holds now. A checkpoint has only what earlier ones, known to be complete, have not made durable.
+    /// What the store holds now. A checkpoint has only what earlier ones, known to be complete, have not made durable. What nobody keeps has
+    /// no parts.
     pub fn snapshot(&mut self, request: &SnapshotRequest) -> Result<StoreSnapshot, StateError> {
-        if request.kind == SnapshotKind::Checkpoint {
+        if request.kind == SnapshotKind::Checkpoint && request.kept {
             self.checkpoints.insert(request.checkpoint);
         }
         let (format, parts) = match (request.kind, self.db.is_some()) {
+            _ if !request.kept => (StoreFormat::Runs, Vec::new()),
             (SnapshotKind::Checkpoint, true) => (StoreFormat::RocksDb, self.link_files(request)?),
             (SnapshotKind::Checkpoint, false) => (StoreFormat::Runs, self.write_changes(request)?),
             (SnapshotKind::Savepoint, true) => (StoreFormat::Runs, self.write_database(request)?),

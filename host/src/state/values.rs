@@ -9,7 +9,7 @@ use arrow_array::{
 };
 use arrow_buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
 
-use super::map::MapCell;
+use super::{list::List, map::MapCell};
 use crate::model::{Kind, StateDescription, StateKind};
 
 /// The place holds a value.
@@ -37,7 +37,7 @@ pub(super) enum Cells {
     Utf8(Vec<Box<[u8]>>),
     Binary(Vec<Box<[u8]>>),
     /// Encoded lists.
-    List(Vec<Vec<u8>>),
+    List(Vec<List>),
     Map(Vec<MapCell>),
 }
 
@@ -83,7 +83,7 @@ impl Values {
             Cells::Int64(cells) => cells.resize(length, 0),
             Cells::Float64(cells) => cells.resize(length, 0.0),
             Cells::Utf8(cells) | Cells::Binary(cells) => cells.resize_with(length, Box::default),
-            Cells::List(cells) => cells.resize_with(length, Vec::new),
+            Cells::List(cells) => cells.resize_with(length, List::default),
             Cells::Map(cells) => cells.resize_with(length, MapCell::default),
         }
     }
@@ -113,7 +113,7 @@ impl Values {
             Cells::Boolean(_) => 1,
             Cells::Int64(_) | Cells::Float64(_) => 8,
             Cells::Utf8(_) | Cells::Binary(_) => 16,
-            Cells::List(_) => 24,
+            Cells::List(_) => size_of::<List>(),
             Cells::Map(_) => size_of::<MapCell>(),
         };
         self.flags.len() * (cell + 1) + self.times.len() * 8 + self.heap
@@ -165,8 +165,8 @@ impl Values {
                 cells[place] = Box::default();
             }
             Cells::List(cells) => {
-                self.heap -= cells[place].len();
-                cells[place] = Vec::new();
+                self.heap -= cells[place].outside();
+                cells[place] = List::default();
             }
             Cells::Absent | Cells::Boolean(_) | Cells::Int64(_) | Cells::Float64(_) | Cells::Map(_) => {}
         }
@@ -188,7 +188,7 @@ impl Values {
     /// The encoded list in place; empty where none is.
     pub(super) fn list(&self, place: usize) -> &[u8] {
         match &self.cells {
-            Cells::List(cells) => &cells[place],
+            Cells::List(cells) => cells[place].bytes(),
             _ => &[],
         }
     }
@@ -203,12 +203,9 @@ impl Values {
         }
         if let Cells::List(cells) = &mut self.cells {
             let list = &mut cells[place];
-            self.heap -= list.len();
-            if !append {
-                list.clear();
-            }
-            list.extend_from_slice(elements);
-            self.heap += list.len();
+            self.heap -= list.outside();
+            list.put(elements, append);
+            self.heap += list.outside();
             self.flags[place] |= SET | CHANGED;
         }
     }
@@ -240,7 +237,7 @@ impl Values {
             Cells::Int64(cells) => into.extend_from_slice(&cells[place].to_le_bytes()),
             Cells::Float64(cells) => into.extend_from_slice(&cells[place].to_le_bytes()),
             Cells::Utf8(cells) | Cells::Binary(cells) => into.extend_from_slice(&cells[place]),
-            Cells::List(cells) => into.extend_from_slice(&cells[place]),
+            Cells::List(cells) => into.extend_from_slice(cells[place].bytes()),
         }
     }
 
@@ -281,7 +278,7 @@ impl Values {
             (Cells::Utf8(to), Cells::Utf8(from)) | (Cells::Binary(to), Cells::Binary(from)) => {
                 swap(to, place, from, at, |it| it.len())
             }
-            (Cells::List(to), Cells::List(from)) => swap(to, place, from, at, Vec::len),
+            (Cells::List(to), Cells::List(from)) => swap(to, place, from, at, List::outside),
             (Cells::Map(to), Cells::Map(from)) => swap(to, place, from, at, MapCell::bytes),
             _ => 0,
         };

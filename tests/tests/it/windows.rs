@@ -113,7 +113,7 @@ impl Stage {
 
     /// Leaves off and starts again from what was left.
     async fn restart(&mut self) {
-        let request = SnapshotRequest { checkpoint: 1, kind: SnapshotKind::Savepoint, prefix: "x".into() };
+        let request = SnapshotRequest { checkpoint: 1, kind: SnapshotKind::Savepoint, kept: true, prefix: "x".into() };
         let left = self.operator.snapshot(&request).await.unwrap();
         self.operator = open(&self.settings, &self.plugin, left);
     }

@@ -40,7 +40,9 @@ fn ints(store: &mut KeyedStore, keys: &[i64]) -> Vec<Option<i64>> {
 }
 
 fn snapshot(store: &mut KeyedStore, checkpoint: u64, kind: SnapshotKind) -> StoreSnapshot {
-    store.snapshot(&SnapshotRequest { checkpoint, kind, prefix: format!("p{checkpoint}") }).expect("a snapshot")
+    store
+        .snapshot(&SnapshotRequest { checkpoint, kind, kept: true, prefix: format!("p{checkpoint}") })
+        .expect("a snapshot")
 }
 
 fn sent(snapshot: &StoreSnapshot) -> usize {
@@ -53,6 +55,19 @@ fn sent(snapshot: &StoreSnapshot) -> usize {
 
 fn one(states: Vec<crate::model::StateDescription>) -> StoreSettings {
     StoreSettings { states, ..settings(Layout::Keys, 0, 1, 1) }
+}
+
+#[test]
+fn what_nobody_keeps_has_no_parts_and_later_checkpoints_miss_nothing() {
+    let mut store = memory(one(states()), Vec::new()).expect("opens");
+    put(&mut store, &[1, 2], vec![Some(10), Some(20)]);
+    let request =
+        SnapshotRequest { checkpoint: 1, kind: SnapshotKind::Checkpoint, kept: false, prefix: "p1".to_owned() };
+    assert!(store.snapshot(&request).expect("a snapshot").parts.is_empty());
+    store.completed(1);
+    let kept = snapshot(&mut store, 2, SnapshotKind::Checkpoint);
+    let mut restored = memory(one(states()), vec![kept]).expect("restores");
+    assert_eq!(ints(&mut restored, &[1, 2]), [Some(10), Some(20)]);
 }
 
 #[test]
