@@ -3,6 +3,8 @@
 mod access;
 mod backend;
 mod chain;
+#[cfg(feature = "rocksdb")]
+mod claim;
 #[cfg(not(feature = "rocksdb"))]
 #[path = "no_rocks.rs"]
 mod db;
@@ -33,6 +35,8 @@ mod values;
 mod wire;
 
 pub use backend::StateBackend;
+#[cfg(feature = "rocksdb")]
+pub use claim::Claim;
 #[cfg(feature = "rocksdb")]
 pub use db::{Compression, RocksDbSettings};
 pub use error::StateError;
