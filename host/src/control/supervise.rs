@@ -140,7 +140,9 @@ impl Supervisor {
         if let (Some(OnCancel::Delete), Some(store)) = (on_cancel, &self.options.checkpoints) {
             match remove_all(&**store).await {
                 Ok(()) => tracing::info!("the job was cancelled: its checkpoints are deleted"),
-                Err(error) => tracing::error!("the job was cancelled, but not all of its checkpoints could be deleted: {error}"),
+                Err(error) => {
+                    tracing::error!("the job was cancelled, but not all of its checkpoints could be deleted: {error}")
+                }
             }
         }
     }

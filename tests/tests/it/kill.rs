@@ -8,23 +8,20 @@ use std::{
 };
 
 use fastrand::Rng;
-use futures::executor::block_on;
 use wasmill::checkpoint::{CheckpointStore, LocalStore, MANIFESTS, read};
 
-use super::process::{COMPLETE, Folder, Setup, below, expected, transactions};
+use super::{
+    jobs,
+    process::{COMPLETE, Folder, Setup, below, expected, transactions},
+};
 
 /// Of each backend.
 const KILLS: usize = 30;
 /// Records of each file a life.
 const RECORDS: usize = 400;
 
-const SETUP: Setup = Setup {
-    parallelism: 2,
-    rocksdb: false,
-    follow: true,
-    checkpoints: ", interval: 50ms",
-    operators: &["alerts"],
-};
+const SETUP: Setup =
+    Setup { parallelism: 2, rocksdb: false, follow: true, checkpoints: ", interval: 50ms", operators: &["alerts"] };
 
 /// Starts of which something is visible.
 fn starts(folder: &Folder) -> BTreeSet<String> {
@@ -100,10 +97,11 @@ fn killed_on_rocksdb_again_and_again_it_writes_everything_once() {
 /// The two newest checkpoints, the newest first: name of the manifest and of blobs with their lengths.
 fn newest(folder: &Folder) -> [(String, BTreeMap<String, u64>); 2] {
     let store = LocalStore::open(folder.path("checkpoints")).unwrap();
-    let mut names = block_on(store.list(MANIFESTS)).unwrap();
+    let runtime = jobs::runtime();
+    let mut names = runtime.block_on(store.list(MANIFESTS)).unwrap();
     [(); 2].map(|()| {
         let name = names.pop().expect("two checkpoints");
-        let manifest = block_on(read(&store, &name)).unwrap();
+        let manifest = runtime.block_on(read(&store, &name)).unwrap();
         (name, manifest.blobs().map(|blob| (blob.name.clone(), blob.bytes)).collect())
     })
 }

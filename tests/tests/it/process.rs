@@ -178,7 +178,8 @@ impl Folder {
     /// Fails unless a sink has written exactly this, and nothing is left in progress.
     #[track_caller]
     pub fn check(&self, sink: &str, expected: &[String]) {
-        let hidden: Vec<_> = self.files(sink).into_iter().map(|(name, _)| name).filter(|n| n.starts_with('.')).collect();
+        let hidden: Vec<_> =
+            self.files(sink).into_iter().map(|(name, _)| name).filter(|n| n.starts_with('.')).collect();
         assert!(hidden.is_empty(), "left behind: {hidden:?}");
         let found = self.visible(sink);
         let first = found.iter().zip(expected).find(|(found, expected)| found != expected);

@@ -6,13 +6,8 @@ use fastrand::Rng;
 
 use super::process::{COMPLETE, Folder, Setup, below, expected, transactions};
 
-const SETUP: Setup = Setup {
-    parallelism: 2,
-    rocksdb: false,
-    follow: true,
-    checkpoints: ", interval: 50ms",
-    operators: &["alerts"],
-};
+const SETUP: Setup =
+    Setup { parallelism: 2, rocksdb: false, follow: true, checkpoints: ", interval: 50ms", operators: &["alerts"] };
 
 /// A folder that has half of its input, and all that is to be written in the end.
 fn half_fed(seed: u64) -> (Folder, Vec<String>) {
