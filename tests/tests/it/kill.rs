@@ -16,9 +16,9 @@ use super::{
 };
 
 /// Of each backend.
-const KILLS: usize = 30;
+const KILLS: usize = 50;
 /// Records of each file a life.
-const RECORDS: usize = 400;
+const RECORDS: usize = 250;
 
 const SETUP: Setup =
     Setup { parallelism: 2, rocksdb: false, follow: true, checkpoints: ", interval: 50ms", operators: &["alerts"] };
