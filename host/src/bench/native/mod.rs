@@ -117,7 +117,16 @@ mod tests {
             (Workload::W6, 200_000, 80_095, "404cf5cadf894ed7"),
         ] {
             for parallelism in [1, 3] {
-                let found = native(&Run { workload, events, parallelism, verify: true, rate: None });
+                let found = native(&Run {
+                    workload,
+                    events,
+                    parallelism,
+                    verify: true,
+                    rate: None,
+                    directory: std::path::PathBuf::new(),
+                    rocksdb: false,
+                    checkpoint: None,
+                });
                 assert_eq!((found.outputs, found.checksum.as_deref()), (outputs, Some(checksum)), "{workload:?}");
             }
         }
