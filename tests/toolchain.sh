@@ -53,3 +53,20 @@ need_rust() {
 
 # A C compiler, which also links build scripts and programs.
 need_cc() { have cc || need gcc libc6-dev; }
+
+# RocksDB is compiled from C++, and its interface is read with libclang, for which clang's package also brings headers.
+has_libclang() {
+    for folder in "${LIBCLANG_PATH:-}" /usr/lib/llvm-*/lib /usr/lib/*-linux-gnu /usr/lib64 /usr/lib /usr/local/lib \
+        /Library/Developer/CommandLineTools/usr/lib; do
+        [ -n "$folder" ] || continue
+        # Not libclang-cpp, which is another library.
+        for file in "$folder"/libclang.so "$folder"/libclang.so.* "$folder"/libclang-[0-9]*.so* "$folder"/libclang.dylib; do
+            [ -e "$file" ] && return 0
+        done
+    done
+    return 1
+}
+need_rocksdb() {
+    have c++ || need g++
+    has_libclang || need clang-19
+}

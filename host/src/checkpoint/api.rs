@@ -54,6 +54,11 @@ pub trait CheckpointStore: Send + Sync {
     async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError>;
     /// Deletes a blob, if it is there. After an error it may be there or not.
     async fn delete(&self, name: &str) -> Result<(), StoreError>;
+    /// Removes what writers that were killed have left, and says how many files that were. For whoever alone writes to the store,
+    /// before it does. Without effect where nothing can be left.
+    async fn remove_unfinished(&self) -> Result<usize, StoreError> {
+        Ok(0)
+    }
 }
 
 /// Whether a name is one of a blob.

@@ -62,19 +62,6 @@ impl LocalStore {
         &self.inner.root
     }
 
-    /// Removes what writers that were killed have left, and says how many files that were. For whoever alone writes below this
-    /// directory, before it does.
-    pub async fn remove_unfinished(&self) -> Result<usize, StoreError> {
-        self.blocking("", |inner| {
-            let unfinished = inner.walk(PathBuf::new(), true)?;
-            for path in &unfinished {
-                fs::remove_file(inner.root.join(path))?;
-            }
-            Ok(unfinished.len())
-        })
-        .await
-    }
-
     /// Work that waits for the disk, where it holds up no task. Without a runtime, as in simulations, here.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -178,6 +165,17 @@ impl CheckpointStore for LocalStore {
         check_name(name)?;
         let owned = name.to_owned();
         self.blocking(name, move |inner| Ok(inner.delete(&owned)?)).await
+    }
+
+    async fn remove_unfinished(&self) -> Result<usize, StoreError> {
+        self.blocking("", |inner| {
+            let unfinished = inner.walk(PathBuf::new(), true)?;
+            for path in &unfinished {
+                fs::remove_file(inner.root.join(path))?;
+            }
+            Ok(unfinished.len())
+        })
+        .await
     }
 }
 

@@ -27,4 +27,4 @@ pub use protocol::{Decision, Pending, Progress, Schedule};
 pub use publish::publish;
 pub use recover::{Recovered, latest, latest_below, load, read, restore};
 pub use redistribute::{Matching, Share, committables, match_nodes, redistribute};
-pub use retention::{CleanupPlan, InFlight, Kept, Survey, clean, retention, survey};
+pub use retention::{CleanupPlan, InFlight, Kept, Survey, clean, remove_all, retention, survey};

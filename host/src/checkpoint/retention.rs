@@ -101,3 +101,13 @@ pub async fn clean(store: &dyn CheckpointStore, plan: &CleanupPlan) -> Result<()
     }
     Ok(())
 }
+
+/// Deletes all checkpoints, oldest first, and then all parts. What else is in the store stays.
+pub async fn remove_all(store: &dyn CheckpointStore) -> Result<(), StoreError> {
+    for prefix in [MANIFESTS, PARTS] {
+        for name in store.list(prefix).await? {
+            store.delete(&name).await?;
+        }
+    }
+    Ok(())
+}

@@ -39,8 +39,10 @@ pub(super) struct Started {
 pub(super) enum Ended {
     /// All sources have ended.
     Finished,
-    /// It was told to stop.
+    /// It was told to stop, and somebody asked for a savepoint.
     Stopped,
+    /// It was told to stop, and that was all.
+    Cancelled,
 }
 
 type Done = Option<tokio::sync::oneshot::Sender<Result<(), String>>>;
@@ -78,6 +80,8 @@ pub(super) struct Coordinator<'a> {
     published: (mpsc::Sender<Published>, mpsc::Receiver<Published>),
     /// The barrier this start ends with, once it is out.
     last: Option<Barrier>,
+    /// Whether that barrier is for a stop without a savepoint.
+    cancelled: bool,
     disconnected: bool,
 }
 
@@ -122,6 +126,7 @@ impl<'a> Coordinator<'a> {
             publishing: None,
             published: mpsc::channel(1),
             last: None,
+            cancelled: false,
             disconnected: false,
         }
     }
@@ -149,7 +154,10 @@ impl<'a> Coordinator<'a> {
                 }
                 Event::Stop => match self.stop_savepoint.take() {
                     Some(directory) => self.savepoint(directory, Last::Stop, None)?,
-                    None => self.trigger(SnapshotKind::Checkpoint, Last::Stop, None)?,
+                    None => {
+                        self.cancelled = true;
+                        self.trigger(SnapshotKind::Checkpoint, Last::Stop, None)?;
+                    }
                 },
                 Event::Timer => {}
             }
@@ -386,6 +394,7 @@ impl<'a> Coordinator<'a> {
         }
         match (self.disconnected, self.last) {
             (true, _) => Err(RunError::Task(TaskError::Disconnected)),
+            (_, Some(Barrier { last: Last::Stop, .. })) if self.cancelled => Ok(Some(Ended::Cancelled)),
             (_, Some(Barrier { last: Last::Stop, .. })) => Ok(Some(Ended::Stopped)),
             _ => Ok(Some(Ended::Finished)),
         }

@@ -58,6 +58,12 @@ pub(super) async fn restore(
     let mut restored = Restored { start: u64::try_from(now_ms).unwrap_or(0), ..Restored::default() };
     let mut latest = None;
     if let Some(store) = &options.checkpoints {
+        if first.is_none() {
+            let files = store.remove_unfinished().await?;
+            if files > 0 {
+                tracing::info!(files, "what an earlier run had not finished writing was removed");
+            }
+        }
         restored.start = next_start(&**store).await?;
         let found = find(&**store, None, &mut restored).await?;
         restored.complete = found.as_ref().map(|manifest| manifest.checkpoint);

@@ -1,9 +1,13 @@
-//! Where a job's checkpoints and savepoints are, and from which of them it starts.
+//! Where a job's checkpoints and savepoints are, from which of them it starts, and where it keeps state meanwhile.
 use std::{path::PathBuf, sync::Arc};
 
+use super::RunError;
+#[cfg(feature = "rocksdb")]
+use crate::state::{Claim, Compression, RocksDbSettings};
 use crate::{
     checkpoint::{CheckpointStore, LocalStore, StoreError},
-    job::JobSpec,
+    job::{JobSpec, StateSpec},
+    state::StateBackend,
 };
 
 /// Opens the store of a directory: of savepoints, which may be anywhere.
@@ -53,5 +57,56 @@ impl Default for JobOptions {
             allow_non_restored_state: false,
             savepoint_on_stop: None,
         }
+    }
+}
+
+/// Where all starts of a run keep state.
+pub(super) struct StateStorage {
+    pub(super) backend: StateBackend,
+    /// While it is held, no other process takes the databases for left behind.
+    #[cfg(feature = "rocksdb")]
+    _claim: Option<Claim>,
+}
+
+impl StateStorage {
+    /// Memory, or the folder of this job's databases, of which those of earlier runs are removed: checkpoints are what a job goes on
+    /// from. Fails if another process uses it.
+    pub(super) fn open(spec: &JobSpec) -> Result<StateStorage, RunError> {
+        match &spec.state {
+            StateSpec::Memory => Ok(StateStorage {
+                backend: StateBackend::memory(),
+                #[cfg(feature = "rocksdb")]
+                _claim: None,
+            }),
+            #[cfg(feature = "rocksdb")]
+            StateSpec::RocksDb(settings) => {
+                // Of its own, so that what is removed is nobody else's.
+                let directory = settings.directory.join(format!("{}.databases", spec.name));
+                let claim = Claim::of(&directory).map_err(RunError::State)?;
+                let backend = StateBackend::rocksdb(rocksdb(settings, directory)).map_err(RunError::State)?;
+                Ok(StateStorage { backend, _claim: Some(claim) })
+            }
+            #[cfg(not(feature = "rocksdb"))]
+            StateSpec::RocksDb(_) => Err(RunError::NoRocksDb),
+        }
+    }
+}
+
+#[cfg(feature = "rocksdb")]
+fn rocksdb(spec: &crate::job::RocksDbSpec, directory: PathBuf) -> RocksDbSettings {
+    RocksDbSettings {
+        directory,
+        cache_bytes: spec.cache,
+        block_cache_bytes: spec.block_cache,
+        write_buffer_bytes: spec.write_buffers,
+        background_jobs: spec.background_jobs,
+        compression: match spec.compression {
+            crate::job::Compression::None => Compression::None,
+            crate::job::Compression::Lz4 => Compression::Lz4,
+            crate::job::Compression::Zstd => Compression::Zstd,
+        },
+        block_bytes: spec.block_size,
+        bloom_bits_per_key: spec.bloom_bits,
+        max_open_files: spec.max_open_files,
     }
 }

@@ -12,15 +12,14 @@ use super::{
     restart::Restarts,
     restore::restore,
     run::{Command, Shared},
+    storage::StateStorage,
     wiring::Wiring,
 };
-#[cfg(feature = "rocksdb")]
-use crate::state::{Compression, RocksDbSettings};
 use crate::{
+    checkpoint::remove_all,
     dataflow::{Environment, REPORTS_MAX, TaskError},
-    job::StateSpec,
+    job::OnCancel,
     model::key_hash,
-    state::StateBackend,
 };
 
 pub(super) struct Supervisor {
@@ -32,6 +31,8 @@ pub(super) struct Supervisor {
     stop: CancellationToken,
     /// The first start of this run of the job.
     first: Option<u64>,
+    /// Where state is kept, once a start has opened it.
+    state: Option<StateStorage>,
 }
 
 impl Supervisor {
@@ -43,7 +44,7 @@ impl Supervisor {
         commands: mpsc::Receiver<Command>,
         stop: CancellationToken,
     ) -> Supervisor {
-        Supervisor { shared, environment, placement, options, commands, stop, first: None }
+        Supervisor { shared, environment, placement, options, commands, stop, first: None, state: None }
     }
 
     pub(super) async fn run(mut self) -> Result<JobReport, RunError> {
@@ -54,7 +55,12 @@ impl Supervisor {
         loop {
             let running_since = clock.monotonic();
             let error = match self.start_once().await {
-                Ok(ended) => return Ok(self.shared.report(clock.monotonic() - began, ended == Ended::Stopped)),
+                Ok(ended) => {
+                    if ended == Ended::Cancelled {
+                        self.cancelled().await;
+                    }
+                    return Ok(self.shared.report(clock.monotonic() - began, ended != Ended::Finished));
+                }
                 Err(error) => error,
             };
             let now = clock.monotonic();
@@ -78,7 +84,11 @@ impl Supervisor {
     /// From start to end or failure.
     async fn start_once(&mut self) -> Result<Ended, RunError> {
         let prepared = self.shared.prepared.clone();
-        let backend = backend(&prepared.spec.state)?;
+        let state = match self.state.take() {
+            Some(state) => state,
+            None => StateStorage::open(&prepared.spec)?,
+        };
+        let backend = &self.state.insert(state).backend;
         let now_ms = self.environment.clock.now_ms();
         let mut restored = restore(&prepared, &self.options, self.first, now_ms).await?;
         self.first.get_or_insert(restored.start);
@@ -98,7 +108,7 @@ impl Supervisor {
         self.shared.starts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (reports, reported) = mpsc::channel(REPORTS_MAX);
         let drop_vanished = self.options.allow_non_restored_state;
-        let wired = Wiring::new(&self.shared, &self.environment, &backend, drop_vanished, &mut restored, reports)
+        let wired = Wiring::new(&self.shared, &self.environment, backend, drop_vanished, &mut restored, reports)
             .tasks(&*self.placement)?;
         let (ends, ended) = mpsc::channel(wired.len().max(1));
         let mut tasks = Vec::with_capacity(wired.len());
@@ -124,31 +134,18 @@ impl Supervisor {
         drop(running);
         ended
     }
-}
 
-/// Where state is kept.
-fn backend(spec: &StateSpec) -> Result<StateBackend, RunError> {
-    match spec {
-        StateSpec::Memory => Ok(StateBackend::memory()),
-        #[cfg(feature = "rocksdb")]
-        StateSpec::RocksDb(spec) => StateBackend::rocksdb(RocksDbSettings {
-            directory: spec.directory.clone(),
-            cache_bytes: spec.cache,
-            block_cache_bytes: spec.block_cache,
-            write_buffer_bytes: spec.write_buffers,
-            background_jobs: spec.background_jobs,
-            compression: match spec.compression {
-                crate::job::Compression::None => Compression::None,
-                crate::job::Compression::Lz4 => Compression::Lz4,
-                crate::job::Compression::Zstd => Compression::Zstd,
-            },
-            block_bytes: spec.block_size,
-            bloom_bits_per_key: spec.bloom_bits,
-            max_open_files: spec.max_open_files,
-        })
-        .map_err(RunError::State),
-        #[cfg(not(feature = "rocksdb"))]
-        StateSpec::RocksDb(_) => Err(RunError::NoRocksDb),
+    /// Deletes its checkpoints if they are not to outlive it. That it could not does not change that all was written.
+    async fn cancelled(&self) {
+        let on_cancel = self.shared.prepared.spec.checkpoints.as_ref().map(|spec| spec.on_cancel);
+        if let (Some(OnCancel::Delete), Some(store)) = (on_cancel, &self.options.checkpoints) {
+            match remove_all(&**store).await {
+                Ok(()) => tracing::info!("the job was cancelled: its checkpoints are deleted"),
+                Err(error) => {
+                    tracing::error!("the job was cancelled, but not all of its checkpoints could be deleted: {error}")
+                }
+            }
+        }
     }
 }
 

@@ -66,6 +66,12 @@ pub enum StateError {
         /// What happened.
         error: std::io::Error,
     },
+    /// Another process keeps state where this one would.
+    #[error("[S0708] `{folder}` is in use by another process: a job's state is kept by one process at a time")]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// What cannot be, was.
     #[error("[B0601] {store}: {what}; this is a fault of wasmill, please report it")]
     Bug {

@@ -4,6 +4,8 @@ mod access;
 mod backend;
 mod broadcast;
 mod chain;
+#[cfg(feature = "rocksdb")]
+mod claim;
 #[cfg(not(feature = "rocksdb"))]
 #[path = "no_rocks.rs"]
 mod db;
@@ -38,6 +40,8 @@ mod wire;
 
 pub use backend::StateBackend;
 pub use broadcast::BroadcastMaps;
+#[cfg(feature = "rocksdb")]
+pub use claim::Claim;
 #[cfg(feature = "rocksdb")]
 pub use db::{Compression, RocksDbSettings};
 pub use error::StateError;

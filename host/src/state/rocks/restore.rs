@@ -6,6 +6,7 @@ use crate::{
     model::{Blob, StoreFormat, StoreSnapshot},
     state::{
         backend::{Kind, StateBackend},
+        claim::Temporary,
         error::StateError,
         maps::after_prefix,
         restore::content,
@@ -101,7 +102,7 @@ impl KeyedStore {
                 (shared.clone(), db.directory().with_file_name(format!("old-{number}")), None)
             }
             Kind::Memory => {
-                let folder = tempfile::tempdir().map_err(StateError::file("temporary folder"))?;
+                let folder = Temporary::new_in(&std::env::temp_dir())?;
                 let settings = RocksDbSettings::new(folder.path());
                 (Arc::new(Shared::new(settings)?), folder.path().join("db"), Some(folder))
             }
