@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 
+/// The records of a split, with numbers that go up as they happened.
+pub type Split = Vec<(u64, String)>;
+
 /// A job, its input and its outcome.
 pub struct Case {
     /// For messages.
@@ -14,10 +17,10 @@ pub struct Case {
     pub plugin: &'static str,
     /// The source's columns and time.
     pub source: &'static str,
-    /// Makes the records of all splits, numbered as they happened.
-    pub events: fn(&mut Rng, &mut [Vec<(u64, String)>]),
+    /// Makes the records of all splits.
+    pub events: fn(&mut Rng, &mut [Split]),
     /// The outcome, sorted.
-    pub expected: fn(&[Vec<(u64, String)>]) -> Vec<String>,
+    pub expected: fn(&[Split]) -> Vec<String>,
 }
 
 const EVENTS: &str =
@@ -64,7 +67,7 @@ fn number(record: &str, field: &str) -> i64 {
     value[field].as_i64().expect("a number of ours")
 }
 
-fn transactions(random: &mut Rng, splits: &mut [Vec<(u64, String)>]) {
+fn transactions(random: &mut Rng, splits: &mut [Split]) {
     let users = random.i64(1..12);
     let parts = splits.len() as i64;
     let mut at = 0;
@@ -78,7 +81,7 @@ fn transactions(random: &mut Rng, splits: &mut [Vec<(u64, String)>]) {
     }
 }
 
-fn alerts(splits: &[Vec<(u64, String)>]) -> Vec<String> {
+fn alerts(splits: &[Split]) -> Vec<String> {
     #[derive(Default)]
     struct User {
         count: i64,
@@ -115,7 +118,7 @@ fn alerts(splits: &[Vec<(u64, String)>]) -> Vec<String> {
     alerts
 }
 
-fn behavior(random: &mut Rng, splits: &mut [Vec<(u64, String)>]) {
+fn behavior(random: &mut Rng, splits: &mut [Split]) {
     let users = random.i64(1..12);
     let parts = splits.len() as i64;
     let mut now = 1_000;
@@ -129,7 +132,7 @@ fn behavior(random: &mut Rng, splits: &mut [Vec<(u64, String)>]) {
     }
 }
 
-fn counted(splits: &[Vec<(u64, String)>], size: i64, slide: i64) -> Vec<String> {
+fn counted(splits: &[Split], size: i64, slide: i64) -> Vec<String> {
     let mut windows: BTreeMap<(i64, i64), ([i64; 4], BTreeSet<i64>)> = BTreeMap::new();
     for (_, record) in splits.iter().flatten() {
         let (user, item, at) = (number(record, "userId"), number(record, "itemId"), number(record, "at"));
@@ -154,7 +157,7 @@ fn counted(splits: &[Vec<(u64, String)>], size: i64, slide: i64) -> Vec<String> 
     lines
 }
 
-fn sessions(splits: &[Vec<(u64, String)>]) -> Vec<String> {
+fn sessions(splits: &[Split]) -> Vec<String> {
     const GAP: i64 = 40;
     let mut users: BTreeMap<i64, Vec<(i64, i64)>> = BTreeMap::new();
     for (_, record) in splits.iter().flatten() {

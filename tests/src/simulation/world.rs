@@ -15,7 +15,7 @@ use wasmill::{
     model::{Batch, Blob, Clock, Encoded, Position, RawBatch, SplitPosition},
 };
 
-use super::executor::Simulator;
+use super::{case::Split, executor::Simulator};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -73,8 +73,8 @@ fn broken() -> ConnectorError {
 /// Events in splits, each read in order from any place; a reader of several takes what happened first.
 #[derive(Clone)]
 pub struct SimulatedSource {
-    /// By split: when it happened, and the record.
-    pub splits: Arc<Vec<Vec<(u64, String)>>>,
+    /// What there is to read.
+    pub splits: Arc<Vec<Split>>,
     /// What it is like outside.
     pub weather: Weather,
 }
@@ -99,7 +99,7 @@ impl Source for SimulatedSource {
     ) -> Result<Box<dyn SourceReader>, ConnectorError> {
         let read = |split: usize| {
             let known = restored.unwrap_or_default().iter().find(|known| known.split == split.to_string());
-            known.map_or(0, |known| usize::from_str_radix(&String::from_utf8_lossy(&known.position), 10).unwrap_or(0))
+            known.map_or(0, |known| String::from_utf8_lossy(&known.position).parse().unwrap_or(0))
         };
         let mine = (0..self.splits.len()).filter(|split| split % opening.parallelism == opening.subtask);
         Ok(Box::new(SimulatedReader {

@@ -122,7 +122,7 @@ impl Join {
     }
 
     async fn left(&mut self) -> SubtaskState {
-        let request = SnapshotRequest { checkpoint: 1, kind: SnapshotKind::Savepoint, prefix: "x".into() };
+        let request = SnapshotRequest { checkpoint: 1, kind: SnapshotKind::Savepoint, prefix: "x".into(), kept: true };
         self.operator.snapshot(&request).await.unwrap()
     }
 
