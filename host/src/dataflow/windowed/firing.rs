@@ -149,12 +149,13 @@ impl Firing {
                 let elements = Elements { batch, reads, groups };
                 let (moment, records) = (occasion.moment, occasion.records.clone());
                 let verdict = instance.on_elements(moment, elements, &panes.windows, &states, records)?;
-                self.take_effect(store, &panes.touched, verdict, true, occasion)
+                self.take_effect(store, &panes.touched, verdict, occasion)
             }
         }
     }
 
-    /// A decision a timer; timer `i` is of pane `i`. Where time has ended, no new timers are set.
+    /// A decision a timer; timer `i` is of pane `i`. Where time has ended no new timers are set but those within a window that ends:
+    /// others might go on for ever.
     pub(super) fn on_timers(
         &mut self,
         store: &mut KeyedStore,
@@ -184,8 +185,14 @@ impl Firing {
                 let states = read_all(store, &panes.touched, self.states.clone(), occasion)?;
                 let groups: Vec<u32> = (0..timers.len() as u32).collect();
                 let (moment, records) = (occasion.moment, occasion.records.clone());
-                let verdict = plugin.instance.on_timers(moment, timers, &panes.windows, &groups, &states, records)?;
-                self.take_effect(store, &panes.touched, verdict, !ended, occasion)
+                let mut verdict =
+                    plugin.instance.on_timers(moment, timers, &panes.windows, &groups, &states, records)?;
+                let within = |timer: &TimerChange| {
+                    let window = panes.windows[timer.key as usize];
+                    window != Window::GLOBAL && timer.domain == TimeDomain::Event && timer.time <= window.last()
+                };
+                verdict.timers.retain(|timer| !ended || !timer.set || within(timer));
+                self.take_effect(store, &panes.touched, verdict, occasion)
             }
         }
     }
@@ -235,7 +242,7 @@ impl Firing {
             (Decider::Plugin(plugin), Remembered::States(before)) => {
                 let (moment, records) = (occasion.moment, occasion.records.clone());
                 let verdict = plugin.instance.merge_windows(moment, &panes.windows, groups, &before, records)?;
-                self.take_effect(store, &panes.touched, verdict, true, occasion)
+                self.take_effect(store, &panes.touched, verdict, occasion)
             }
             _ => Err(self.intake.bug("what a trigger remembers is another trigger's")),
         }
@@ -297,14 +304,12 @@ impl Firing {
         store: &mut KeyedStore,
         touched: &Touched,
         verdict: Verdict,
-        may_set: bool,
         occasion: &Occasion,
     ) -> Result<Vec<Decision>, TaskError> {
         let changes: Vec<StateChange> =
             verdict.states.into_iter().map(|change| change_of(change, self.states.start, |key| key)).collect();
         store.apply(touched, &changes, occasion.now_ms())?;
-        let timers: Vec<TimerChange> = verdict.timers.into_iter().filter(|timer| may_set || !timer.set).collect();
-        store.change_timers(touched, &timers)?;
+        store.change_timers(touched, &verdict.timers)?;
         Ok(verdict.decisions)
     }
 }
