@@ -1,4 +1,5 @@
 //! `simulate --seeds N [--start S]`: runs simulated jobs; of a seed that fails, says so and how to run it again, and exits with 1.
+//! `RUST_LOG=wasmill=debug` shows what the job says while it runs.
 use std::{
     process::ExitCode,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -19,6 +20,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let Arguments { seeds, start } = Arguments::parse();
+    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).without_time().init();
     let guests = simulation::guests();
     let (next, crashes, checkpoints) = (AtomicU64::new(start), AtomicU64::new(0), AtomicUsize::new(0));
     let failed = AtomicU64::new(u64::MAX);
