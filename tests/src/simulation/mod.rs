@@ -12,6 +12,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use fastrand::Rng;
@@ -59,12 +60,14 @@ pub fn guests() -> Guests {
 }
 
 /// What a simulation went through.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Experience {
     /// Times the process was killed.
     pub crashes: u32,
     /// Checkpoints completed in all its lives.
     pub checkpoints: usize,
+    /// How long it took, in simulated time.
+    pub simulated: Duration,
     /// Lines of output.
     pub lines: usize,
 }
@@ -140,10 +143,14 @@ impl Simulation<'_> {
         loop {
             let parallelism = [1, 2, 3, 4][self.random.usize(..4)];
             let prepared = self.prepare(parallelism).map_err(|error| error.to_string())?;
-            let crash_after = (experience.crashes < CRASHES_MAX).then(|| self.random.u64(1..6000));
+            let crash_after = (experience.crashes < CRASHES_MAX).then(|| {
+                let most = [60, 600, 6000][self.random.usize(..3)];
+                self.random.u64(1..most)
+            });
             let (job, outcome) = self.start(prepared);
             let ended = self.watch(&job, &outcome, crash_after)?;
             experience.checkpoints += job.checkpoints().costs().len();
+            experience.simulated = self.simulator.now();
             match ended {
                 true => {
                     let outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -2,7 +2,10 @@
 //! slow and failing as a seed says, and all of them outliving crashes. A failing call has had its effect or not, and does not say.
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -26,11 +29,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Weather {
     simulator: Simulator,
     random: Arc<Mutex<Rng>>,
-    /// Of a thousand calls, so many fail.
+    /// Of a thousand calls, so many fail, as long as failures are left: a job that fails more often than it can take checkpoints
+    /// would go on for ever.
     failing: u32,
+    failures_left: Arc<AtomicU32>,
     /// The longest a call takes, in ms.
     slow_ms: u64,
 }
+
+/// The most failures in a simulation.
+const FAILURES_MAX: u32 = 60;
 
 /// Where in a call a failure struck.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,7 +53,9 @@ impl Weather {
     pub fn new(simulator: &Simulator, random: &mut Rng) -> Weather {
         let failing = [0, 0, 5, 30][random.usize(..4)];
         let slow_ms = [0, 3, 50, 400][random.usize(..4)];
-        Weather { simulator: simulator.clone(), random: Arc::new(Mutex::new(random.fork())), failing, slow_ms }
+        let failures_left = Arc::new(AtomicU32::new(random.u32(..FAILURES_MAX)));
+        let (simulator, random) = (simulator.clone(), Arc::new(Mutex::new(random.fork())));
+        Weather { simulator, random, failing, failures_left, slow_ms }
     }
 
     async fn pass(&self) -> Struck {
@@ -54,6 +64,9 @@ impl Weather {
             let wait = random.u64(..=self.slow_ms);
             let struck = match random.u32(..1000) < self.failing {
                 false => Struck::Not,
+                true if self.failures_left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_err() => {
+                    Struck::Not
+                }
                 true if random.bool() => Struck::Before,
                 true => Struck::After,
             };

@@ -14,5 +14,6 @@ mod process;
 mod recovery;
 mod refused;
 mod savepoints;
+mod simulated;
 mod tidy;
 mod windows;
