@@ -1,7 +1,7 @@
 //! The golden cases: each folder of `tests/golden` is a job with its input and what it must put out, at any parallelism. To add
 //! a case is to add a folder:
 //! - `job.yaml`, with `${PARALLELISM:1}` and a file sink at `${OUT}`; plugins are those of `plugins/` by names such as
-//!   `${WORD_COUNT}`, and `${MISBEHAVING}`. Further sinks write at `${OUT}.NAME`;
+//!   `${WORD_COUNT}`, `${EVERY_STATE}` and `${MISBEHAVING}`. Further sinks write at `${OUT}.NAME`;
 //! - `expected.jsonl`, and `expected.NAME.jsonl` for a further sink: the lines, in any order; or `error.txt`: parts of the
 //!   error's text, one a line;
 //! - if counts matter, `counts.json`: per node, fields of its report.
@@ -55,6 +55,10 @@ pub fn variables(text: &str, parallelism: u32, main: &Path, word_count: &str) ->
         ("WORD_COUNT", word_count.to_owned()),
         ("MISBEHAVING", jobs::misbehaving()),
     ]);
+    if text.contains("EVERY_STATE") {
+        let guest = guests::rust_plugin(&guests::root().join("tests/guests/every-state"));
+        variables.insert("EVERY_STATE", guest.display().to_string());
+    }
     for (variable, plugin) in PLUGINS.into_iter().filter(|(variable, _)| text.contains(variable)) {
         variables.insert(variable, jobs::plugin(plugin));
     }
