@@ -17,6 +17,7 @@ use super::{
 use crate::{
     dataflow::TaskError,
     model::{Batch, Kind, Schema, Shape, StateChange, StateDescription, StateKind},
+    plugin::Instance,
     state::{KeyedStore, Touched},
 };
 
@@ -84,11 +85,11 @@ impl Contents {
         }
     }
 
-    /// How many times guests were replaced because their memory had grown too much.
-    pub(super) fn replaced(&self) -> u64 {
+    /// The guest, if there is one.
+    pub(super) fn instance(&mut self) -> Option<&mut Instance> {
         match self {
-            Contents::Accumulators(aggregate, _) => aggregate.instance.replaced(),
-            Contents::Elements(..) => 0,
+            Contents::Accumulators(aggregate, _) => Some(&mut aggregate.instance),
+            Contents::Elements(..) => None,
         }
     }
 

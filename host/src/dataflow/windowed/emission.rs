@@ -14,7 +14,7 @@ use crate::{
     codec::{Encoder, Format},
     dataflow::{Outputs, Reject, Rejects, TaskError},
     model::{Batch, Encoded, Schema, StateChange, Window, decode_keys},
-    plugin::{Elements, KeyedInput, Keys},
+    plugin::{Elements, Instance, KeyedInput, Keys},
     state::KeyedStore,
 };
 
@@ -129,11 +129,11 @@ fn distinct_keys(store: &KeyedStore, panes: &Panes, fired: &[u32]) -> (Vec<u32>,
 }
 
 impl Emission {
-    /// How many times guests were replaced because their memory had grown too much.
-    pub(super) fn replaced(&self) -> u64 {
+    /// The guest, if there is one.
+    pub(super) fn instance(&mut self) -> Option<&mut Instance> {
         match self {
-            Emission::Results => 0,
-            Emission::Process(process) => process.plugin.instance.replaced(),
+            Emission::Results => None,
+            Emission::Process(process) => Some(&mut process.plugin.instance),
         }
     }
 

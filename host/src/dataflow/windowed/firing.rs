@@ -14,7 +14,7 @@ use crate::{
         Batch, Decision, EventTime, Kind, StateChange, StateDescription, StateKind, StateValues, TimeDomain,
         TimerChange, Window,
     },
-    plugin::{CallMoment, Elements, Verdict},
+    plugin::{CallMoment, Elements, Instance, Verdict},
     state::{KeyedStore, Touched},
     window::{Registers, TimerRequest, Times, Trigger},
 };
@@ -107,11 +107,11 @@ impl Firing {
         }
     }
 
-    /// How many times guests were replaced because their memory had grown too much.
-    pub(super) fn replaced(&self) -> u64 {
-        match &self.decider {
-            Decider::BuiltIn(_) => 0,
-            Decider::Plugin(plugin) => plugin.instance.replaced(),
+    /// The guest, if there is one.
+    pub(super) fn instance(&mut self) -> Option<&mut Instance> {
+        match &mut self.decider {
+            Decider::BuiltIn(_) => None,
+            Decider::Plugin(plugin) => Some(&mut plugin.instance),
         }
     }
 

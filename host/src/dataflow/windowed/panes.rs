@@ -21,6 +21,7 @@ use crate::{
         Batch, Decision, EventTime, KeyRows, SnapshotRequest, StateChange, SubtaskState, TimeDomain, TimerChange,
         WATERMARK_END, Window,
     },
+    plugin::Instance,
     state::{KeyedStore, Layout},
     window::{Assigner, Repeat, over_at},
 };
@@ -341,8 +342,13 @@ impl Windows {
         self.wake_at = timer.into_iter().chain(window.map(|window| over_at(window.end, TimeDomain::Processing))).min();
     }
 
-    fn count_replaced(&self, outputs: &Outputs) {
-        let replaced = self.contents.replaced() + self.firing.replaced() + self.emission.replaced();
+    /// All guests.
+    fn instances(&mut self) -> impl Iterator<Item = &mut Instance> {
+        [self.contents.instance(), self.firing.instance(), self.emission.instance()].into_iter().flatten()
+    }
+
+    fn count_replaced(&mut self, outputs: &Outputs) {
+        let replaced = self.instances().map(|instance| instance.replaced()).sum();
         outputs.metrics().set_guests_replaced(replaced);
     }
 }
@@ -400,13 +406,14 @@ impl Operator for Windows {
     }
 
     async fn completed(&mut self, permit: &CommitPermit) -> Result<(), TaskError> {
-        self.store.completed(permit.checkpoint());
-        Ok(())
+        let checkpoint = permit.checkpoint();
+        self.store.completed(checkpoint);
+        Ok(self.instances().try_for_each(|instance| instance.checkpoint_completed(checkpoint))?)
     }
 
     async fn aborted(&mut self, checkpoint: u64) -> Result<(), TaskError> {
         self.store.aborted(checkpoint);
-        Ok(())
+        Ok(self.instances().try_for_each(|instance| instance.checkpoint_aborted(checkpoint))?)
     }
 }
 

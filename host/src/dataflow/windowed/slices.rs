@@ -249,11 +249,11 @@ impl Operator for Slices {
 
     async fn completed(&mut self, permit: &CommitPermit) -> Result<(), TaskError> {
         self.store.completed(permit.checkpoint());
-        Ok(())
+        Ok(self.aggregate.instance.checkpoint_completed(permit.checkpoint())?)
     }
 
     async fn aborted(&mut self, checkpoint: u64) -> Result<(), TaskError> {
         self.store.aborted(checkpoint);
-        Ok(())
+        Ok(self.aggregate.instance.checkpoint_aborted(checkpoint)?)
     }
 }
