@@ -7,11 +7,11 @@ use super::{
 };
 use crate::{
     dataflow::{
-        AggregatePlugin, Operator, ProcessPlugin, StateHome, TaskError, TriggerPlugin, WindowWork, WindowedSettings,
-        windowed,
+        AggregatePlugin, Combiner, Operator, ProcessPlugin, StateHome, TaskError, TriggerPlugin, WindowWork,
+        WindowedSettings, windowed,
     },
-    job::{AssignerSpec, FiringSpec, PluginSpec, Role, StepSpec, TriggerSpec, WindowSpec},
-    model::{OperatorKind, TimeDomain, groups_of},
+    job::{AssignerSpec, FiringSpec, PlanEdge, PluginSpec, Role, StepSpec, TriggerSpec, WindowSpec},
+    model::{OperatorKind, SubtaskState, TimeDomain, groups_of},
     window::{Assigner, Every, Lateness, Repeat, Sessions, Sliding, Trigger},
 };
 
@@ -49,6 +49,7 @@ impl Wiring<'_> {
             window_columns: true,
             schema: node.outputs[0].schema.clone(),
             batch_records: self.plan().batch.records,
+            combined: self.plan().edges.iter().any(|edge| edge.to == node.id && edge.combined),
         };
         let home = self.home(&parts);
         let restored = std::mem::take(&mut parts.state);
@@ -67,6 +68,22 @@ impl Wiring<'_> {
             max_parallelism,
             drop_vanished: self.drop_vanished,
         }
+    }
+
+    /// What aggregates rows before they take an edge.
+    pub(super) fn combiner(&self, edge: &PlanEdge, subtask: u32) -> Result<Combiner, TaskError> {
+        let node = self.plan().node(edge.to);
+        let spec = &self.spec().operators[&node.name];
+        let parts = Parts { node, spec, subtask, state: SubtaskState::default() };
+        let (Some(window), StepSpec::Aggregate(plugin)) = (&spec.window, &spec.step) else {
+            return Err(bug(&node.name, "it has no window to aggregate for"));
+        };
+        let Assigner::Sliding(windows) = assigner(window.assigner) else {
+            return Err(bug(&node.name, "its windows have no slices"));
+        };
+        let aggregate = self.aggregate(&parts, plugin)?;
+        let (rejects, moments) = (self.rejects_of(&parts)?, self.moments(&parts));
+        Combiner::new(&node.name, windows, aggregate, rejects, moments, (node.outputs.len(), self.metrics(node.id, 0)))
     }
 
     fn aggregate(&self, parts: &Parts<'_>, plugin: &PluginSpec) -> Result<AggregatePlugin, TaskError> {

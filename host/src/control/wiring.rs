@@ -191,7 +191,7 @@ impl<'a> Wiring<'a> {
         Ok(Outputs::new(ports, self.metrics(node.id, subtask)))
     }
 
-    fn metrics(&self, node: NodeId, subtask: u32) -> Arc<NodeMetrics> {
+    pub(super) fn metrics(&self, node: NodeId, subtask: u32) -> Arc<NodeMetrics> {
         self.shared.metrics[node.0][subtask as usize].clone()
     }
 
@@ -209,6 +209,10 @@ impl<'a> Wiring<'a> {
                 Route::Hash { senders, key: key.clone(), max_parallelism: self.plan().max_parallelism }
             }
             Exchange::Broadcast => Route::Broadcast(senders),
+        };
+        let route = match edge.combined {
+            true => Route::Combined(Box::new(self.combiner(edge, subtask)?), Box::new(route)),
+            false => route,
         };
         Ok(Target { adapt, route })
     }

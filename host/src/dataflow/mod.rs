@@ -41,4 +41,6 @@ pub use source::{SourceSettings, SourceTask};
 pub use task::{OperatorTask, TaskInput};
 pub use transform::Transform;
 pub use watermark::{BoundedOutOfOrderness, WatermarkMerge};
-pub use windowed::{AggregatePlugin, ProcessPlugin, StateHome, TriggerPlugin, WindowWork, WindowedSettings, windowed};
+pub use windowed::{
+    AggregatePlugin, Combiner, ProcessPlugin, StateHome, TriggerPlugin, WindowWork, WindowedSettings, windowed,
+};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Barrier, Last, Left, Message, NodeMetrics, Sender, TaskError, partition::partition};
+use super::{Barrier, Combiner, Last, Left, Message, NodeMetrics, Sender, TaskError, partition::partition};
 use crate::{
     checkpoint::CommitPermit,
     model::{Batch, EventTime, Schema, SnapshotRequest, SubtaskState},
@@ -184,6 +184,8 @@ pub enum Route {
     Rebalance(Vec<Box<dyn Sender>>, usize),
     /// To every subtask of another task.
     Broadcast(Vec<Box<dyn Sender>>),
+    /// Aggregated before, on another way.
+    Combined(Box<Combiner>, Box<Route>),
     /// To the subtask that owns the row's key.
     Hash {
         /// One per subtask.
@@ -334,8 +336,18 @@ impl Target {
             let picked = columns.iter().map(|column| batch.columns.column(*column).clone()).collect();
             batch.columns = schema.record_batch(picked, batch.rows()).map_err(bug)?;
         }
-        match &mut self.route {
+        self.route.batch(batch).await
+    }
+}
+
+impl Route {
+    async fn batch(&mut self, batch: Batch) -> Result<(), TaskError> {
+        match self {
             Route::Chained(stage) => Box::pin(stage.batch(batch)).await,
+            Route::Combined(combiner, route) => {
+                let batch = Box::pin(combiner.combine(batch)).await?;
+                Box::pin(route.batch(batch)).await
+            }
             Route::Forward(sender) => sender.send(Message::Batch(batch)).await,
             Route::Rebalance(senders, next) => {
                 *next = (*next + 1) % senders.len();
@@ -358,12 +370,11 @@ impl Target {
             }
         }
     }
-}
 
-impl Route {
     async fn broadcast(&mut self, message: Message) -> Result<(), TaskError> {
         let senders = match self {
             Route::Chained(_) => return Ok(()),
+            Route::Combined(_, route) => return Box::pin(route.broadcast(message)).await,
             Route::Forward(sender) => std::slice::from_mut(sender),
             Route::Rebalance(senders, _) | Route::Broadcast(senders) | Route::Hash { senders, .. } => &mut senders[..],
         };

@@ -212,6 +212,8 @@ pub struct PlanEdge {
     pub exchange: Exchange,
     /// Whether both ends are in one task, without a queue between them. Only [`Exchange::Forward`] is.
     pub chained: bool,
+    /// Whether rows are aggregated by slices of time before the exchange: the reader is one subtask for windows of all rows.
+    pub combined: bool,
     /// Where the output's columns differ from the reader's input, in order or in nullability: for each column of the input its
     /// index in the output. To be applied before the exchange.
     pub adapt: Option<Vec<usize>>,

@@ -65,6 +65,7 @@ fn how(plan: &Plan, edge: &PlanEdge) -> String {
         InputSide::Second => ", second input",
     };
     match &edge.exchange {
+        _ if edge.combined => ", aggregated before".to_owned(),
         Exchange::Forward => side.to_owned(),
         Exchange::Rebalance => format!("{side}, rebalanced"),
         Exchange::Hash { key } => format!("{side}, by {}", columns(plan.node(edge.to).input_of(edge.side), key)),

@@ -1,12 +1,13 @@
 //! Exchanges and chains: which nodes run together, and how rows find their subtask where they do not. Cannot fail: everything
 //! was checked before.
 use super::{
-    Exchange, InputSide, NodeId, OutputPort, Plan, PlanEdge, PlanNode, Role, TaskId, TaskPlan,
+    AssignerSpec, Exchange, InputSide, NodeId, OutputPort, Plan, PlanEdge, PlanNode, Role, StepSpec, TaskId, TaskPlan,
+    TriggerSpec,
     graph::{Feed, Graph, Node, Part},
     plan::EdgeId,
     schemas::NodeSchemas,
 };
-use crate::model::Schema;
+use crate::model::{Schema, TimeDomain};
 
 pub(super) fn assign(graph: &Graph<'_>, schemas: Vec<NodeSchemas>) -> Plan {
     let spec = graph.spec;
@@ -29,11 +30,33 @@ pub(super) fn assign(graph: &Graph<'_>, schemas: Vec<NodeSchemas>) -> Plan {
         }
         place_in_task(&mut plan, NodeId(to), first);
     }
+    combine(graph, &mut plan);
     for edge in plan.edges.iter().filter(|edge| !edge.chained) {
         let task = plan.nodes[edge.from.0].task;
         plan.tasks[task.0].outgoing.push(edge.id);
     }
     plan
+}
+
+/// Windows of all rows that only fire when they are over get accumulators instead of rows, unless rows themselves are wanted: nobody may
+/// read those that are late or rejected.
+fn combine(graph: &Graph<'_>, plan: &mut Plan) {
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let Part::Operator(operator) = node.part else { continue };
+        let fires_once = operator.window.as_ref().is_some_and(|window| {
+            matches!(window.assigner, AssignerSpec::Tumbling { .. } | AssignerSpec::Sliding { .. })
+                && window.time == TimeDomain::Event
+                && window.allowed_lateness.is_zero()
+                && window.trigger == TriggerSpec::EventTime
+        });
+        let id = NodeId(index);
+        let aggregates = operator.is_window_of_all() && matches!(operator.step, StepSpec::Aggregate(_));
+        let sole = plan.edges.iter().all(|edge| edge.to != id || !edge.chained);
+        let unread = plan.edges.iter().all(|edge| edge.from != id || edge.output == 0);
+        if aggregates && fires_once && sole && unread {
+            plan.edges.iter_mut().filter(|edge| edge.to == id).for_each(|edge| edge.combined = true);
+        }
+    }
 }
 
 /// Puts a node, whose edges are those from `first` on, into the task of the one that feeds it, or into a task of its own.
@@ -88,7 +111,7 @@ fn plan_edge(plan: &Plan, reader: &Node<'_>, id: EdgeId, feed: &Feed<'_>, (to, i
     // A node with two inputs has more than one feed.
     let chained = exchange == Exchange::Forward && may_chain && reader.feeds.len() == 1;
     let adapt = consumer.input_of(side).and_then(|input| adaptation(&producer.outputs[output].schema, input));
-    PlanEdge { id, from, output, to, input, side, exchange, chained, adapt }
+    PlanEdge { id, from, output, to, input, side, exchange, chained, combined: false, adapt }
 }
 
 /// For each column of the input its index in the output, unless they are the same.

@@ -89,6 +89,7 @@ impl Stage {
             window_columns: true,
             schema: Schema::new(fields).unwrap(),
             batch_records: 7,
+            combined: false,
         };
         let plugin = Plugin::load(jobs::engine(), jobs::plugin("word-count").as_ref()).unwrap();
         let (metrics, emitted) = (Arc::new(NodeMetrics::default()), Arc::default());

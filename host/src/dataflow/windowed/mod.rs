@@ -1,5 +1,6 @@
 //! The stages that work on windows. Windows that fire once, when they are over, are aggregated in slices; all others are kept by key
 //! and window, with timers of their own.
+mod combine;
 mod contents;
 pub(super) mod elements;
 mod emission;
@@ -12,6 +13,7 @@ mod sessions;
 mod slices;
 mod state;
 
+pub use combine::Combiner;
 use intake::Intake;
 pub use state::StateHome;
 
@@ -47,6 +49,8 @@ pub struct WindowedSettings {
     pub schema: Schema,
     /// Rows in an emitted batch, and in a call that makes them; at least 1.
     pub batch_records: usize,
+    /// Whether what comes are accumulators of rows, made by a [`Combiner`].
+    pub combined: bool,
 }
 
 impl WindowedSettings {

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::{
     AggregatePlugin, StateHome, WindowedSettings,
+    combine::combined,
     gather::Gathering,
     intake::Intake,
     state::{single, states_of},
@@ -193,7 +194,14 @@ impl Operator for Slices {
     async fn batch(&mut self, batch: Batch, outputs: &mut Outputs) -> Result<(), TaskError> {
         let records = self.seen..self.seen + batch.rows() as u64;
         self.seen = records.end;
+        let came = self.settings.combined.then(|| combined(&batch).1.iter().sum::<i64>());
         let mut batch = self.assign(batch, outputs).await?;
+        if let Some(came) = came {
+            // Of each late accumulator one row was counted.
+            let late = came - combined(&batch).1.iter().sum::<i64>();
+            let counted = (records.end - records.start) as usize - batch.rows();
+            outputs.metrics().add(&outputs.metrics().late, late as usize - counted);
+        }
         let rows = batch.rows();
         if rows == 0 {
             return Ok(());
@@ -214,6 +222,10 @@ impl Operator for Slices {
         let now_ms = moment.processing_time;
         let before = single(self.store.read(&self.touched, 0, now_ms)?, &self.intake)?;
         let AggregatePlugin { instance, reads } = &mut self.aggregate;
+        if self.settings.combined {
+            let after = instance.merge(&before, &combined(&batch).0, &self.touched.groups, records)?;
+            return Ok(self.store.put_column(&self.touched, 0, &after, now_ms)?);
+        }
         let after = instance.accumulate(moment, &batch, reads, &self.touched.groups, &before, records)?;
         outputs.metrics().set_guests_replaced(instance.replaced());
         self.store.put_column(&self.touched, 0, &after.values, now_ms)?;

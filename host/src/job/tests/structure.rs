@@ -118,3 +118,21 @@ fn a_long_chain_is_planned() {
     check_structure(&plan);
     assert_eq!(plan.tasks.len(), 1);
 }
+
+#[test]
+fn windows_of_all_rows_get_accumulators_where_nobody_wants_rows() {
+    let combined = |window: &str, parallelism: &str, more: &str| {
+        let text = with("key: word, window: { tumbling: 5s }", &format!("window: {{ {window} }}"));
+        let text = text.replacen("parallelism: 2", parallelism, 1) + more;
+        edge(&planned(&text).unwrap_or_else(|error| panic!("{error}")), "words", "counts").combined
+    };
+    assert!(combined("tumbling: 5s", "parallelism: 2", ""));
+    assert!(combined("sliding: { size: 5s, slide: 1s }", "parallelism: 2", ""));
+    assert!(!combined("tumbling: 5s", "parallelism: 1", ""));
+    assert!(!combined("tumbling: 5s", "parallelism: 2", "  late: { input: counts.late, print: {} }\n"));
+    for window in ["tumbling: 5s, time: processing", "tumbling: 5s, allowed_lateness: 1s", "session: 5s", "count: 3"] {
+        assert!(!combined(window, "parallelism: 2", ""), "{window}");
+    }
+    let by_key = planned(super::JOB).unwrap_or_else(|error| panic!("{error}"));
+    assert!(!edge(&by_key, "words", "counts").combined);
+}
