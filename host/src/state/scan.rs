@@ -16,11 +16,11 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     /// Which of the windows scanned.
-    window: usize,
+    pub(super) window: usize,
     /// The row of its table that is next, where the table is all there is.
-    row: usize,
+    pub(super) row: usize,
     /// The full key that was last, where the rest is in a database.
-    key: Option<Vec<u8>>,
+    pub(super) key: Option<Vec<u8>>,
 }
 
 /// Some of a window's keys.
@@ -39,10 +39,18 @@ pub struct UnionPage {
     pub keys: KeyRows,
     /// How many.
     pub len: usize,
-    /// Their rows in each of the windows, in the order of these; null where a window has none.
-    pub touched: Vec<Touched>,
+    /// Their rows in all of the windows that have any, to be read as those of a call.
+    pub touched: Touched,
+    /// For each of these rows, to which of the keys it belongs.
+    pub owners: Vec<u32>,
     /// Where to go on; none at the end.
     pub next: Option<Cursor>,
+}
+
+impl UnionPage {
+    pub(super) fn empty() -> UnionPage {
+        UnionPage { keys: KeyRows::encode(&[], 0), len: 0, touched: Touched::default(), owners: Vec::new(), next: None }
+    }
 }
 
 impl KeyedStore {
@@ -165,9 +173,11 @@ impl KeyedStore {
         limit: usize,
     ) -> Result<UnionPage, StateError> {
         let limit = limit.max(1);
-        let in_memory = self.db.is_none() && self.settings.layout == Layout::Windows;
-        if in_memory && after.key.is_none() {
-            return Ok(self.scan_in_memory(windows, &after, limit));
+        let place = |window: &Window| self.tables.binary_search_by_key(window, |table| table.window).ok();
+        let tables: Vec<Option<usize>> = windows.iter().map(place).collect();
+        let in_memory = |at: &usize| self.tables[*at].complete && self.tables[*at].old.is_none();
+        if self.settings.layout == Layout::Windows && tables.iter().flatten().all(in_memory) {
+            return Ok(self.scan_in_memory(windows, &tables, &after, limit));
         }
         while let Some(window) = windows.get(after.window) {
             let at = after.window;
@@ -179,43 +189,55 @@ impl KeyedStore {
             };
             let (keys, hashes) = self.not_before(&page.touched, &windows[..at])?;
             if !hashes.is_empty() {
-                let mut touched = Vec::with_capacity(windows.len());
+                let (mut touched, mut owners) = (Touched::default(), Vec::new());
                 for window in windows {
                     let mut found = Touched::default();
                     self.find(&keys, &hashes, *window, &mut found)?;
-                    touched.push(found);
+                    self.add_live(&found, &mut touched, &mut owners);
                 }
-                return Ok(UnionPage { keys, len: hashes.len(), touched, next });
+                return Ok(UnionPage { keys, len: hashes.len(), touched, owners, next });
             }
             match next {
                 Some(next) => after = next,
                 None => break,
             }
         }
-        Ok(UnionPage {
-            keys: KeyRows::encode(&[], 0),
-            len: 0,
-            touched: vec![Touched::default(); windows.len()],
-            next: None,
-        })
+        Ok(UnionPage::empty())
+    }
+
+    /// Adds the rows found in one window that hold something, and of which of the keys looked for they are.
+    fn add_live(&self, found: &Touched, touched: &mut Touched, owners: &mut Vec<u32>) {
+        let [window] = found.windows[..] else { return };
+        let Ok(at) = self.tables.binary_search_by_key(&window, |table| table.window) else { return };
+        let rank = touched.windows.len() as u32;
+        touched.windows.push(window);
+        for (key, (of, row)) in found.places.iter().enumerate() {
+            if *of == 0 && self.tables[at].young.is_live(*row as usize) {
+                touched.places.push((rank, *row));
+                owners.push(key as u32);
+            }
+        }
     }
 
     /// Goes by what was found out when other windows were scanned.
-    fn scan_in_memory(&mut self, windows: &[Window], after: &Cursor, limit: usize) -> UnionPage {
+    fn scan_in_memory(
+        &mut self,
+        windows: &[Window],
+        places: &[Option<usize>],
+        after: &Cursor,
+        limit: usize,
+    ) -> UnionPage {
         if *after == Cursor::default() {
             self.union.begin();
         }
-        let place = |window: &Window| self.tables.binary_search_by_key(window, |table| table.window).ok();
-        let places: Vec<Option<usize>> = windows.iter().map(place).collect();
         places.iter().flatten().for_each(|at| self.union.include(&self.tables[*at]));
         let tables: Vec<_> = places.iter().map(|at| at.map(|at| &self.tables[at])).collect();
-        let (keys, touched, next) = self.union.page(windows, &tables, after.row, limit);
-        places.iter().flatten().for_each(|at| self.tables[*at].scanning = next.is_some());
-        if next.is_none() {
+        let page = self.union.page(windows, &tables, after.row, limit);
+        places.iter().flatten().for_each(|at| self.tables[*at].scanning = page.next.is_some());
+        if page.next.is_none() {
             self.union.end();
         }
-        let len = touched.first().map_or(0, Touched::len);
-        UnionPage { keys, len, touched, next: next.map(|row| Cursor { row, ..Cursor::default() }) }
+        page
     }
 
     /// Of keys touched, those that none of the windows has.

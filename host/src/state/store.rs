@@ -223,6 +223,8 @@ impl KeyedStore {
             for table in self.tables.iter_mut().chain(&mut self.open).filter(|table| !table.scanning) {
                 table.age(db, writes)?;
             }
+            // It goes by the rows' places.
+            self.union = Union::default();
             db.write(writes)?;
         }
         Ok(())

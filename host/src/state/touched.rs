@@ -36,6 +36,13 @@ impl Touched {
         rows
     }
 
+    /// The rows that were at these places, in this order, each a distinct one for a row of the call.
+    pub fn reorder(&mut self, order: &[u32]) {
+        self.places = order.iter().map(|at| self.places[*at as usize]).collect();
+        self.groups.clear();
+        self.groups.extend(0..order.len() as u32);
+    }
+
     pub(super) fn clear(&mut self, sessions: bool) {
         self.groups.clear();
         self.places.clear();

@@ -4,8 +4,8 @@ use arrow_buffer::OffsetBuffer;
 
 use super::{
     key_table::{KeyTable, Mark},
+    scan::{Cursor, UnionPage},
     table::Table,
-    touched::Touched,
 };
 use crate::model::{KeyRows, Window, key_hash};
 
@@ -73,55 +73,48 @@ impl Union {
         slice.seen = rows.len();
     }
 
-    /// At most `limit` keys from number `from` on that any of these windows has, and their rows there; `tables` are those of the
-    /// windows, all included. Then the number to go on from, if there are more.
+    /// Keys from the one that `from` counts to, at most `limit`, that any of these windows has, and their rows there; `tables` are
+    /// those of the windows, all included.
     pub(super) fn page(
         &mut self,
         windows: &[Window],
         tables: &[Option<&Table>],
         from: usize,
         limit: usize,
-    ) -> (KeyRows, Vec<Touched>, Option<usize>) {
-        let slice = |window: &Window| self.windows.iter().find(|slice| slice.window == *window);
-        let slices: Vec<Option<(&Slice, &Table)>> =
-            windows.iter().zip(tables).map(|(window, table)| slice(window).zip(*table)).collect();
-        let row_of = |slice: &Option<(&Slice, &Table)>, number: usize| {
-            let (slice, table) = (*slice)?;
-            let row = slice.rows.get(number)?.checked_sub(1)?;
-            table.young.is_live(row as usize).then_some(row)
-        };
-        let mut touched: Vec<Touched> = windows.iter().map(|_| Touched::default()).collect();
-        for ((touched, window), slice) in touched.iter_mut().zip(windows).zip(&slices) {
-            touched.windows.extend(slice.map(|_| *window));
-            touched.places.reserve(limit);
-        }
-        let mut data = Vec::new();
-        let mut lengths = Vec::new();
-        let mut number = from;
-        while number < self.keys.len() && lengths.len() < limit {
-            let mut any = false;
-            for (touched, slice) in touched.iter_mut().zip(&slices) {
-                let row = row_of(slice, number);
-                any |= row.is_some();
-                // The table one past the last stands for "not there".
-                let absent = (touched.windows.len() as u32, 0);
-                touched.places.push(row.map_or(absent, |row| (0, row)));
+    ) -> UnionPage {
+        const NONE: u32 = u32::MAX;
+        let to = self.keys.len().min(from.saturating_add(limit)).max(from);
+        // By number, from `from` on: which of the page's keys it is.
+        let mut places = vec![NONE; to - from];
+        let mut page = UnionPage::empty();
+        let (mut data, mut lengths) = (Vec::new(), Vec::new());
+        for (window, table) in windows.iter().zip(tables) {
+            let Some(table) = table else { continue };
+            let Some(slice) = self.windows.iter().find(|slice| slice.window == *window) else { continue };
+            let rank = page.touched.windows.len() as u32;
+            page.touched.windows.push(*window);
+            let rows = slice.rows.get(from..slice.rows.len().min(to)).unwrap_or_default();
+            for (number, row) in rows.iter().enumerate().filter(|(_, row)| **row > 0) {
+                let row = row - 1;
+                if !table.young.is_live(row as usize) {
+                    continue;
+                }
+                let place = &mut places[number];
+                if *place == NONE {
+                    *place = lengths.len() as u32;
+                    let key = self.keys.key(from + number);
+                    data.extend_from_slice(key);
+                    lengths.push(key.len());
+                }
+                page.touched.places.push((rank, row));
+                page.owners.push(*place);
             }
-            if any {
-                let key = self.keys.key(number);
-                data.extend_from_slice(key);
-                lengths.push(key.len());
-            } else {
-                touched.iter_mut().for_each(|touched| {
-                    touched.places.pop();
-                });
-            }
-            number += 1;
         }
-        touched.iter_mut().for_each(|touched| touched.groups.extend(0..lengths.len() as u32));
-        self.found += lengths.len();
-        let offsets = OffsetBuffer::<i32>::from_lengths(lengths);
-        let next = Some(number).filter(|number| *number < self.keys.len());
-        (KeyRows::Variable { offsets, data: data.into() }, touched, next)
+        page.touched.groups.extend(0..page.owners.len() as u32);
+        page.len = lengths.len();
+        self.found += page.len;
+        page.keys = KeyRows::Variable { offsets: OffsetBuffer::<i32>::from_lengths(lengths), data: data.into() };
+        page.next = (to < self.keys.len()).then_some(Cursor { row: to, ..Cursor::default() });
+        page
     }
 }

@@ -311,23 +311,9 @@ fn joined(
     merge: impl FnOnce(&ArrayRef, &ArrayRef, &[u32]) -> Result<ArrayRef, TaskError>,
     intake: &Intake,
 ) -> Result<(ArrayRef, Vec<u32>), TaskError> {
-    // The sources of each pane, one below the other: the first of each in the first column, and so on.
-    let mut columns: Vec<Vec<Option<u32>>> = Vec::new();
-    let mut depth = vec![0usize; count];
-    for (source, group) in groups.iter().enumerate() {
-        let depth = &mut depth[*group as usize];
-        if columns.len() == *depth {
-            columns.push(vec![None; count]);
-        }
-        columns[*depth][*group as usize] = Some(source as u32);
-        *depth += 1;
-    }
-    let column = |sources: Vec<Option<u32>>| take(before, &UInt32Array::from(sources), None);
-    let columns: Vec<ArrayRef> =
-        columns.into_iter().map(column).collect::<Result<_, _>>().map_err(|error| intake.bug(error))?;
-    let gathering = Gathering::of(&columns, count);
-    let arrow = |error| intake.bug(error);
-    let joined = gathering.merged(&columns, merge, arrow)?;
+    let gathering = Gathering::of(groups, before.nulls(), count);
+    let ordered = gathering.ordered(before).map_err(|error| intake.bug(error))?;
+    let joined = gathering.merged(&ordered, merge, |error| intake.bug(error))?;
     Ok((joined, gathering.keys))
 }
 

@@ -1,76 +1,76 @@
-//! How the accumulators that keys have in several slices of a window become one a key. Pure but for the call that merges.
-use arrow_array::{Array, ArrayRef};
+//! How several accumulators of a key become one. Pure but for the call that merges.
+use arrow_array::{Array, ArrayRef, UInt32Array};
+use arrow_buffer::NullBuffer;
 use arrow_schema::ArrowError;
-use arrow_select::{concat::concat, interleave::interleave};
+use arrow_select::{concat::concat, take::take};
 
-/// Some keys' accumulators in each of several slices.
+/// Accumulators of some keys, of which each has none, one or several, in the order in which they are merged.
 pub(super) struct Gathering {
     /// The keys that have any, by index; those with more than one come first.
     pub(super) keys: Vec<u32>,
-    /// The first accumulator of each of `keys`, as (slice, key).
-    firsts: Vec<(usize, usize)>,
+    /// The accumulators: the first of each key that has more than one, then the others of these, then those of all other keys.
+    pub(super) order: Vec<u32>,
     /// How many of `keys` have more than one.
     several: usize,
-    /// All accumulators but the first of a key.
-    others: Vec<(usize, usize)>,
-    /// To which of `keys` each of `others` belongs.
+    /// To which of `keys` each accumulator belongs that is not the first of its key.
     groups: Vec<u32>,
 }
 
 impl Gathering {
-    /// Of `count` keys; `slices` are their accumulators in each slice, null where there is none.
-    pub(super) fn of(slices: &[ArrayRef], count: usize) -> Gathering {
+    /// Of `count` keys: accumulator `i` is of key `owners[i]`, if it is not null.
+    pub(super) fn of(owners: &[u32], nulls: Option<&NullBuffer>, count: usize) -> Gathering {
         const NONE: u32 = u32::MAX;
-        let mut firsts = vec![NONE; count];
-        let mut others: Vec<(usize, usize)> = Vec::new();
-        for (slice, column) in slices.iter().enumerate() {
-            let mut see = |key: usize| {
-                if firsts[key] == NONE {
-                    firsts[key] = slice as u32;
-                } else {
-                    others.push((slice, key));
+        let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
+        let there = |at: usize| nulls.is_none_or(|nulls| nulls.is_valid(at));
+        let mut amounts = vec![0_u32; count];
+        for (at, key) in owners.iter().enumerate() {
+            amounts[*key as usize] += u32::from(there(at));
+        }
+        let mut keys: Vec<u32> = (0..count as u32).filter(|key| amounts[*key as usize] > 1).collect();
+        let several = keys.len();
+        keys.extend((0..count as u32).filter(|key| amounts[*key as usize] == 1));
+        let mut places = vec![NONE; count];
+        keys.iter().enumerate().for_each(|(place, key)| places[*key as usize] = place as u32);
+        let total = amounts.iter().sum::<u32>() as usize;
+        let others = total - keys.len();
+        let mut order = vec![NONE; total];
+        let mut groups = Vec::with_capacity(others);
+        for (at, key) in owners.iter().enumerate().filter(|(at, _)| there(*at)) {
+            let place = places[*key as usize];
+            let to = match place as usize {
+                single if single >= several => single + others,
+                first if order[first] == NONE => first,
+                _ => {
+                    groups.push(place);
+                    several + groups.len() - 1
                 }
             };
-            match column.nulls().filter(|nulls| nulls.null_count() > 0) {
-                Some(nulls) => nulls.valid_indices().for_each(see),
-                None => (0..count).for_each(&mut see),
-            }
+            order[to] = at as u32;
         }
-        // The place of each key among those with several accumulators.
-        let mut places = vec![NONE; count];
-        let mut keys = Vec::with_capacity(count);
-        let mut groups = Vec::with_capacity(others.len());
-        for (_, key) in &others {
-            if places[*key] == NONE {
-                places[*key] = keys.len() as u32;
-                keys.push(*key as u32);
-            }
-            groups.push(places[*key]);
-        }
-        let several = keys.len();
-        keys.extend((0..count).filter(|key| firsts[*key] != NONE && places[*key] == NONE).map(|key| key as u32));
-        let firsts = keys.iter().map(|key| (firsts[*key as usize] as usize, *key as usize)).collect();
-        Gathering { keys, firsts, several, others, groups }
+        Gathering { keys, order, several, groups }
+    }
+
+    /// Accumulators that are not in order yet.
+    pub(super) fn ordered(&self, accumulators: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+        take(accumulators, &UInt32Array::from_iter_values(self.order.iter().copied()), None)
     }
 
     /// One accumulator for each of `keys`. `merge` joins its second into its first argument, where the third says; `wrong` makes an
     /// error of one of Arrow's.
     pub(super) fn merged<E>(
         &self,
-        slices: &[ArrayRef],
+        ordered: &ArrayRef,
         merge: impl FnOnce(&ArrayRef, &ArrayRef, &[u32]) -> Result<ArrayRef, E>,
         wrong: impl Fn(ArrowError) -> E,
     ) -> Result<ArrayRef, E> {
-        let slices: Vec<&dyn Array> = slices.iter().map(|column| &**column).collect();
-        let pick = |from: &[(usize, usize)]| interleave(&slices, from).map_err(&wrong);
-        let (several, single) = self.firsts.split_at(self.several);
-        if several.is_empty() {
-            return pick(single);
+        if self.several == 0 {
+            return Ok(ordered.clone());
         }
-        let merged = merge(&pick(several)?, &pick(&self.others)?, &self.groups)?;
-        match single.is_empty() {
-            true => Ok(merged),
-            false => concat(&[&merged, &pick(single)?]).map_err(wrong),
+        let (others, end) = (self.groups.len(), self.several + self.groups.len());
+        let merged = merge(&ordered.slice(0, self.several), &ordered.slice(self.several, others), &self.groups)?;
+        match ordered.len() - end {
+            0 => Ok(merged),
+            single => concat(&[&merged, &ordered.slice(end, single)]).map_err(wrong),
         }
     }
 }
@@ -84,27 +84,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_key_gets_the_sum_of_what_it_has_in_the_slices() {
+    fn each_key_gets_the_sum_of_what_it_has() {
         let mut random = fastrand::Rng::with_seed(11);
         for round in 0..200 {
-            let count = random.usize(0..12);
-            let cells: Vec<Vec<Option<i64>>> = (0..random.usize(1..6))
-                .map(|_| (0..count).map(|_| random.bool().then(|| random.i64(0..100))).collect())
+            let count = random.usize(1..12);
+            let cells: Vec<(u32, Option<i64>)> = (0..random.usize(0..40))
+                .map(|_| (random.u32(0..count as u32), (random.u8(0..4) > 0).then(|| random.i64(0..100))))
                 .collect();
-            let slices: Vec<ArrayRef> =
-                cells.iter().map(|column| Arc::new(Int64Array::from(column.clone())) as ArrayRef).collect();
-            let mut expected: BTreeMap<u32, i64> = BTreeMap::new();
-            for column in &cells {
-                for (key, value) in column.iter().enumerate() {
-                    if let Some(value) = value {
-                        *expected.entry(key as u32).or_default() += value;
-                    }
-                }
+            let owners: Vec<u32> = cells.iter().map(|(key, _)| *key).collect();
+            let column: ArrayRef = Arc::new(cells.iter().map(|(_, value)| *value).collect::<Int64Array>());
+            let mut expected: BTreeMap<u32, (i64, usize)> = BTreeMap::new();
+            for (key, value) in cells.iter().filter_map(|(key, value)| Some((*key, (*value)?))) {
+                let (sum, amount) = expected.entry(key).or_default();
+                (*sum, *amount) = (*sum + value, *amount + 1);
             }
-            let gathering = Gathering::of(&slices, count);
+            let gathering = Gathering::of(&owners, column.nulls(), count);
+            let ordered = gathering.ordered(&column).expect("accumulators");
             let mut merged_keys = 0;
             let sums = gathering.merged(
-                &slices,
+                &ordered,
                 |firsts, others, groups| {
                     let mut sums = firsts.as_primitive::<Int64Type>().values().to_vec();
                     assert_eq!((firsts.null_count(), others.null_count()), (0, 0));
@@ -119,9 +117,10 @@ mod tests {
             let sums = sums.expect("sums");
             let seen: BTreeMap<u32, i64> =
                 gathering.keys.iter().copied().zip(sums.as_primitive::<Int64Type>().values().iter().copied()).collect();
-            assert_eq!(seen, expected, "round {round}");
-            let several = (0..count).filter(|key| cells.iter().filter(|column| column[*key].is_some()).count() > 1);
-            assert_eq!(merged_keys, several.count(), "only keys with several accumulators are merged");
+            let totals: BTreeMap<u32, i64> = expected.iter().map(|(key, (sum, _))| (*key, *sum)).collect();
+            assert_eq!(seen, totals, "round {round}");
+            let several = expected.values().filter(|(_, amount)| *amount > 1).count();
+            assert_eq!(merged_keys, several, "only keys with several accumulators are merged");
         }
     }
 }

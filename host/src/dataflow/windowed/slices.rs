@@ -37,11 +37,14 @@ pub(super) struct Slices {
     touched: Touched,
 }
 
-/// Keys of a window that fires, and what they have in each of its slices.
+/// Keys of a window that fires, and what they have in its slices.
 struct Page<'a> {
     window: Window,
     keys: Vec<&'a [u8]>,
-    slices: Vec<ArrayRef>,
+    /// How the keys' accumulators become one a key; none where each key has one accumulator, in the order of the keys.
+    gathering: Option<Gathering>,
+    /// In the order of the gathering.
+    accumulators: ArrayRef,
 }
 
 impl Slices {
@@ -139,19 +142,44 @@ impl Slices {
         };
         if let [slice] = slices {
             let page = self.store.scan_window(*slice, from, limit)?;
-            let column = read(&mut self.store, &page.touched)?;
+            let accumulators = read(&mut self.store, &page.touched)?;
             let keys = self.store.keys(&page.touched).collect();
-            let page_of = Page { window, keys, slices: vec![column] };
+            let page_of = match accumulators.null_count() {
+                0 => Page { window, keys, gathering: None, accumulators },
+                _ => valid(window, keys, &page.touched.groups, &accumulators, &self.intake)?,
+            };
             let rows = results(&self.settings, &self.intake, &mut self.aggregate, page_of, self.seen, &self.moments)?;
             return Ok((rows, page.next));
         }
-        let page = self.store.scan_windows(slices, from, limit)?;
-        let columns = page.touched.iter().map(|touched| read(&mut self.store, touched)).collect::<Result<_, _>>()?;
+        let mut page = self.store.scan_windows(slices, from, limit)?;
+        let gathering = Gathering::of(&page.owners, None, page.len);
+        // Read in the order they are merged in, they need not be moved again.
+        page.touched.reorder(&gathering.order);
+        let accumulators = read(&mut self.store, &page.touched)?;
         let keys = (0..page.len).map(|key| page.keys.get(key)).collect();
-        let page_of = Page { window, keys, slices: columns };
+        let page_of = match accumulators.null_count() {
+            0 => Page { window, keys, gathering: Some(gathering), accumulators },
+            _ => {
+                let owners: Vec<u32> = gathering.order.iter().map(|at| page.owners[*at as usize]).collect();
+                valid(window, keys, &owners, &accumulators, &self.intake)?
+            }
+        };
         let rows = results(&self.settings, &self.intake, &mut self.aggregate, page_of, self.seen, &self.moments)?;
         Ok((rows, page.next))
     }
+}
+
+/// A page without the accumulators that turn out not to be there any more.
+fn valid<'a>(
+    window: Window,
+    keys: Vec<&'a [u8]>,
+    owners: &[u32],
+    accumulators: &ArrayRef,
+    intake: &Intake,
+) -> Result<Page<'a>, TaskError> {
+    let gathering = Gathering::of(owners, accumulators.nulls(), keys.len());
+    let accumulators = gathering.ordered(accumulators).map_err(|error| intake.bug(error))?;
+    Ok(Page { window, keys, gathering: Some(gathering), accumulators })
 }
 
 /// The rows that come of a page.
@@ -163,18 +191,14 @@ fn results(
     seen: u64,
     moments: &Moments,
 ) -> Result<Option<Batch>, TaskError> {
-    let Page { window, mut keys, slices } = page;
-    let accumulators = match &slices[..] {
-        [column] if column.null_count() == 0 => column.clone(),
-        _ => {
-            let gathering = Gathering::of(&slices, keys.len());
-            keys = gathering.keys.iter().map(|key| keys[*key as usize]).collect();
-            let merge = |first: &ArrayRef, others: &ArrayRef, groups: &[u32]| {
-                aggregate.instance.merge(first, others, groups, seen..seen).map_err(TaskError::from)
-            };
-            gathering.merged(&slices, merge, |error| intake.bug(error))?
-        }
-    };
+    let Page { window, mut keys, gathering, mut accumulators } = page;
+    if let Some(gathering) = gathering {
+        keys = gathering.keys.iter().map(|key| keys[*key as usize]).collect();
+        let merge = |first: &ArrayRef, others: &ArrayRef, groups: &[u32]| {
+            aggregate.instance.merge(first, others, groups, seen..seen).map_err(TaskError::from)
+        };
+        accumulators = gathering.merged(&accumulators, merge, |error| intake.bug(error))?;
+    }
     let rows = accumulators.len();
     if rows == 0 {
         return Ok(None);

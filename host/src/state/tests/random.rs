@@ -267,11 +267,19 @@ impl World {
             let page = self.stores[store].scan_windows(&both, cursor, limit).expect("a page");
             let keys: Vec<i64> =
                 (0..page.len).map(|i| i64::from_le_bytes(page.keys.get(i).try_into().expect("8 bytes"))).collect();
-            for (window, touched) in both.iter().zip(&page.touched) {
-                let ints = single(self.stores[store].read(touched, INT, self.oracle.now).expect("ints"));
-                let expected: Vec<_> = keys.iter().map(|key| self.oracle.row(*window, *key).int).collect();
-                assert_eq!(ints.as_primitive::<Int64Type>().iter().collect::<Vec<_>>(), expected);
-            }
+            let ints = single(self.stores[store].read(&page.touched, INT, self.oracle.now).expect("ints"));
+            let mut found: Vec<_> = page.owners.iter().zip(ints.as_primitive::<Int64Type>()).collect();
+            found.retain(|(_, int)| int.is_some());
+            let of = |at: u32| both.iter().map(move |window| (at, *window));
+            let mut expected: Vec<(u32, Option<i64>)> = (0..keys.len() as u32)
+                .flat_map(of)
+                .map(|(at, window)| (at, self.oracle.row(window, keys[at as usize]).int))
+                .collect();
+            expected.retain(|(_, int)| int.is_some());
+            let mut found: Vec<_> = found.into_iter().map(|(at, int)| (*at, int)).collect();
+            found.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(found, expected);
             seen.extend(keys);
             after = page.next;
         }
