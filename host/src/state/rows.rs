@@ -108,12 +108,12 @@ impl Rows {
         into: &mut Vec<u8>,
     ) {
         let values = &self.values;
-        for state in 0..values.states() {
+        for (state, description) in states.iter().enumerate() {
             if !values.is_set(state, row) || values.map(state, row).is_some() {
                 continue;
             }
             let time = values.is_timed(state).then(|| values.time(state, row));
-            if !is_expired(&states[state], time, now_ms) {
+            if !is_expired(description, time, now_ms) {
                 value.clear();
                 values.encode(state, row, value);
                 put_cell(state, time, value, into);

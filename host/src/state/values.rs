@@ -63,11 +63,6 @@ impl Values {
         Values { records: Records::new(length), cells, times, heap: 0 }
     }
 
-    /// Number of states.
-    pub(super) fn states(&self) -> usize {
-        self.cells.len()
-    }
-
     /// Makes room for rows up to `length`.
     pub(super) fn grow(&mut self, length: usize) {
         self.records.grow(length);
