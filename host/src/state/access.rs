@@ -2,13 +2,14 @@
 use arrow_array::{Array, ArrayRef};
 
 use super::{
+    columns::{gather, scatter},
     error::StateError,
     items::{lists, map_key, put_elements, put_item},
     schema::is_expired,
     store::KeyedStore,
     timers::{self, Due},
     touched::Touched,
-    values::{Values, gather, scatter},
+    values::Values,
     wire::{WINDOW_BYTES, domain_byte, read_window, window_bytes},
 };
 use crate::model::{EventTime, StateChange, StateKind, StateValues, TimeDomain, TimerChange, Window};
@@ -34,31 +35,31 @@ impl KeyedStore {
     pub fn read(&mut self, touched: &Touched, state: usize, now_ms: i64) -> Result<StateValues, StateError> {
         let description = self.state(touched, state)?;
         self.set_now(now_ms);
-        let mut none = Values::of(&description, false);
-        none.grow(1);
-        let mut columns = self.columns(touched, state)?;
+        let mut all = self.values(touched)?;
         if let Some(ttl) = description.time_to_live {
             for (rank, row) in &touched.places {
                 let row = *row as usize;
-                let Some(column) = columns.get_mut(*rank as usize).filter(|column| column.is_set(row)) else {
+                let Some(values) = all.get_mut(*rank as usize).filter(|values| values.is_set(state, row)) else {
                     continue;
                 };
-                let expired = is_expired(&description, Some(column.time(row)), now_ms);
+                let expired = is_expired(&description, Some(values.time(state, row)), now_ms);
                 if expired && !ttl.return_expired {
-                    column.unset(row);
-                } else if ttl.update_on_read && !expired && column.time(row) != now_ms {
-                    column.stamp(row, now_ms);
+                    values.unset(state, row);
+                } else if ttl.update_on_read && !expired && values.time(state, row) != now_ms {
+                    values.stamp(state, row, now_ms);
                 }
             }
         }
-        let mut all: Vec<&Values> = columns.iter().map(|column| &**column).collect();
-        all.push(&none);
+        let all: Vec<&Values> = all.iter().map(|values| &**values).collect();
         match description.kind {
             StateKind::Value | StateKind::Reducing | StateKind::Aggregating => {
-                Ok(StateValues::Single(gather(description.value, &all, &touched.places)))
+                Ok(StateValues::Single(gather(description.value, &all, state, &touched.places)))
             }
             StateKind::List => {
-                let bytes = touched.places.iter().map(|(rank, row)| all[*rank as usize].list(*row as usize));
+                let list = |(rank, row): &(u32, u32)| {
+                    all.get(*rank as usize).map_or(&[][..], |values| values.list(state, *row as usize))
+                };
+                let bytes = touched.places.iter().map(list);
                 match lists(description.value, bytes) {
                     Some((offsets, values)) => Ok(StateValues::Many { offsets, values }),
                     None => Err(self.bug("a list in state is none")),
@@ -76,8 +77,8 @@ impl KeyedStore {
         self.settings.states.get(state).cloned().ok_or_else(|| self.bug("a state that was not declared was asked for"))
     }
 
-    fn columns(&mut self, touched: &Touched, state: usize) -> Result<Vec<&mut Values>, StateError> {
-        Ok(self.tables_of(touched)?.into_iter().map(|table| &mut table.young.columns[state]).collect())
+    fn values(&mut self, touched: &Touched) -> Result<Vec<&mut Values>, StateError> {
+        Ok(self.tables_of(touched)?.into_iter().map(|table| &mut table.young.values).collect())
     }
 
     /// Puts a value for each key touched, in their order; a null clears.
@@ -107,13 +108,13 @@ impl KeyedStore {
             return Err(self.bug("values were put that are not the state's"));
         }
         self.set_now(now_ms);
-        let mut columns = self.columns(touched, state)?;
-        scatter(&mut columns, places, values);
+        let mut all = self.values(touched)?;
+        scatter(&mut all, state, places, values);
         if description.time_to_live.is_some() {
             for (rank, row) in places {
-                let column = &mut columns[*rank as usize];
-                if column.is_set(*row as usize) {
-                    column.stamp(*row as usize, now_ms);
+                let values = &mut all[*rank as usize];
+                if values.is_set(state, *row as usize) {
+                    values.stamp(state, *row as usize, now_ms);
                 }
             }
         }
@@ -170,22 +171,22 @@ impl KeyedStore {
             return Err(self.bug("lists were put that are not the state's"));
         }
         let now_ms = self.now_ms;
-        let mut columns = self.columns(touched, state)?;
+        let mut all = self.values(touched)?;
         let mut elements = Vec::new();
         for (i, ((rank, row), range)) in places.iter().zip(offsets.windows(2)).enumerate() {
             if i % FETCHED_LISTS == 0 {
-                fetch_lists(&columns, &places[i..places.len().min(i + FETCHED_LISTS)]);
+                fetch_lists(&all, state, &places[i..places.len().min(i + FETCHED_LISTS)]);
             }
-            let (column, row) = (&mut columns[*rank as usize], *row as usize);
+            let (table, row) = (&mut all[*rank as usize], *row as usize);
             elements.clear();
             put_elements(values, range[0] as usize..range[1] as usize, &mut elements);
             // What is expired must not live on in front of what is appended.
-            if append && is_expired(&description, Some(column.time(row)), now_ms) {
-                column.unset(row);
+            if append && is_expired(&description, Some(table.time(state, row)), now_ms) {
+                table.unset(state, row);
             }
-            column.put_list(row, &elements, append);
-            if column.is_set(row) && !elements.is_empty() {
-                column.stamp(row, now_ms);
+            table.put_list(state, row, &elements, append);
+            if table.is_set(state, row) && !elements.is_empty() {
+                table.stamp(state, row, now_ms);
             }
         }
         Ok(())
@@ -226,9 +227,9 @@ impl KeyedStore {
         if self.state(touched, state)?.kind == StateKind::Map {
             return places.iter().try_for_each(|place| self.clear_map(touched, state, *place));
         }
-        let mut columns = self.columns(touched, state)?;
+        let mut all = self.values(touched)?;
         for (rank, row) in places {
-            columns[*rank as usize].unset(*row as usize);
+            all[*rank as usize].unset(state, *row as usize);
         }
         Ok(())
     }
@@ -305,7 +306,7 @@ impl KeyedStore {
     pub fn open_windows(&mut self, touched: &Touched) -> Result<Vec<Vec<Window>>, StateError> {
         let tables = self.tables_of(touched)?;
         let windows = |(rank, row): &(u32, u32)| {
-            let list = tables[*rank as usize].young.columns[0].list(*row as usize);
+            let list = tables[*rank as usize].young.values.list(0, *row as usize);
             list.chunks_exact(WINDOW_BYTES).filter_map(read_window).collect()
         };
         Ok(touched.places.iter().map(windows).collect())
@@ -325,7 +326,7 @@ impl KeyedStore {
         let mut tables = self.tables_of(touched)?;
         for ((rank, row), windows) in places.iter().zip(windows) {
             let list: Vec<u8> = windows.iter().flat_map(|window| window_bytes(*window)).collect();
-            tables[*rank as usize].young.columns[0].put_list(*row as usize, &list, false);
+            tables[*rank as usize].young.values.put_list(0, *row as usize, &list, false);
         }
         Ok(())
     }
@@ -333,8 +334,8 @@ impl KeyedStore {
 
 /// Loads where lists are to be written. A write looks at what is there first; here no load waits for another, so that many are under way
 /// at once.
-fn fetch_lists(columns: &[&mut Values], places: &[(u32, u32)]) {
-    let lengths = places.iter().map(|(rank, row)| columns[*rank as usize].list(*row as usize).len());
+fn fetch_lists(all: &[&mut Values], state: usize, places: &[(u32, u32)]) {
+    let lengths = places.iter().map(|(rank, row)| all[*rank as usize].list(state, *row as usize).len());
     std::hint::black_box(lengths.sum::<usize>());
 }
 

@@ -56,7 +56,7 @@ impl KeyedStore {
         if self.db.is_none() {
             let mut tables = self.tables_of(touched)?;
             if let Some(table) = tables.get_mut(rank as usize) {
-                table.young.columns[state].change_map(row as usize, |map| map.put(key, value, now_ms, tracking));
+                table.young.values.change_map(state, row as usize, |map| map.put(key, value, now_ms, tracking));
             }
             return Ok(());
         }
@@ -85,7 +85,7 @@ impl KeyedStore {
         if self.db.is_none() {
             let mut tables = self.tables_of(touched)?;
             if let Some(table) = tables.get_mut(place.0 as usize) {
-                table.young.columns[state].change_map(place.1 as usize, |map| map.clear(tracking));
+                table.young.values.change_map(state, place.1 as usize, |map| map.clear(tracking));
             }
             return Ok(());
         }
@@ -133,7 +133,7 @@ impl KeyedStore {
             } else {
                 let tables = self.tables_of(touched)?;
                 let table = tables.get(place.0 as usize);
-                let map = table.and_then(|table| table.young.columns[state].map(place.1 as usize));
+                let map = table.and_then(|table| table.young.values.map(state, place.1 as usize));
                 found.push(map.and_then(|map| map.get(&key)).map(|(time, value)| (time, value.to_vec())));
             }
         }
@@ -209,7 +209,7 @@ impl KeyedStore {
             })?;
         } else {
             let tables = self.tables_of(touched)?;
-            let map = tables.get(place.0 as usize).and_then(|table| table.young.columns[state].map(place.1 as usize));
+            let map = tables.get(place.0 as usize).and_then(|table| table.young.values.map(state, place.1 as usize));
             if let Some(map) = map {
                 let entries = map.after(after).take_while(|(key, ..)| until.is_none_or(|until| *key < until));
                 let entries = entries.filter(|(_, time, _)| !hidden(Some(*time)));

@@ -6,6 +6,7 @@ mod broadcast;
 mod chain;
 #[cfg(feature = "rocksdb")]
 mod claim;
+mod columns;
 #[cfg(not(feature = "rocksdb"))]
 #[path = "no_rocks.rs"]
 mod db;
@@ -16,10 +17,12 @@ mod error;
 mod files;
 mod items;
 mod key_table;
+mod layout;
 mod list;
 mod lists;
 mod map;
 mod maps;
+mod records;
 mod restore;
 mod rows;
 mod run;

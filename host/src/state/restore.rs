@@ -169,9 +169,11 @@ impl KeyedStore {
                 let length = u32::from_be_bytes(reader.array()?) as usize;
                 let (key, (time, value)) = (reader.take(length)?, read_entry(value)?);
                 let (table, row) = self.row(read_window(window)?, window, key);
-                let column = table.young.columns.get_mut(state)?;
-                column.change_map(row, |map| map.put(reader.0, Some(value), time.unwrap_or(i64::MAX), false))?;
-                column.settle(row);
+                table
+                    .young
+                    .values
+                    .change_map(state, row, |map| map.put(reader.0, Some(value), time.unwrap_or(i64::MAX), false))?;
+                table.young.settle(row);
                 Some(())
             }
             TIMER => {

@@ -1,4 +1,4 @@
-//! Keys and, for each, the cells of all states, in memory. Knows no database and no windows.
+//! Keys and, for each, the values of all states, in memory. Knows no database and no windows.
 use super::{
     key_table::{FETCHED_KEYS, KeyTable, Mark},
     schema::is_expired,
@@ -18,7 +18,7 @@ const SWEEP_ROWS: usize = 16;
 pub(super) struct Rows {
     pub(super) keys: KeyTable,
     pub(super) groups: Vec<u16>,
-    pub(super) columns: Vec<Values>,
+    pub(super) values: Values,
     /// Row touches until dead rows are looked for.
     countdown: usize,
     swept: usize,
@@ -28,8 +28,8 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn new(states: &[StateDescription], maps: bool) -> Rows {
-        let columns = states.iter().map(|state| Values::of(state, maps)).collect();
-        Rows { keys: KeyTable::default(), groups: Vec::new(), columns, countdown: SHRINK_ROWS, swept: 0, generation: 0 }
+        let values = Values::of(states, maps);
+        Rows { keys: KeyTable::default(), groups: Vec::new(), values, countdown: SHRINK_ROWS, swept: 0, generation: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -38,7 +38,7 @@ impl Rows {
 
     /// Bytes in memory, approximately.
     pub(super) fn bytes(&self) -> usize {
-        self.keys.memory() + self.groups.len() * 2 + self.columns.iter().map(Values::bytes).sum::<usize>()
+        self.keys.memory() + self.groups.len() * 2 + self.values.bytes()
     }
 
     /// Finds or makes rows: those of `hashes`, which belong to `keys` from `first_row` on.
@@ -73,8 +73,7 @@ impl Rows {
             let key = self.keys.key(row);
             self.groups.push(key_group(key_hash(&key[..key.len() - suffix]), max_parallelism) as u16);
         }
-        let length = self.groups.len();
-        self.columns.iter_mut().for_each(|column| column.grow(length));
+        self.values.grow(self.groups.len());
     }
 
     /// The row of a key, which is made if it is not there.
@@ -86,19 +85,17 @@ impl Rows {
 
     /// Whether any state holds something.
     pub(super) fn is_live(&self, row: usize) -> bool {
-        self.columns.iter().any(|column| column.is_set(row))
+        self.values.is_live(row)
     }
 
     /// Whether any state may have changed.
     pub(super) fn is_changed(&self, row: usize) -> bool {
-        self.columns.iter().any(|column| column.is_changed(row))
+        self.values.is_changed(row)
     }
 
     /// Takes note of all changes of a row.
     pub(super) fn settle(&mut self, row: usize) {
-        for column in self.columns.iter_mut().filter(|column| column.is_changed(row)) {
-            column.settle(row);
-        }
+        self.values.settle(row);
     }
 
     /// Appends the row's states, without maps and what is expired. `value` is memory kept from row to row.
@@ -110,14 +107,15 @@ impl Rows {
         value: &mut Vec<u8>,
         into: &mut Vec<u8>,
     ) {
-        for (state, column) in self.columns.iter().enumerate() {
-            if !column.is_set(row) || column.map(row).is_some() {
+        let values = &self.values;
+        for (state, description) in states.iter().enumerate() {
+            if !values.is_set(state, row) || values.map(state, row).is_some() {
                 continue;
             }
-            let time = column.is_timed().then(|| column.time(row));
-            if !is_expired(&states[state], time, now_ms) {
+            let time = values.is_timed(state).then(|| values.time(state, row));
+            if !is_expired(description, time, now_ms) {
                 value.clear();
-                column.encode(row, value);
+                values.encode(state, row, value);
                 put_cell(state, time, value, into);
             }
         }
@@ -128,8 +126,7 @@ impl Rows {
         let mut reader = Reader(bytes);
         while !reader.is_empty() {
             let Some(cell) = read_cell(&mut reader) else { return false };
-            let Some(column) = self.columns.get_mut(cell.state) else { return false };
-            if !column.load(row, cell.value, cell.time) {
+            if !self.values.load(cell.state, row, cell.value, cell.time) {
                 return false;
             }
         }
@@ -138,9 +135,7 @@ impl Rows {
 
     /// Moves a row's values here from another table.
     pub(super) fn take(&mut self, row: usize, from: &mut Rows, at: usize) {
-        for (to, from) in self.columns.iter_mut().zip(&mut from.columns) {
-            to.take(row, from, at);
-        }
+        self.values.take(row, &mut from.values, at);
     }
 
     /// Looks at a few rows and forgets what is expired in them.
@@ -151,13 +146,14 @@ impl Rows {
         for _ in 0..SWEEP_ROWS.min(self.len()) {
             let row = self.swept % self.len();
             self.swept = row + 1;
-            for (state, column) in states.iter().zip(&mut self.columns) {
-                let Some(ttl) = state.time_to_live else { continue };
-                if column.map(row).is_some_and(|map| !map.is_empty()) {
+            let values = &mut self.values;
+            for (state, description) in states.iter().enumerate() {
+                let Some(ttl) = description.time_to_live else { continue };
+                if values.map(state, row).is_some_and(|map| !map.is_empty()) {
                     let oldest = now_ms.saturating_sub_unsigned(ttl.milliseconds);
-                    column.change_map(row, |map| map.sweep(oldest, track));
-                } else if column.is_timed() && is_expired(state, Some(column.time(row)), now_ms) {
-                    column.unset(row);
+                    values.change_map(state, row, |map| map.sweep(oldest, track));
+                } else if values.is_timed(state) && is_expired(description, Some(values.time(state, row)), now_ms) {
+                    values.unset(state, row);
                 }
             }
         }

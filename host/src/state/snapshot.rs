@@ -205,7 +205,7 @@ impl KeyedStore {
         for picked in rows {
             let (table, row) = (tables[picked.rank as usize], picked.row as usize);
             for (state, description) in self.settings.states.iter().enumerate() {
-                let Some(map) = table.young.columns[state].map(row) else { continue };
+                let Some(map) = table.young.values.map(state, row) else { continue };
                 let (key, window) = table.shape.split(table.young.keys.key(row), table.window);
                 let mut prefix = Vec::new();
                 map_prefix(window, picked.group, state, key, &mut prefix);
