@@ -35,12 +35,21 @@ pub struct Measured {
     pub latency: Option<[Duration; 4]>,
 }
 
-fn usage() -> libc::rusage {
+/// What the process has used so far.
+pub(super) fn usage() -> libc::rusage {
     // SAFETY: all-zero is a valid `rusage`.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: `usage` is a `rusage` to write to. The call cannot fail with these arguments.
     unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) };
     usage
+}
+
+/// Memory of the process now, in MB; 0 where the system does not say.
+pub(super) fn resident_mb() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = pages.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    // SAFETY: `sysconf` only reads, and knows this name.
+    pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64 >> 20
 }
 
 fn cpu() -> Duration {
@@ -86,7 +95,8 @@ impl Start {
     }
 }
 
-fn rounded(value: f64, digits: i32) -> f64 {
+/// To so many digits after the point.
+pub(super) fn rounded(value: f64, digits: i32) -> f64 {
     let scale = 10f64.powi(digits);
     (value * scale).round() / scale
 }
