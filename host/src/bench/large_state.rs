@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Barrier,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
         mpsc::sync_channel,
     },
@@ -12,7 +12,7 @@ use std::{
 
 use arrow_array::{Array, ArrayRef, BinaryArray, Int64Array};
 
-use super::measure::{resident_mb, rounded, usage};
+use super::measure::{cpu, resident_mb, rounded, thread_cpu, usage};
 use crate::{
     checkpoint::{BlobReference, Draft, DraftNode, LocalStore, Manifest, latest, publish, redistribute, restore},
     control::{RunError, data_runtime},
@@ -55,6 +55,8 @@ struct Cost {
     bytes: u64,
     /// The longest any subtask stood still.
     still: Duration,
+    /// Of that on a processor, in case others use it as well.
+    still_cpu: Duration,
     /// From the barrier until the manifest was durable.
     durable: Duration,
     /// Updates a second before it, and from the barrier until it was durable.
@@ -67,6 +69,19 @@ struct Subtask {
     store: KeyedStore,
     hot: Vec<(KeyRows, Vec<u64>, ArrayRef)>,
     touched: Touched,
+}
+
+/// A snapshot, how long the subtask stood still for it, and how much of that on a processor.
+type Taken = (StoreSnapshot, Duration, Duration);
+
+/// What subtasks at work are told, and tell.
+struct Work<'a> {
+    barrier: &'a AtomicBool,
+    over: &'a AtomicBool,
+    updates: &'a AtomicU64,
+    /// All have changed all their keys once.
+    changed: &'a Barrier,
+    clock: &'a SystemClock,
 }
 
 /// A run under way.
@@ -139,6 +154,33 @@ impl Subtask {
         self.update(&batch(&all))
     }
 
+    /// Changes its keys until it is told that all is over, and takes a snapshot on the way.
+    fn work(&mut self, request: &SnapshotRequest, work: Work<'_>, tell: impl Fn(Result<Taken, RunError>)) {
+        let hot = std::mem::take(&mut self.hot);
+        let warm = hot.iter().try_for_each(|batch| self.update(batch));
+        work.changed.wait();
+        let mut outcome = warm;
+        let mut taken = false;
+        let mut batches = hot.iter().cycle();
+        while outcome.is_ok() && !work.over.load(Relaxed) {
+            if !taken && work.barrier.load(Relaxed) {
+                taken = true;
+                let (from, from_cpu) = (work.clock.monotonic(), thread_cpu());
+                let snapshot = self.store.snapshot(request).map_err(RunError::State);
+                let (took, took_cpu) = (work.clock.monotonic() - from, thread_cpu() - from_cpu);
+                tell(snapshot.map(|snapshot| (snapshot, took, took_cpu)));
+            }
+            if let Some(batch) = batches.next() {
+                outcome = self.update(batch);
+                work.updates.fetch_add(batch.1.len() as u64, Relaxed);
+            }
+        }
+        self.hot = hot;
+        if let Err(error) = outcome {
+            tell(Err(error));
+        }
+    }
+
     /// Whether all keys that change are there, with their values.
     fn is_whole(&mut self) -> Result<bool, RunError> {
         for (keys, hashes, values) in &self.hot {
@@ -178,6 +220,23 @@ impl Runner<'_> {
         Ok(stores)
     }
 
+    /// Makes all keys; how long that took.
+    fn fill(&self, subtasks: &mut [Subtask], every: u64) -> Result<Duration, RunError> {
+        let (keys, parallelism, begin) = (self.key_count(), self.run.parallelism, self.clock.monotonic());
+        let fill = |(i, subtask): (usize, &mut Subtask)| {
+            subtask.fill(keys, every, |key| {
+                let group = key_group(key_hash(&key.to_le_bytes()), MAX_PARALLELISM_DEFAULT);
+                subtask_of(group, parallelism, MAX_PARALLELISM_DEFAULT) as usize == i
+            })
+        };
+        std::thread::scope(|scope| {
+            let fills: Vec<_> = subtasks.iter_mut().enumerate().map(|it| scope.spawn(move || fill(it))).collect();
+            let lost = |_| Err(RunError::Panic("a thread of the benchmark".to_owned()));
+            fills.into_iter().try_for_each(|fill| fill.join().unwrap_or_else(lost))
+        })?;
+        Ok(self.clock.monotonic() - begin)
+    }
+
     fn request(&self, subtask: usize) -> SnapshotRequest {
         let (checkpoint, prefix) = (self.checkpoint, format!("bench-{subtask}-{}", self.checkpoint));
         SnapshotRequest { checkpoint, kind: SnapshotKind::Checkpoint, kept: true, prefix }
@@ -207,16 +266,17 @@ impl Runner<'_> {
         self.checkpoint += 1;
         let begin = self.clock.monotonic();
         let mut snapshots = Vec::new();
-        let mut still = Duration::ZERO;
+        let (mut still, mut still_cpu) = (Duration::ZERO, Duration::ZERO);
         for (i, subtask) in subtasks.iter_mut().enumerate() {
-            let from = self.clock.monotonic();
+            let (from, from_cpu) = (self.clock.monotonic(), thread_cpu());
             snapshots.push(subtask.store.snapshot(&self.request(i)).map_err(RunError::State)?);
             still = still.max(self.clock.monotonic() - from);
+            still_cpu = still_cpu.max(thread_cpu() - from_cpu);
         }
         let bytes = self.publish(snapshots)?;
         let durable = self.clock.monotonic() - begin;
         subtasks.iter_mut().for_each(|subtask| subtask.store.completed(self.checkpoint));
-        Ok(Cost { bytes, still, durable, ..Cost::default() })
+        Ok(Cost { bytes, still, still_cpu, durable, ..Cost::default() })
     }
 
     /// A checkpoint while all subtasks go on changing the same keys.
@@ -225,46 +285,31 @@ impl Runner<'_> {
         let (barrier, over, updates) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
         let requests: Vec<SnapshotRequest> = (0..subtasks.len()).map(|i| self.request(i)).collect();
         let (send, snapshots) = sync_channel(subtasks.len());
+        // All has changed, and what is needed is in memory, before anything is measured.
+        let changed = Barrier::new(subtasks.len() + 1);
         let clock = &SystemClock::new();
         std::thread::scope(|scope| {
             for (i, (subtask, request)) in subtasks.iter_mut().zip(&requests).enumerate() {
-                let (barrier, over, updates, send) = (&barrier, &over, &updates, send.clone());
-                scope.spawn(move || {
-                    let mut taken = false;
-                    for at in (0..subtask.hot.len()).cycle() {
-                        if over.load(Relaxed) {
-                            break;
-                        }
-                        if !taken && barrier.load(Relaxed) {
-                            taken = true;
-                            let from = clock.monotonic();
-                            let snapshot = subtask.store.snapshot(request).map_err(RunError::State);
-                            // Nobody listens once the run has failed.
-                            let _ = send.send((i, snapshot, clock.monotonic() - from));
-                        }
-                        let hot = std::mem::take(&mut subtask.hot);
-                        let outcome = subtask.update(&hot[at]);
-                        updates.fetch_add(hot[at].1.len() as u64, Relaxed);
-                        subtask.hot = hot;
-                        if let Err(error) = outcome {
-                            let _ = send.send((i, Err(error), Duration::ZERO));
-                            break;
-                        }
-                    }
-                });
+                let (barrier, over, updates, changed, send) = (&barrier, &over, &updates, &changed, send.clone());
+                let work = Work { barrier, over, updates, changed, clock };
+                // Nobody listens once the run has failed.
+                scope.spawn(move || subtask.work(request, work, |outcome| drop(send.send((i, outcome)))));
             }
             let per_s = |from: (Duration, u64), to: (Duration, u64)| {
                 (to.1 - from.1) as f64 / (to.0 - from.0).as_secs_f64().max(1e-9)
             };
             let now = || (clock.monotonic(), updates.load(Relaxed));
+            changed.wait();
             let first = now();
             std::thread::sleep(UNDISTURBED);
             let begin = now();
             barrier.store(true, Relaxed);
-            let (mut all, mut still) = (Vec::new(), Duration::ZERO);
-            let gathered = snapshots.iter().take(requests.len()).try_for_each(|(i, snapshot, took)| {
+            let (mut all, mut still, mut still_cpu) = (Vec::new(), Duration::ZERO, Duration::ZERO);
+            let gathered = snapshots.iter().take(requests.len()).try_for_each(|(i, outcome)| {
+                let (snapshot, took, took_cpu) = outcome?;
                 still = still.max(took);
-                all.push((i, snapshot?));
+                still_cpu = still_cpu.max(took_cpu);
+                all.push((i, snapshot));
                 Ok(())
             });
             all.sort_by_key(|(i, _)| *i);
@@ -273,7 +318,8 @@ impl Runner<'_> {
             let end = now();
             over.store(true, Relaxed);
             let (before, during) = (per_s(first, begin), per_s(begin, end));
-            Ok::<Cost, RunError>(Cost { bytes: published?, still, durable: end.0 - begin.0, before, during })
+            let durable = end.0 - begin.0;
+            Ok::<Cost, RunError>(Cost { bytes: published?, still, still_cpu, durable, before, during })
         })
         .inspect(|_| subtasks.iter_mut().for_each(|subtask| subtask.store.completed(self.checkpoint)))
     }
@@ -288,7 +334,11 @@ impl Runner<'_> {
                 nodes.flat_map(|node| redistribute(node, self.run.parallelism, MAX_PARALLELISM_DEFAULT)).collect();
             restore(&self.store, &shares).await
         })?;
-        let stores = self.open(2, states.into_iter().map(|state| state.stores).collect())?;
+        let durable = |mut state: SubtaskState| {
+            state.stores.iter_mut().for_each(|store| store.durable = true);
+            state.stores
+        };
+        let stores = self.open(2, states.into_iter().map(durable).collect())?;
         Ok((stores, self.clock.monotonic() - begin))
     }
 }
@@ -320,23 +370,11 @@ pub fn large_state(run: &LargeState) -> Result<String, RunError> {
         durable: Default::default(),
         checkpoint: 0,
     };
-    let (keys, parallelism) = (runner.key_count(), run.parallelism);
+    let keys = runner.key_count();
     let every = (1.0 / run.changed.clamp(1e-9, 1.0)).round() as u64;
     let subtask = |store| Subtask { store, hot: Vec::new(), touched: Touched::default() };
     let mut subtasks: Vec<Subtask> = runner.open(1, Vec::new())?.into_iter().map(subtask).collect();
-    let begin = runner.clock.monotonic();
-    std::thread::scope(|scope| {
-        let fill = |(i, subtask): (usize, &'_ mut Subtask)| {
-            subtask.fill(keys, every, |key| {
-                let group = key_group(key_hash(&key.to_le_bytes()), MAX_PARALLELISM_DEFAULT);
-                subtask_of(group, parallelism, MAX_PARALLELISM_DEFAULT) as usize == i
-            })
-        };
-        let fills: Vec<_> = subtasks.iter_mut().enumerate().map(|it| scope.spawn(move || fill(it))).collect();
-        let lost = |_| Err(RunError::Panic("a thread of the benchmark".to_owned()));
-        fills.into_iter().try_for_each(|fill| fill.join().unwrap_or_else(lost))
-    })?;
-    let fill = runner.clock.monotonic() - begin;
+    let fill = runner.fill(&mut subtasks, every)?;
     let filled_mb = resident_mb();
     let first = runner.checkpoint(&mut subtasks)?;
     let first_peak_mb = usage().ru_maxrss / 1024;
@@ -346,7 +384,9 @@ pub fn large_state(run: &LargeState) -> Result<String, RunError> {
     }
     let end_mb = resident_mb();
     let hot: Vec<_> = subtasks.into_iter().map(|subtask| subtask.hot).collect();
+    let from_cpu = cpu();
     let (stores, restore) = runner.restore()?;
+    let restore_cpu = cpu() - from_cpu;
     let mut subtasks: Vec<Subtask> = stores.into_iter().map(subtask).collect();
     let mut whole = true;
     for (subtask, hot) in subtasks.iter_mut().zip(hot) {
@@ -357,7 +397,7 @@ pub fn large_state(run: &LargeState) -> Result<String, RunError> {
     Ok(serde_json::json!({
         "workload": "state",
         "backend": if run.rocksdb { "rocksdb" } else { "memory" },
-        "parallelism": parallelism,
+        "parallelism": run.parallelism,
         "keys": keys,
         "state_mb": run.bytes >> 20,
         "changed_keys": keys.div_ceil(every),
@@ -365,6 +405,7 @@ pub fn large_state(run: &LargeState) -> Result<String, RunError> {
         "first": cost(&first),
         "later": costs.iter().map(cost).collect::<Vec<_>>(),
         "restore_s": rounded(restore.as_secs_f64(), 3),
+        "restore_cpu_s": rounded(restore_cpu.as_secs_f64(), 3),
         "restored_whole": whole,
         "after_restore": cost(&after),
         "rss_filled_mb": filled_mb,
@@ -380,6 +421,7 @@ fn cost(cost: &Cost) -> serde_json::Value {
     let mut line = serde_json::json!({
         "mb": rounded(cost.bytes as f64 / 1e6, 1),
         "still_ms": ms(cost.still),
+        "still_cpu_ms": ms(cost.still_cpu),
         "durable_ms": ms(cost.durable),
     });
     if cost.before > 0.0 {

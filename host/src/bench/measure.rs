@@ -49,10 +49,19 @@ pub(super) fn resident_mb() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: u64 = pages.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
     // SAFETY: `sysconf` only reads, and knows this name.
-    pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64 >> 20
+    (pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64) >> 20
 }
 
-fn cpu() -> Duration {
+/// Time of the calling thread on processors.
+pub(super) fn thread_cpu() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a `timespec` to write to. The call cannot fail with this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// User and system time of the process.
+pub(super) fn cpu() -> Duration {
     let usage = usage();
     let time = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
     time(usage.ru_utime) + time(usage.ru_stime)
