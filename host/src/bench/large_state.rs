@@ -142,7 +142,7 @@ impl Subtask {
                 self.update(&batch(&all))?;
                 all.clear();
             }
-            if key as u64 % every == 0 {
+            if (key as u64).is_multiple_of(every) {
                 hot.push(key);
                 if hot.len() == BATCH_ROWS {
                     self.hot.push(batch(&hot));
