@@ -35,7 +35,8 @@ pub struct Measured {
     pub latency: Option<[Duration; 4]>,
 }
 
-fn usage() -> libc::rusage {
+/// What the process has used so far.
+pub(super) fn usage() -> libc::rusage {
     // SAFETY: all-zero is a valid `rusage`.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: `usage` is a `rusage` to write to. The call cannot fail with these arguments.
@@ -43,7 +44,24 @@ fn usage() -> libc::rusage {
     usage
 }
 
-fn cpu() -> Duration {
+/// Memory of the process now, in MB; 0 where the system does not say.
+pub(super) fn resident_mb() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = pages.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    // SAFETY: `sysconf` only reads, and knows this name.
+    (pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64) >> 20
+}
+
+/// Time of the calling thread on processors.
+pub(super) fn thread_cpu() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a `timespec` to write to. The call cannot fail with this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// User and system time of the process.
+pub(super) fn cpu() -> Duration {
     let usage = usage();
     let time = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
     time(usage.ru_utime) + time(usage.ru_stime)
@@ -86,7 +104,8 @@ impl Start {
     }
 }
 
-fn rounded(value: f64, digits: i32) -> f64 {
+/// To so many digits after the point.
+pub(super) fn rounded(value: f64, digits: i32) -> f64 {
     let scale = 10f64.powi(digits);
     (value * scale).round() / scale
 }

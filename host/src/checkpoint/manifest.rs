@@ -221,6 +221,8 @@ impl StoreEntry {
             groups: self.groups.clone(),
             note: self.note.clone(),
             parts: self.parts.iter().map(part).collect::<Result<_, E>>()?,
+            later: None,
+            durable: false,
         })
     }
 }

@@ -19,6 +19,7 @@ pub async fn publish(
     draft: Draft,
     known: &BTreeMap<String, BlobReference>,
 ) -> Result<Manifest, StoreError> {
+    let draft = finish(draft).await?;
     let mut durable = BTreeMap::new();
     let mut contents: BTreeMap<String, Blob> = BTreeMap::new();
     for part in draft.parts() {
@@ -42,6 +43,25 @@ pub async fn publish(
     let bytes = encoding::encode(&name, &manifest)?;
     store.put(&name, Blob::Bytes(bytes.into())).await?;
     Ok(manifest)
+}
+
+/// Waits for parts that are still being made, where that holds up no task. Without a runtime, as in simulations, here.
+async fn finish(mut draft: Draft) -> Result<Draft, StoreError> {
+    let is_later = |state: &SubtaskState| state.stores.iter().any(|store| store.later.is_some());
+    if !draft.nodes.iter().flat_map(|node| &node.subtasks).any(is_later) {
+        return Ok(draft);
+    }
+    let name = Manifest::name(draft.checkpoint);
+    let wait = move || {
+        let subtasks = draft.nodes.iter_mut().flat_map(|node| &mut node.subtasks);
+        subtasks.flat_map(|subtask| &mut subtask.stores).try_for_each(StoreSnapshot::finish)?;
+        Ok(draft)
+    };
+    let finished = match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => runtime.spawn_blocking(wait).await.unwrap_or_else(|error| Err(error.to_string())),
+        Err(_) => wait(),
+    };
+    finished.map_err(|what| StoreError::io(&name, &what))
 }
 
 async fn put(store: &dyn CheckpointStore, name: String, content: Blob) -> Result<BlobReference, StoreError> {

@@ -1,11 +1,12 @@
 //! `wasmill bench`: measures a workload and prints one JSON line.
 use std::path::PathBuf;
 
+use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 
 use super::{CommandError, CommandResult, engine, run::execute};
 use crate::{
-    bench::{self, Measured, Run, Workload},
+    bench::{self, LargeState, Measured, Run, Workload},
     control::{JobOptions, RunError},
 };
 
@@ -35,6 +36,15 @@ pub(super) struct Bench {
     /// Time between two checkpoints, such as 10s, into a temporary directory; default: none.
     #[arg(long, value_parser = humantime::parse_duration)]
     checkpoint: Option<std::time::Duration>,
+    /// Of `state`: bytes of keys and values.
+    #[arg(long, default_value = "1GiB")]
+    bytes: ByteSize,
+    /// Of `state`: share of the keys that change between two checkpoints, in percent.
+    #[arg(long, default_value = "1%", value_parser = percent)]
+    changed: f64,
+    /// Of `state`: number of checkpoints after the first.
+    #[arg(long, default_value_t = 5)]
+    checkpoints: u32,
     /// Where the plugins are: the `plugins` folder of a checkout.
     #[arg(long, default_value = "plugins")]
     plugins: PathBuf,
@@ -50,6 +60,8 @@ enum WorkloadName {
     W3,
     /// JSON in, filter and score, JSON out.
     W6,
+    /// Large keyed state, its checkpoints and going back to one.
+    State,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -64,13 +76,15 @@ impl Bench {
     pub(super) fn execute(self) -> CommandResult {
         let directory = tempfile::tempdir()
             .map_err(|error| CommandError::Failed(format!("there is no temporary directory: {error}")))?;
+        let workload = match self.workload {
+            WorkloadName::W1 => Workload::W1,
+            WorkloadName::W2 => Workload::W2,
+            WorkloadName::W3 => Workload::W3,
+            WorkloadName::W6 => Workload::W6,
+            WorkloadName::State => return self.large_state(directory.path().to_owned()),
+        };
         let run = Run {
-            workload: match self.workload {
-                WorkloadName::W1 => Workload::W1,
-                WorkloadName::W2 => Workload::W2,
-                WorkloadName::W3 => Workload::W3,
-                WorkloadName::W6 => Workload::W6,
-            },
+            workload,
             events: self.events,
             parallelism: self.parallelism,
             verify: self.verify,
@@ -92,5 +106,26 @@ impl Bench {
         };
         println!("{}", measured.json(&run));
         Ok(())
+    }
+
+    fn large_state(&self, directory: PathBuf) -> CommandResult {
+        let run = LargeState {
+            bytes: self.bytes.as_u64(),
+            changed: self.changed,
+            parallelism: self.parallelism,
+            checkpoints: self.checkpoints,
+            directory,
+            rocksdb: self.state == StateName::Rocksdb,
+        };
+        println!("{}", bench::large_state(&run)?);
+        Ok(())
+    }
+}
+
+/// A share from `1%`, or `1`, above 0 and up to 100.
+fn percent(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches('%').parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent / 100.0),
+        _ => Err("a percentage above 0 and up to 100 is expected, such as 1%".to_owned()),
     }
 }

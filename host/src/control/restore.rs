@@ -1,5 +1,5 @@
 //! What a start of a job begins with: its latest checkpoint, a savepoint, or nothing, divided among the subtasks there are now.
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 
@@ -80,7 +80,10 @@ pub(super) async fn restore(
     }
     while let Some((manifest, store)) = latest {
         let (checkpoint, start) = (manifest.checkpoint, restored.start);
-        match divide(prepared, options, &manifest, &*store, &mut restored).await {
+        let is_own = options.checkpoints.as_ref().is_some_and(|own| Arc::ptr_eq(own, &store));
+        // What checkpoints can be built on: of others it is not known what is durable.
+        let is_latest = is_own && restored.complete == Some(checkpoint);
+        match divide(prepared, options, (&manifest, is_latest), &*store, &mut restored).await {
             Err(RunError::Store(error)) if error.is_loss() => {
                 tracing::error!(checkpoint, "cannot be restored, an earlier one is tried: {error}");
                 let earlier = find(&*store, Some(checkpoint), &mut restored).await?;
@@ -126,7 +129,7 @@ async fn find(
 async fn divide(
     prepared: &Prepared,
     options: &JobOptions,
-    manifest: &Manifest,
+    (manifest, is_latest): (&Manifest, bool),
     store: &dyn CheckpointStore,
     restored: &mut Restored,
 ) -> Result<(), RunError> {
@@ -140,7 +143,8 @@ async fn divide(
         let Some(node) = plan.nodes.iter().find(|node| node.uid == old.uid) else { continue };
         let shares = redistribute(old, node.parallelism, plan.max_parallelism);
         let states = restore_shares(store, &shares).await?;
-        for (subtask, state) in states.into_iter().enumerate() {
+        for (subtask, mut state) in states.into_iter().enumerate() {
+            state.stores.iter_mut().for_each(|store| store.durable = is_latest);
             restored.states.insert((node.uid.clone(), subtask as u32), state);
         }
         restored.committables.insert(node.uid.clone(), committables(old));

@@ -21,7 +21,7 @@ pub use keyed::{Decision, KeyGroups, MapPage, MapReader, NoMaps, StateChange, St
 pub use raw::{Encoded, Position, RawBatch};
 pub use schema::{Field, Kind, Schema, SchemaError};
 pub use snapshot::{
-    Blob, OperatorState, Part, Redistribution, SnapshotKind, SnapshotRequest, SplitPosition, StoreFormat,
+    Blob, LaterParts, OperatorState, Part, Redistribution, SnapshotKind, SnapshotRequest, SplitPosition, StoreFormat,
     StoreSnapshot, SubtaskState,
 };
 pub use time::{Clock, EventTime, NO_WATERMARK, SystemClock, TimeDomain, WATERMARK_END};

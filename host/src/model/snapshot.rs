@@ -1,6 +1,6 @@
 //! What a subtask leaves behind at a barrier, and gets back when it starts: positions, state, and what its sink has prepared. Pure
 //! data; starting anew is starting from [`SubtaskState::default`].
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 
@@ -46,6 +46,28 @@ pub struct Part {
     pub content: Option<Blob>,
 }
 
+/// Parts that are being made on a thread of their own.
+#[derive(Clone)]
+pub struct LaterParts(Arc<dyn Fn() -> Result<Vec<Part>, String> + Send + Sync>);
+
+impl LaterParts {
+    /// `wait` blocks until they are made, or says why they cannot be; it may be asked several times.
+    pub fn new(wait: impl Fn() -> Result<Vec<Part>, String> + Send + Sync + 'static) -> LaterParts {
+        LaterParts(Arc::new(wait))
+    }
+
+    /// Blocks until they are made.
+    pub fn wait(&self) -> Result<Vec<Part>, String> {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for LaterParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LaterParts")
+    }
+}
+
 /// A keyed store at a barrier.
 #[derive(Clone, Debug)]
 pub struct StoreSnapshot {
@@ -59,6 +81,20 @@ pub struct StoreSnapshot {
     pub note: Vec<u8>,
     /// Its files.
     pub parts: Vec<Part>,
+    /// More of them, which are still being made while the task goes on.
+    pub later: Option<LaterParts>,
+    /// Of one to be restored: whether its parts are durable where the job's checkpoints go, so that the next may be built on them.
+    pub durable: bool,
+}
+
+impl StoreSnapshot {
+    /// Blocks until all parts are made, and has them among [`parts`](StoreSnapshot::parts).
+    pub fn finish(&mut self) -> Result<(), String> {
+        if let Some(later) = self.later.take() {
+            self.parts.extend(later.wait()?);
+        }
+        Ok(())
+    }
 }
 
 /// State that belongs to a task, not to a key.

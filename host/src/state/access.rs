@@ -77,6 +77,20 @@ impl KeyedStore {
         self.settings.states.get(state).cloned().ok_or_else(|| self.bug("a state that was not declared was asked for"))
     }
 
+    /// Notes that rows are about to be changed.
+    pub(super) fn mark(&mut self, touched: &Touched, places: &[(u32, u32)]) -> Result<(), StateError> {
+        if self.db.is_some() {
+            return Ok(());
+        }
+        let mut tables = self.tables_of(touched)?;
+        for (rank, row) in places {
+            if let Some(table) = tables.get_mut(*rank as usize) {
+                table.changed.mark(*row as usize);
+            }
+        }
+        Ok(())
+    }
+
     fn values(&mut self, touched: &Touched) -> Result<Vec<&mut Values>, StateError> {
         Ok(self.tables_of(touched)?.into_iter().map(|table| &mut table.young.values).collect())
     }
@@ -108,6 +122,7 @@ impl KeyedStore {
             return Err(self.bug("values were put that are not the state's"));
         }
         self.set_now(now_ms);
+        self.mark(touched, places)?;
         let mut all = self.values(touched)?;
         scatter(&mut all, state, places, values);
         if description.time_to_live.is_some() {
@@ -171,6 +186,7 @@ impl KeyedStore {
             return Err(self.bug("lists were put that are not the state's"));
         }
         let now_ms = self.now_ms;
+        self.mark(touched, places)?;
         let mut all = self.values(touched)?;
         let mut elements = Vec::new();
         for (i, ((rank, row), range)) in places.iter().zip(offsets.windows(2)).enumerate() {
@@ -210,6 +226,7 @@ impl KeyedStore {
         {
             return Err(self.bug("entries were put that are not the state's"));
         }
+        self.mark(touched, places)?;
         let (mut key, mut value) = (Vec::new(), Vec::new());
         for (i, place) in places.iter().enumerate() {
             key.clear();
@@ -224,6 +241,7 @@ impl KeyedStore {
     }
 
     fn clear_places(&mut self, touched: &Touched, state: usize, places: &[(u32, u32)]) -> Result<(), StateError> {
+        self.mark(touched, places)?;
         if self.state(touched, state)?.kind == StateKind::Map {
             return places.iter().try_for_each(|place| self.clear_map(touched, state, *place));
         }
@@ -323,6 +341,7 @@ impl KeyedStore {
             return Err(self.bug("open windows were noted where there are none"));
         }
         let places = self.places(touched, keys)?;
+        self.mark(touched, &places)?;
         let mut tables = self.tables_of(touched)?;
         for ((rank, row), windows) in places.iter().zip(windows) {
             let list: Vec<u8> = windows.iter().flat_map(|window| window_bytes(*window)).collect();

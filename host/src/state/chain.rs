@@ -10,7 +10,8 @@ pub(super) const SECTIONS: usize = 16;
 /// So many sections at most are written whole because their changes have outgrown them.
 const REBASED_MAX: usize = 2;
 
-/// From so many runs on, the sections that still need the oldest one are written whole.
+/// From so many runs on, the sections that still need the oldest one are written whole, one at a checkpoint: what is written whole holds
+/// up the task.
 const RUNS_MAX: usize = 24;
 
 /// The section of a key group.
@@ -38,6 +39,14 @@ pub(super) struct Chain {
 }
 
 impl Chain {
+    /// With the runs of a restored checkpoint, all durable: names, numbers, whole sections, and entries in each section as far as they
+    /// counted.
+    pub(super) fn restored(runs: Vec<(String, u64, u16, [u64; SECTIONS])>) -> Chain {
+        let numbers = runs.iter().map(|(_, number, ..)| *number).max().unwrap_or(0);
+        let run = |(name, number, whole, entries)| Run { name, checkpoint: 0, number, content: None, whole, entries };
+        Chain { runs: runs.into_iter().map(run).collect(), numbers }
+    }
+
     /// Whether the next checkpoint can build on earlier ones.
     pub(super) fn is_empty(&self) -> bool {
         self.runs.is_empty()
@@ -67,6 +76,9 @@ impl Chain {
             }
         }
         outgrown.sort_unstable();
+        if outgrown.get(1).is_some_and(|(later, _)| *later == std::cmp::Reverse(u64::MAX)) {
+            outgrown.truncate(1);
+        }
         outgrown.iter().take(REBASED_MAX).for_each(|(_, section)| whole |= 1 << section);
         whole
     }

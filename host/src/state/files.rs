@@ -1,10 +1,18 @@
 //! Which files of a database checkpoints have made durable. Files of sorted entries never change, so that each is sent once.
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 /// What is known of files, by their names in the database's folder.
 #[derive(Default)]
 pub(super) struct Files {
     known: BTreeMap<String, Known>,
+}
+
+/// Whatever went wrong while they were held, they are changed by single calls.
+pub(super) fn lock(files: &Mutex<Files>) -> MutexGuard<'_, Files> {
+    files.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Known {
@@ -18,6 +26,11 @@ impl Files {
     pub(super) fn part(&mut self, file: &str, part: String, checkpoint: u64) -> (String, bool) {
         let known = self.known.entry(file.to_owned()).or_insert(Known { part, checkpoint, durable: false });
         (known.part.clone(), known.durable)
+    }
+
+    /// Notes that a file was restored from a part that is durable.
+    pub(super) fn restored(&mut self, file: String, part: String) {
+        self.known.insert(file, Known { part, checkpoint: 0, durable: true });
     }
 
     /// Forgets files the database does not have any more.

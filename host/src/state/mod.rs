@@ -4,6 +4,7 @@ mod access;
 mod backend;
 mod broadcast;
 mod chain;
+mod changed;
 #[cfg(feature = "rocksdb")]
 mod claim;
 mod columns;

@@ -1,7 +1,8 @@
 //! Stands for databases in a build without RocksDB: there are none.
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::StateError;
+use crate::model::{LaterParts, Part};
 
 /// A database, of which there is none.
 pub(super) enum Db {}
@@ -57,7 +58,16 @@ impl Db {
         match *self {}
     }
 
-    pub(super) fn checkpoint(&self, _: &Path) -> Result<(), StateError> {
+    pub(super) fn checkpoint(
+        &self,
+        _: &mut Writes,
+        _: PathBuf,
+        _: impl FnOnce(&Path) -> Result<Vec<Part>, StateError> + Send + 'static,
+    ) -> Result<LaterParts, StateError> {
+        match *self {}
+    }
+
+    pub(super) fn settle(&self) {
         match *self {}
     }
 }

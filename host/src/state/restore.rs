@@ -1,7 +1,7 @@
 //! Taking over what an earlier run left: from runs or database files, of one subtask or several, into either backend.
 use super::{
     backend::{Kind, StateBackend},
-    chain::{read_note, section_of},
+    chain::{Chain, SECTIONS, read_note, section_of},
     error::StateError,
     run::{Entries, RunReader},
     schema::{Header, Mapping, map_states, remap_row},
@@ -60,25 +60,54 @@ impl KeyedStore {
             runs.push((number, RunReader::open(&part.name, content(part)?)?));
         }
         runs.sort_by_key(|(number, _)| *number);
-        let runs: Vec<RunReader> = runs.into_iter().map(|(_, run)| run).collect();
+        let (numbers, runs): (Vec<u64>, Vec<RunReader>) = runs.into_iter().unzip();
+        let mut entries = vec![[0; SECTIONS]; runs.len()];
         let wanted =
             self.settings.groups.start.max(snapshot.groups.start)..self.settings.groups.end.min(snapshot.groups.end);
         for group in wanted {
-            let bit = 1u16 << section_of(group, &snapshot.groups);
+            let section = section_of(group, &snapshot.groups);
+            let bit = 1u16 << section;
             let base = runs.iter().rposition(|run| run.header.whole & bit != 0).unwrap_or_default();
             if disjoint {
                 for run in &runs {
-                    self.merge(std::slice::from_ref(run), group as u16, mapping)?;
+                    self.merge(std::slice::from_ref(run), group as u16, mapping, |_| ())?;
                 }
             } else {
-                self.merge(&runs[base..], group as u16, mapping)?;
+                self.merge(&runs[base..], group as u16, mapping, |run| entries[base + run][section] += 1)?;
             }
+        }
+        if snapshot.durable && !disjoint && snapshot.groups == self.settings.groups {
+            let runs = runs.into_iter().zip(numbers).zip(entries);
+            self.build_on(mapping, runs.map(|((run, number), entries)| (run, number, entries)));
         }
         Ok(())
     }
 
+    /// Has the next checkpoint build on what was restored, if it holds all that now is, as it is.
+    fn build_on(&mut self, mapping: &Mapping, runs: impl Iterator<Item = (RunReader, u64, [u64; SECTIONS])>) {
+        if self.db.is_some() || !is_identity(mapping) {
+            return;
+        }
+        let run = |(run, number, mut entries): (RunReader, u64, [u64; SECTIONS])| {
+            if !run.header.dropped.is_empty() {
+                entries.iter_mut().for_each(|count| *count += 1);
+            }
+            (run.part, number, run.header.whole, entries)
+        };
+        self.chain = Chain::restored(runs.map(run).collect());
+        self.tracking = !self.chain.is_empty();
+    }
+
     /// Takes over the entries of a key group: of those with the same key the one of the last run.
-    fn merge(&mut self, runs: &[RunReader], group: u16, mapping: &Mapping) -> Result<(), StateError> {
+    /// Tells `visit` which run has each entry.
+    fn merge(
+        &mut self,
+        runs: &[RunReader],
+        group: u16,
+        mapping: &Mapping,
+        mut visit: impl FnMut(usize),
+    ) -> Result<(), StateError> {
+        let plain = self.db.is_none() && is_identity(mapping);
         let mut heads: Vec<(usize, Entries)> = Vec::new();
         for (i, run) in runs.iter().enumerate() {
             if let Some(mut entries) = run.group(group)?
@@ -99,13 +128,21 @@ impl KeyedStore {
                 let is_dropped =
                     window.is_some_and(|window| runs[i + 1..].iter().any(|run| run.header.dropped.contains(&window)));
                 if let Some(value) = entries.value().filter(|_| !is_dropped) {
-                    self.take_entry(group, &key, value, mapping)
-                        .map_err(|what| what.unwrap_or_else(|| entries.damaged()))?;
+                    let taken = match plain && key.first() == Some(&ROW) {
+                        true => self.take_row(&key, value).ok_or(None),
+                        false => self.take_entry(group, &key, value, mapping),
+                    };
+                    taken.map_err(|what| what.unwrap_or_else(|| entries.damaged()))?;
                 }
             }
             let mut at = 0;
             while at < heads.len() {
-                if heads[at].1.key() == key && !heads[at].1.advance()? {
+                let (run, entries) = &mut heads[at];
+                let passed = entries.key() == key;
+                if passed {
+                    visit(*run);
+                }
+                if passed && !entries.advance()? {
                     heads.remove(at);
                 } else {
                     at += 1;
@@ -149,6 +186,13 @@ impl KeyedStore {
             }
             _ => self.take_into_memory(&full, value).ok_or(None),
         }
+    }
+
+    /// Takes over a row as it was written, into memory.
+    fn take_row(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+        let (window, rest) = key.get(1..)?.split_at_checked(WINDOW_BYTES)?;
+        let (table, row) = self.row(read_window(window)?, window, rest);
+        table.young.load(row, value).then_some(())
     }
 
     fn take_into_memory(&mut self, full: &[u8], value: &[u8]) -> Option<()> {
@@ -216,6 +260,11 @@ impl KeyedStore {
     fn take_database(&mut self, _: &StateBackend, _: usize, _: &StoreSnapshot, _: &Mapping) -> Result<(), StateError> {
         Err(self.unreadable("it was taken of a RocksDB database, and this wasmill was built without RocksDB"))
     }
+}
+
+/// Whether nothing has to be changed in what was written.
+pub(super) fn is_identity(mapping: &[Option<usize>]) -> bool {
+    mapping.iter().enumerate().all(|(was, is)| *is == Some(was))
 }
 
 pub(super) fn content(part: &Part) -> Result<&Blob, StateError> {

@@ -112,7 +112,7 @@ enum Source {
 
 /// Reads a run. What is not as it was written is [`StateError::Damaged`].
 pub(super) struct RunReader {
-    part: String,
+    pub(super) part: String,
     source: Source,
     pub(super) header: Header,
     blocks: Vec<Block>,

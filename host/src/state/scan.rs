@@ -135,7 +135,7 @@ impl KeyedStore {
     ) -> Result<Option<Cursor>, StateError> {
         let table = &mut self.tables[at];
         let (Some(db), Some(writes)) = (&self.db, &mut self.writes) else { return Ok(None) };
-        table.write(db, writes)?;
+        table.write(Some(db), writes)?;
         db.write(writes)?;
         let prefix = [&[ROW][..], &window_bytes(table.window)].concat();
         let from = after.key.as_ref().map_or(prefix.clone(), |key| [&key[..], &[0]].concat());

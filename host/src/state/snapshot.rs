@@ -9,6 +9,7 @@ use std::{
 use super::{
     chain::{SECTIONS, note, section_of},
     error::StateError,
+    files::lock,
     run::RunWriter,
     schema::{Header, is_expired, remap_row},
     store::KeyedStore,
@@ -17,7 +18,7 @@ use super::{
     wire::{MAP, OPEN, ROW, TIMER, group_at, map_prefix, put_entry, read_entry, split_group},
 };
 use crate::model::{
-    Blob, Part, SnapshotKind, SnapshotRequest, StateDescription, StateKind, StoreFormat, StoreSnapshot,
+    Blob, LaterParts, Part, SnapshotKind, SnapshotRequest, StateDescription, StateKind, StoreFormat, StoreSnapshot,
 };
 
 /// Bytes of entries sorted at once for a run of a savepoint of a database.
@@ -49,20 +50,24 @@ impl KeyedStore {
         if request.kind == SnapshotKind::Checkpoint && request.kept {
             self.checkpoints.insert(request.checkpoint);
         }
+        let mut later = None;
         let (format, parts) = match (request.kind, self.db.is_some()) {
             _ if !request.kept => (StoreFormat::Runs, Vec::new()),
-            (SnapshotKind::Checkpoint, true) => (StoreFormat::RocksDb, self.link_files(request)?),
+            (SnapshotKind::Checkpoint, true) => {
+                later = Some(self.link_files(request)?);
+                (StoreFormat::RocksDb, Vec::new())
+            }
             (SnapshotKind::Checkpoint, false) => (StoreFormat::Runs, self.write_changes(request)?),
             (SnapshotKind::Savepoint, true) => (StoreFormat::Runs, self.write_database(request)?),
             (SnapshotKind::Savepoint, false) => {
                 let header = Header::of(&self.settings);
-                let (bytes, _) = self.write_run(&header).map_err(StateError::file("memory"))?;
+                let (bytes, _) = self.write_run(&header, &self.changed()).map_err(StateError::file("memory"))?;
                 (StoreFormat::Runs, vec![self.part(request, "run", note(0, true), Blob::Bytes(bytes.into()))])
             }
         };
         let groups = self.settings.groups.clone();
         let note = Header::of(&self.settings).encode();
-        Ok(StoreSnapshot { store: self.settings.name.clone(), format, groups, note, parts })
+        Ok(StoreSnapshot { store: self.settings.name.clone(), format, groups, note, parts, later, durable: false })
     }
 
     fn part_name(&self, request: &SnapshotRequest, file: &str) -> String {
@@ -79,37 +84,41 @@ impl KeyedStore {
         if !self.tracking {
             self.chain.clear();
         }
-        let (live, changed) = self.count();
+        let rows = self.changed();
+        let (live, changed) = self.count(&rows);
         let whole = self.chain.plan(&live, &changed);
         let dropped: Vec<_> = std::mem::take(&mut self.dropped).into_iter().collect();
         if !self.chain.is_empty() && whole == 0 && dropped.is_empty() && changed.iter().all(|count| *count == 0) {
             return Ok(self.chain.parts(&self.settings.groups));
         }
         let header = Header { whole, dropped, ..Header::of(&self.settings) };
-        let (bytes, mut entries) = self.write_run(&header).map_err(StateError::file("memory"))?;
+        let (bytes, mut entries) = self.write_run(&header, &rows).map_err(StateError::file("memory"))?;
         if !header.dropped.is_empty() {
             entries.iter_mut().for_each(|count| *count += 1);
         }
         self.chain.add(self.part_name(request, "run"), request.checkpoint, bytes.into(), whole, entries);
-        for table in self.tables.iter_mut().chain(&mut self.open) {
-            for row in 0..table.young.len() {
-                table.young.settle(row);
-            }
+        for (table, rows) in self.tables.iter_mut().chain(&mut self.open).zip(&rows) {
+            table.settle(rows);
         }
         self.timers.settle();
         self.tracking = true;
         Ok(self.chain.parts(&self.settings.groups))
     }
 
-    /// How many rows and timers live, and how many have changed, in each section.
-    fn count(&self) -> ([u64; SECTIONS], [u64; SECTIONS]) {
+    /// The changed rows of each table.
+    fn changed(&self) -> Vec<Vec<u32>> {
+        self.tables.iter().chain(&self.open).map(Table::changed).collect()
+    }
+
+    /// How many rows and timers there are, and how many have changed, in each section.
+    fn count(&mut self, rows: &[Vec<u32>]) -> ([u64; SECTIONS], [u64; SECTIONS]) {
         let (mut live, mut changed) = ([0; SECTIONS], [0; SECTIONS]);
-        let section = |group: u16| section_of(group.into(), &self.settings.groups);
-        for table in self.tables.iter().chain(&self.open) {
-            for (row, group) in table.young.groups.iter().enumerate() {
-                live[section(*group)] += u64::from(table.young.is_live(row));
-                changed[section(*group)] += u64::from(table.young.is_changed(row));
-            }
+        let groups = &self.settings.groups;
+        let section = |group: u16| section_of(group.into(), groups);
+        for (table, rows) in self.tables.iter_mut().chain(&mut self.open).zip(rows) {
+            rows.iter().for_each(|row| changed[section(table.young.groups[*row as usize])] += 1);
+            let counts = table.changed.count(&table.young, groups);
+            live.iter_mut().zip(counts).for_each(|(live, count)| *live += count);
         }
         live.iter_mut().for_each(|live| *live += (self.timers.len() / SECTIONS) as u64);
         for (_, timer, _) in self.timers.changes() {
@@ -119,11 +128,11 @@ impl KeyedStore {
     }
 
     /// All of the sections that are whole, changes of the others.
-    fn write_run(&self, header: &Header) -> io::Result<(Vec<u8>, [u64; SECTIONS])> {
+    fn write_run(&self, header: &Header, changed: &[Vec<u32>]) -> io::Result<(Vec<u8>, [u64; SECTIONS])> {
         let section = |group: u16| section_of(group.into(), &self.settings.groups);
         let is_whole = |group: u16| header.whole & (1 << section(group)) != 0;
         let tables: Vec<&Table> = self.tables.iter().chain(&self.open).collect();
-        let mut rows = pick(&tables, &is_whole);
+        let mut rows = pick(&tables, changed, header.whole != 0, &is_whole);
         sort(&tables, &mut rows);
         let mut scratch = Scratch::default();
         let mut others: BTreeMap<(u16, Vec<u8>), bool> = BTreeMap::new();
@@ -139,7 +148,9 @@ impl KeyedStore {
             .filter(|(_, timer, _)| !is_whole(timer_group(timer)))
             .for_each(|(domain, timer, set)| add(domain, timer, set));
         let has_maps = self.settings.states.iter().any(|state| state.kind == StateKind::Map);
-        let mut out = RunWriter::new(Vec::new(), header)?;
+        // All of it at most as large as it is in memory: growing would copy it again and again.
+        let room = if header.whole == u16::MAX { tables.iter().map(|table| table.bytes()).sum() } else { 0 };
+        let mut out = RunWriter::new(Vec::with_capacity(room), header)?;
         let mut entries = [0; SECTIONS];
         let mut rows = rows.into_iter().peekable();
         let mut others = others.into_iter().peekable();
@@ -248,24 +259,30 @@ impl KeyedStore {
         Ok(folder)
     }
 
-    /// A checkpoint of a database: its files.
-    fn link_files(&mut self, request: &SnapshotRequest) -> Result<Vec<Part>, StateError> {
-        self.write_all()?;
+    /// A checkpoint of a database: its files, which are made while the task goes on. What it does not have yet is taken out of memory
+    /// here.
+    fn link_files(&mut self, request: &SnapshotRequest) -> Result<LaterParts, StateError> {
         let folder = self.folder(request, "checkpoint")?;
-        if let Some(db) = &self.db {
-            db.checkpoint(&folder)?;
+        let name = self.part_name(request, "");
+        let (Some(db), Some(writes)) = (&self.db, &mut self.writes) else { return Err(self.bug("it has no database")) };
+        for table in self.tables.iter_mut().chain(&mut self.open) {
+            table.write(None, writes)?;
         }
-        let mut parts = Vec::new();
-        let names = file_names(&folder)?;
-        self.files.keep(|file| names.iter().any(|name| name == file));
-        for file in names {
-            let new = self.part_name(request, &file);
-            let (name, durable) =
-                if file.ends_with(".sst") { self.files.part(&file, new, request.checkpoint) } else { (new, false) };
-            let content = (!durable).then(|| Blob::File(folder.join(&file)));
-            parts.push(Part { name, groups: self.settings.groups.clone(), note: file.into_bytes(), content });
-        }
-        Ok(parts)
+        self.timers.write(writes);
+        let (files, groups, checkpoint) = (self.files.clone(), self.settings.groups.clone(), request.checkpoint);
+        db.checkpoint(writes, folder, move |folder| {
+            let names = file_names(folder)?;
+            let mut files = lock(&files);
+            files.keep(|file| names.iter().any(|name| name == file));
+            let part = |file: String| {
+                let new = format!("{name}{file}");
+                let (name, durable) =
+                    if file.ends_with(".sst") { files.part(&file, new, checkpoint) } else { (new, false) };
+                let content = (!durable).then(|| Blob::File(folder.join(&file)));
+                Part { name, groups: groups.clone(), note: file.into_bytes(), content }
+            };
+            Ok(names.into_iter().map(part).collect())
+        })
     }
 
     /// A savepoint of a database: runs of as many entries as can be sorted at once.
@@ -304,7 +321,7 @@ impl KeyedStore {
         }
         self.checkpoints.retain(|later| *later > checkpoint);
         self.chain.completed(checkpoint);
-        self.files.completed(checkpoint);
+        lock(&self.files).completed(checkpoint);
         let later = self.folders.split_off(&checkpoint.saturating_add(1));
         std::mem::replace(&mut self.folders, later).into_values().flatten().for_each(remove);
     }
@@ -312,6 +329,9 @@ impl KeyedStore {
     /// A checkpoint will never be complete: what it was to make durable is sent again with the next.
     pub fn aborted(&mut self, checkpoint: u64) {
         self.checkpoints.remove(&checkpoint);
+        if let Some(db) = &self.db {
+            db.settle();
+        }
         self.folders.remove(&checkpoint).into_iter().flatten().for_each(remove);
     }
 }
@@ -328,16 +348,19 @@ fn timer_group(timer: &[u8]) -> u16 {
     timer.get(at..at + 2).and_then(|group| group.try_into().ok()).map(u16::from_be_bytes).unwrap_or_default()
 }
 
-/// Rows that live, of sections that are whole, and rows that have changed, of the others.
-fn pick(tables: &[&Table], is_whole: &impl Fn(u16) -> bool) -> Vec<Picked> {
+/// Rows that live, of sections that are whole, if `any` is, and rows that have changed, of the others.
+fn pick(tables: &[&Table], changed: &[Vec<u32>], any: bool, is_whole: &impl Fn(u16) -> bool) -> Vec<Picked> {
     let mut picked = Vec::new();
-    for (rank, table) in tables.iter().enumerate() {
-        for (row, group) in table.young.groups.iter().enumerate() {
-            if if is_whole(*group) { table.young.is_live(row) } else { table.young.is_changed(row) } {
-                let head = head(table.young.keys.key(row), table.shape.suffix);
-                picked.push(Picked { group: *group, rank: rank as u32, row: row as u32, head });
-            }
+    for (rank, (table, changed)) in tables.iter().zip(changed).enumerate() {
+        let (rows, groups) = (&table.young, &table.young.groups);
+        let mut add = |row: usize| {
+            let head = head(rows.keys.key(row), table.shape.suffix);
+            picked.push(Picked { group: groups[row], rank: rank as u32, row: row as u32, head });
+        };
+        if any {
+            (0..rows.len()).filter(|row| is_whole(groups[*row]) && rows.is_live(*row)).for_each(&mut add);
         }
+        changed.iter().map(|row| *row as usize).filter(|row| !is_whole(groups[*row])).for_each(&mut add);
     }
     picked
 }

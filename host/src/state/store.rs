@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use super::{
@@ -44,7 +44,7 @@ pub struct KeyedStore {
     /// Windows forgotten since the last checkpoint.
     pub(super) dropped: BTreeSet<Window>,
     pub(super) chain: Chain,
-    pub(super) files: Files,
+    pub(super) files: Arc<Mutex<Files>>,
     /// Checkpoints not known to be complete or aborted; savepoints are none.
     pub(super) checkpoints: BTreeSet<u64>,
     /// Local folders that snapshots still refer to, by checkpoint.
@@ -93,7 +93,7 @@ impl KeyedStore {
             tracking: false,
             dropped: BTreeSet::new(),
             chain: Chain::default(),
-            files: Files::default(),
+            files: Arc::default(),
             checkpoints: BTreeSet::new(),
             folders: BTreeMap::new(),
         };
@@ -234,7 +234,7 @@ impl KeyedStore {
     pub(super) fn write_all(&mut self) -> Result<(), StateError> {
         let (Some(db), Some(writes)) = (&self.db, &mut self.writes) else { return Ok(()) };
         for table in self.tables.iter_mut().chain(&mut self.open) {
-            table.write(db, writes)?;
+            table.write(Some(db), writes)?;
         }
         self.timers.write(writes);
         db.write(writes)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    changed::ChangedRows,
     db::{Db, Writes},
     error::StateError,
     rows::Rows,
@@ -49,6 +50,8 @@ pub(super) struct Table {
     pub(super) shape: Arc<Shape>,
     pub(super) young: Rows,
     pub(super) old: Option<Rows>,
+    /// Of the young, where there is no database.
+    pub(super) changed: ChangedRows,
     /// Whether the database may have entries of it.
     pub(super) stored: bool,
     /// Whether all its rows are in memory.
@@ -60,7 +63,8 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn new(window: Window, shape: &Arc<Shape>) -> Table {
         let (shape, young) = (shape.clone(), shape.rows());
-        Table { window, shape, young, old: None, stored: false, complete: true, scanning: false }
+        let changed = ChangedRows::default();
+        Table { window, shape, young, old: None, changed, stored: false, complete: true, scanning: false }
     }
 
     /// Its rows in memory.
@@ -70,6 +74,18 @@ impl Table {
 
     pub(super) fn bytes(&self) -> usize {
         self.generations().map(Rows::bytes).sum()
+    }
+
+    /// The rows that have changed, in memory without a database.
+    pub(super) fn changed(&self) -> Vec<u32> {
+        // What expires goes without being asked for.
+        self.changed.of(&self.young, self.shape.states.iter().any(|state| state.time_to_live.is_some()))
+    }
+
+    /// Takes note of the changes of these rows, which are all that have changed.
+    pub(super) fn settle(&mut self, changed: &[u32]) {
+        changed.iter().for_each(|row| self.young.settle(*row as usize));
+        self.changed.clear(&self.young);
     }
 
     /// The full key of a row's entry.
@@ -117,8 +133,8 @@ impl Table {
         Ok(())
     }
 
-    /// Writes changed rows.
-    pub(super) fn write(&mut self, db: &Db, writes: &mut Writes) -> Result<(), StateError> {
+    /// Writes changed rows; without a database has them among what is to be written.
+    pub(super) fn write(&mut self, db: Option<&Db>, writes: &mut Writes) -> Result<(), StateError> {
         let mut old = self.old.take();
         if let Some(old) = &mut old {
             std::mem::swap(&mut self.young, old);
@@ -129,7 +145,7 @@ impl Table {
         self.write_young(db, writes)
     }
 
-    fn write_young(&mut self, db: &Db, writes: &mut Writes) -> Result<(), StateError> {
+    fn write_young(&mut self, db: Option<&Db>, writes: &mut Writes) -> Result<(), StateError> {
         let (mut key, mut cell, mut value) = (Vec::new(), Vec::new(), Vec::new());
         for row in 0..self.young.len() {
             if !self.young.is_changed(row) {
@@ -146,7 +162,7 @@ impl Table {
                 self.stored = true;
             }
             self.young.settle(row);
-            if writes.bytes() > WRITE_BYTES {
+            if let Some(db) = db.filter(|_| writes.bytes() > WRITE_BYTES) {
                 db.write(writes)?;
             }
         }
@@ -160,7 +176,7 @@ impl Table {
             && old.len() > 0
         {
             self.young = old;
-            self.write_young(db, writes)?;
+            self.write_young(Some(db), writes)?;
             self.young = self.shape.rows();
             self.complete = false;
         }

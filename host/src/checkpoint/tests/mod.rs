@@ -26,8 +26,15 @@ fn part(name: &str, content: Option<&str>) -> Part {
 
 /// A checkpoint of a job with one keyed node of one subtask.
 fn draft(checkpoint: u64, parts: Vec<Part>) -> Draft {
-    let store =
-        StoreSnapshot { store: "windows".into(), format: StoreFormat::Runs, groups: 0..8, note: vec![9], parts };
+    let store = StoreSnapshot {
+        store: "windows".into(),
+        format: StoreFormat::Runs,
+        groups: 0..8,
+        note: vec![9],
+        parts,
+        later: None,
+        durable: false,
+    };
     let state = SubtaskState {
         watermark: checkpoint as i64,
         splits: vec![SplitPosition { split: "a.csv".into(), position: vec![1, 2] }],

@@ -3,21 +3,20 @@ use std::{
     ffi::CStr,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicI64, Ordering::Relaxed},
     },
 };
 
 use rocksdb::{
     CompactionDecision, DB, Direction, IteratorMode, ReadOptions, WriteBatch,
-    checkpoint::Checkpoint,
     compaction_filter::CompactionFilter,
     compaction_filter_factory::{CompactionFilterContext, CompactionFilterFactory},
 };
 
-use super::Shared;
+use super::{Shared, linking::Linking};
 use crate::{
-    model::StateDescription,
+    model::{LaterParts, Part, StateDescription},
     state::{
         error::StateError,
         schema::{is_expired, remap_row},
@@ -25,9 +24,12 @@ use crate::{
     },
 };
 
-/// A database.
+/// A database. While a checkpoint of it is being made, reads wait until it has all that was to be written before, and writes, which must not
+/// become part of it, until it is there.
 pub(in crate::state) struct Db {
-    db: DB,
+    db: Arc<DB>,
+    /// The checkpoint that is being made, and what writing for one has failed with.
+    linking: Mutex<Option<Arc<Linking>>>,
     directory: PathBuf,
     cache_bytes: usize,
     now: Arc<AtomicI64>,
@@ -70,7 +72,14 @@ impl Db {
         }
         let db = DB::open(&options, directory).map_err(failed(directory))?;
         let cache_bytes = shared.settings.cache_bytes;
-        Ok(Db { db, directory: directory.to_owned(), cache_bytes, now, _shared: shared.clone() })
+        Ok(Db {
+            db: Arc::new(db),
+            linking: Mutex::default(),
+            directory: directory.to_owned(),
+            cache_bytes,
+            now,
+            _shared: shared.clone(),
+        })
     }
 
     pub(in crate::state) fn writes(&self) -> Writes {
@@ -93,6 +102,7 @@ impl Db {
 
     /// The values of keys.
     pub(in crate::state) fn get(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StateError> {
+        self.wait(Linking::written)?;
         self.db.multi_get(keys).into_iter().collect::<Result<_, _>>().map_err(failed(&self.directory))
     }
 
@@ -101,6 +111,7 @@ impl Db {
         if writes.0.is_empty() {
             return Ok(());
         }
+        self.wait(Linking::over)?;
         self.db.write_without_wal(std::mem::take(&mut writes.0)).map_err(failed(&self.directory))
     }
 
@@ -111,6 +122,7 @@ impl Db {
         to: &[u8],
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool, StateError>,
     ) -> Result<(), StateError> {
+        self.wait(Linking::written)?;
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(to);
         for entry in self.db.iterator_opt(IteratorMode::From(from, Direction::Forward), options) {
@@ -122,16 +134,49 @@ impl Db {
         Ok(())
     }
 
-    /// Writes all that is in memory and links all files into a directory that must not exist.
-    pub(in crate::state) fn checkpoint(&self, directory: &Path) -> Result<(), StateError> {
-        let checkpoint = Checkpoint::new(&self.db).map_err(failed(&self.directory))?;
-        checkpoint.create_checkpoint(directory).map_err(failed(&self.directory))
+    /// Has all written, and all files linked into a directory that must not exist, on another thread, and `parts` made of that.
+    /// Leaves nothing to be written.
+    pub(in crate::state) fn checkpoint(
+        &self,
+        writes: &mut Writes,
+        directory: PathBuf,
+        parts: impl FnOnce(&Path) -> Result<Vec<Part>, StateError> + Send + 'static,
+    ) -> Result<LaterParts, StateError> {
+        self.wait(Linking::over)?;
+        let writes = std::mem::take(&mut writes.0);
+        let linking = Linking::begin(&self.db, writes, directory, parts).map_err(StateError::file(&self.directory))?;
+        *self.linking.lock().unwrap_or_else(PoisonError::into_inner) = Some(linking.clone());
+        Ok(LaterParts::new(move || linking.parts()))
+    }
+
+    /// Waits for a checkpoint that is being made, whatever comes of it.
+    pub(in crate::state) fn settle(&self) {
+        // What has failed fails whoever reads or writes next.
+        let _ = self.wait(Linking::over);
+    }
+
+    /// Waits for a checkpoint that is being made, if there is one.
+    fn wait(&self, until: impl Fn(&Linking) -> Result<bool, String>) -> Result<(), StateError> {
+        let mut linking = self.linking.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_over = linking.as_ref().map_or(Ok(false), |linking| until(linking));
+        let database = |what| StateError::Database { directory: self.directory.clone(), what };
+        if is_over.map_err(database)? {
+            *linking = None;
+        }
+        Ok(())
     }
 
     /// Compacts all of it.
     #[cfg(test)]
     pub(in crate::state) fn compact(&self) {
         self.db.compact_range(None::<&[u8]>, None::<&[u8]>);
+    }
+}
+
+impl Drop for Db {
+    /// The directory may be removed next.
+    fn drop(&mut self) {
+        self.settle();
     }
 }
 

@@ -1,5 +1,6 @@
 //! State on disk: RocksDB databases, one a store and subtask, which share caches, memory budget and background threads.
 mod database;
+mod linking;
 mod restore;
 mod settings;
 

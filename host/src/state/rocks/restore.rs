@@ -8,8 +8,9 @@ use crate::{
         backend::{Kind, StateBackend},
         claim::Temporary,
         error::StateError,
+        files::lock,
         maps::after_prefix,
-        restore::content,
+        restore::{content, is_identity},
         schema::Mapping,
         settings::Layout,
         store::KeyedStore,
@@ -46,6 +47,9 @@ impl KeyedStore {
         };
         if let ([(snapshot, _)], true) = (found, as_it_was) {
             place_files(snapshot, &directory)?;
+            for part in snapshot.parts.iter().filter(|part| snapshot.durable && part.note.ends_with(b".sst")) {
+                lock(&self.files).restored(String::from_utf8_lossy(&part.note).into_owned(), part.name.clone());
+            }
         }
         let db = Db::open(shared, &directory, &self.settings.states)?;
         self.writes = Some(db.writes());
@@ -122,11 +126,6 @@ impl KeyedStore {
         }
         fs::remove_dir_all(&directory).map_err(StateError::file(&directory))
     }
-}
-
-/// Whether nothing has to be changed in what was written.
-fn is_identity(mapping: &[Option<usize>]) -> bool {
-    mapping.iter().enumerate().all(|(was, is)| *is == Some(was))
 }
 
 /// Puts a database's files where it can be opened.

@@ -87,6 +87,7 @@ impl World {
             let bytes = self.durable.get(&part.name).unwrap_or_else(|| panic!("{} was never sent", part.name));
             part.content = Some(Blob::Bytes(bytes.clone()));
         }
+        snapshot.durable = true;
         snapshot
     }
 
@@ -118,7 +119,8 @@ impl World {
 
     /// Makes the parts of a checkpoint durable; earlier ones are over.
     pub(super) fn complete(&mut self, checkpoint: u64) {
-        let Some((snapshots, oracle)) = self.pending.remove(&checkpoint) else { return };
+        let Some((mut snapshots, oracle)) = self.pending.remove(&checkpoint) else { return };
+        snapshots.iter_mut().for_each(|snapshot| snapshot.finish().expect("parts"));
         for part in snapshots.iter().flat_map(|snapshot| &snapshot.parts) {
             self.spared.0 += usize::from(part.content.is_none());
             self.spared.1 += 1;

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     model::{
-        Blob, Kind, SnapshotKind, SnapshotRequest, StateKind, StateValues, StoreSnapshot, TimeDomain, TimerChange,
+        Blob, Kind, Part, SnapshotKind, SnapshotRequest, StateKind, StateValues, StoreSnapshot, TimeDomain, TimerChange,
     },
     state::{KeyedStore, Layout, StateBackend, StateError, StoreSettings, Touched},
 };
@@ -40,9 +40,10 @@ fn ints(store: &mut KeyedStore, keys: &[i64]) -> Vec<Option<i64>> {
 }
 
 fn snapshot(store: &mut KeyedStore, checkpoint: u64, kind: SnapshotKind) -> StoreSnapshot {
-    store
-        .snapshot(&SnapshotRequest { checkpoint, kind, kept: true, prefix: format!("p{checkpoint}") })
-        .expect("a snapshot")
+    let request = SnapshotRequest { checkpoint, kind, kept: true, prefix: format!("p{checkpoint}") };
+    let mut snapshot = store.snapshot(&request).expect("a snapshot");
+    snapshot.finish().expect("parts");
+    snapshot
 }
 
 fn sent(snapshot: &StoreSnapshot) -> usize {
@@ -88,6 +89,45 @@ fn a_checkpoint_sends_what_has_changed_and_what_is_not_known_to_be_durable() {
     store.completed(4);
     assert_eq!(sent(&snapshot(&mut store, 5, SnapshotKind::Checkpoint)), 0, "nothing has changed");
     assert!(sent(&snapshot(&mut store, 6, SnapshotKind::Savepoint)) >= whole, "a savepoint is complete in itself");
+}
+
+fn check_built_on(backend: &StateBackend) {
+    let start = |start| StoreSettings { start, ..one(states()) };
+    let mut store = KeyedStore::open(backend, start(1), Vec::new()).expect("opens");
+    let keys: Vec<i64> = (0..20_000).collect();
+    put(&mut store, &keys, keys.iter().copied().map(Some).collect());
+    let mut first = snapshot(&mut store, 1, SnapshotKind::Checkpoint);
+    for part in &mut first.parts {
+        // A later start removes what the first has in its folder.
+        if let Some(Blob::File(path)) = &part.content {
+            part.content = Some(Blob::Bytes(std::fs::read(path).expect("a file").into()));
+        }
+    }
+    drop(store);
+    let whole = sent(&first);
+    for durable in [true, false] {
+        let restored = StoreSnapshot { durable, ..first.clone() };
+        let mut again = KeyedStore::open(backend, start(2 + u64::from(!durable)), vec![restored]).expect("restores");
+        put(&mut again, &[7], vec![Some(-7)]);
+        let second = snapshot(&mut again, 2, SnapshotKind::Checkpoint);
+        assert_eq!(sent(&second) * 4 < whole, durable, "{} of {whole} bytes", sent(&second));
+        let content =
+            |part: &Part| first.parts.iter().find(|it| it.name == part.name).and_then(|it| it.content.clone());
+        let mut all = second;
+        all.parts.iter_mut().for_each(|part| part.content = part.content.take().or_else(|| content(part)));
+        let mut third = memory(start(4), vec![all]).expect("restores");
+        assert_eq!(ints(&mut third, &[6, 7, 19_999]), [Some(6), Some(-7), Some(19_999)]);
+    }
+}
+
+#[test]
+fn what_was_restored_is_not_sent_again_if_it_is_durable_where_checkpoints_go() {
+    check_built_on(&StateBackend::memory());
+    #[cfg(feature = "rocksdb")]
+    {
+        let folder = tempfile::tempdir().expect("a folder");
+        check_built_on(&super::random::rocksdb(folder.path()));
+    }
 }
 
 #[test]
