@@ -102,7 +102,7 @@ mod tests {
             schema_version: 0,
             value: kinds[(bits + i) % 4],
             key: None,
-            time_to_live: (bits & 8 != 0).then(|| TimeToLive {
+            time_to_live: (bits & 8 != 0).then_some(TimeToLive {
                 milliseconds: 1,
                 update_on_read: false,
                 return_expired: false,
