@@ -29,6 +29,7 @@ impl Files {
     }
 
     /// Notes that a file was restored from a part that is durable.
+    #[cfg(feature = "rocksdb")]
     pub(super) fn restored(&mut self, file: String, part: String) {
         self.known.insert(file, Known { part, checkpoint: 0, durable: true });
     }

@@ -69,13 +69,7 @@ struct EveryState;
 
 #[keyed_process]
 impl EveryState {
-    fn process(
-        &mut self,
-        event: Event,
-        every: &mut Every,
-        context: &mut KeyedContext<Key>,
-        out: &mut Output<Summary>,
-    ) {
+    fn process(&mut self, event: Event, every: &mut Every, context: &mut KeyedContext<Key>, out: &mut Output<Summary>) {
         let number = event.number;
         every.text.or_default().push_str(&(number % 10).to_string());
         every.numbers.push(number);
