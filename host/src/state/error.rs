@@ -32,6 +32,18 @@ pub enum StateError {
         /// Its kind now.
         is: String,
     },
+    /// A declared state has values of another schema version than in the snapshot.
+    #[error("[S0709] {store}: state `{state}` has schema version {was} in the snapshot and {is} now")]
+    Version {
+        /// The store.
+        store: String,
+        /// The declared state.
+        state: String,
+        /// Its version in the snapshot.
+        was: u32,
+        /// Its version now.
+        is: u32,
+    },
     /// States of the snapshot that nobody declares any more.
     #[error("[S0704] {store}: the snapshot has state nobody declares any more: {}", .states.join(", "))]
     Vanished {

@@ -144,7 +144,7 @@ pub(super) fn map_states(
     for was in &header.states {
         let at = settings.states.iter().position(|state| state.name == was.name);
         if let Some(is) = at.map(|at| &settings.states[at]) {
-            compare_state(&settings.name, was, is, restored)?;
+            compare_state(&settings.name, was, is)?;
         } else if !restored.vanished.contains(&was.name) {
             restored.vanished.push(was.name.clone());
         }
@@ -156,13 +156,8 @@ pub(super) fn map_states(
     Ok(mapping)
 }
 
-/// Refuses a state that is another now than it was, and notes if only its version is.
-pub(super) fn compare_state(
-    store: &str,
-    was: &StateDescription,
-    is: &StateDescription,
-    restored: &mut Restored,
-) -> Result<(), StateError> {
+/// Refuses a state that is another now than it was, or whose values mean something else.
+pub(super) fn compare_state(store: &str, was: &StateDescription, is: &StateDescription) -> Result<(), StateError> {
     let shape = |state: &StateDescription| (state.kind, state.value, state.key);
     if shape(is) != shape(was) {
         let say = |state: &StateDescription| match state.key {
@@ -172,9 +167,9 @@ pub(super) fn compare_state(
         let (store, state) = (store.to_owned(), was.name.clone());
         return Err(StateError::Incompatible { store, state, was: say(was), is: say(is) });
     }
-    let version = (was.name.clone(), was.schema_version, is.schema_version);
-    if version.1 != version.2 && !restored.versions.contains(&version) {
-        restored.versions.push(version);
+    if was.schema_version != is.schema_version {
+        let (store, state) = (store.to_owned(), was.name.clone());
+        return Err(StateError::Version { store, state, was: was.schema_version, is: is.schema_version });
     }
     Ok(())
 }

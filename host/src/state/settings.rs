@@ -40,6 +40,4 @@ pub struct StoreSettings {
 pub struct Restored {
     /// States of the snapshot that nobody declares any more: forgotten.
     pub vanished: Vec<String>,
-    /// States whose schema version is not that of the snapshot: name, version then, version now.
-    pub versions: Vec<(String, u32, u32)>,
 }

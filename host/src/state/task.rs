@@ -77,7 +77,7 @@ pub(super) fn restore(
                 }
             }
             let was = read_shape(state.name.clone(), &mut reader).ok_or_else(damaged)?;
-            compare_state(&settings.name, &was, &settings.states[place], &mut found)?;
+            compare_state(&settings.name, &was, &settings.states[place])?;
             put(place, reader).ok_or_else(damaged)?;
         }
     }
