@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    control::{Prepared, RunError},
+    control::{LocalPlugins, Prepared, RunError},
     job,
     plugin::PluginEngine,
 };
@@ -85,5 +85,5 @@ pub fn prepare(run: &Run, engine: &PluginEngine, plugins: &Path) -> Result<Arc<P
     };
     let file = format!("{}.yaml", run.workload.name());
     let spec = job::parse(run.workload.job_file(), &file, &variable, plugins)?;
-    Ok(Arc::new(crate::control::prepare(spec, engine, false)?))
+    Ok(Arc::new(crate::control::prepare(spec, &LocalPlugins::new(engine, false))?))
 }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CommandError, CommandResult, engine, progress::Progress};
 use crate::{
-    control::{AllHere, Job, JobOptions, JobReport, JobView, Prepared, RunError, StartFrom, data_runtime, prepare},
+    control::{AllHere, Job, JobOptions, JobReport, JobView, LocalPlugins, Prepared, RunError, StartFrom, data_runtime, prepare},
     dataflow::{Environment, MemoryExchanges, TokioSpawner},
     job,
     model::SystemClock,
@@ -69,7 +69,7 @@ impl Run {
 
 fn prepared(path: &std::path::Path, verbose: bool) -> Result<Prepared, CommandError> {
     let spec = job::load(path).map_err(RunError::from)?;
-    Ok(prepare(spec, &engine()?, verbose)?)
+    Ok(prepare(spec, &LocalPlugins::new(&engine()?, verbose))?)
 }
 
 fn warn(prepared: &Prepared) {

@@ -26,14 +26,14 @@ pub enum RunError {
         error: BuildError,
     },
     /// A plugin that cannot be used.
-    #[error("{place}: operator `{operator}`, plugin {path}: {error}")]
+    #[error("{place}: operator `{operator}`, plugin {plugin}: {error}")]
     Plugin {
         /// Where in the job file.
         place: String,
         /// The operator's name.
         operator: String,
         /// The component.
-        path: PathBuf,
+        plugin: String,
         /// What is wrong.
         error: LoadError,
     },

@@ -5,6 +5,7 @@ mod error;
 mod joins;
 mod operators;
 mod placement;
+mod plugins;
 mod prepare;
 mod publish;
 mod report;
@@ -19,7 +20,8 @@ mod wiring;
 
 pub use error::RunError;
 pub use placement::{AllHere, Placement};
-pub use prepare::{Prepared, prepare};
+pub use plugins::{LocalPlugins, PluginSource, SourceError};
+pub use prepare::{Bound, PluginId, Prepared, prepare};
 pub use report::{CheckpointCounts, JobReport, NodeReport, SinkReport};
 pub use run::{Job, JobView, data_runtime};
 pub use storage::{JobOptions, OpenStore, StartFrom};

@@ -1,11 +1,12 @@
 //! Builds the stages that run plugins, with the state they had.
 use super::{
-    prepare::{configuration, limits},
+    Bound,
+    prepare::limits,
     wiring::{Wiring, bug},
 };
 use crate::{
     dataflow::{Broadcast, Keyed, KeyedInput, KeyedSettings, Moments, Operator, Rejects, TaskError, Transform},
-    job::{LimitsSpec, OperatorSpec, PlanNode, PluginColumns, PluginSpec, Role, StepSpec},
+    job::{OperatorSpec, PlanNode, PluginColumns, Role, StepSpec},
     model::{Kind, OperatorKind, Schema, StateDescription, StateKind, SubtaskState, groups_of},
     plugin::{Instance, Placement},
     state::{BroadcastMaps, KeyedStore, Layout, StoreSettings, TaskSettings},
@@ -40,42 +41,34 @@ impl Wiring<'_> {
         let state = self.restored.take(&node.uid, subtask).unwrap_or_default();
         let parts = Parts { node, spec, subtask, state };
         Ok(match &spec.step {
-            StepSpec::Transform(plugin) => Box::new(self.transform(&parts, plugin)?),
-            StepSpec::KeyedProcess(plugin) => Box::new(self.keyed(parts, plugin, OperatorKind::KeyedProcess)?),
-            StepSpec::ConnectedProcess(plugin) => {
-                Box::new(self.keyed(parts, plugin, OperatorKind::ConnectedProcess)?)
-            }
+            StepSpec::Transform(_) => Box::new(self.transform(&parts)?),
+            StepSpec::KeyedProcess(_) => Box::new(self.keyed(parts, OperatorKind::KeyedProcess)?),
+            StepSpec::ConnectedProcess(_) => Box::new(self.keyed(parts, OperatorKind::ConnectedProcess)?),
             StepSpec::Aggregate(_) | StepSpec::ProcessWindow(_) | StepSpec::AggregateProcess { .. } => {
                 self.windowed(parts)?
             }
-            StepSpec::BroadcastProcess(plugin) => {
-                Box::new(Broadcast::new(self.keyed(parts, plugin, OperatorKind::BroadcastProcess)?, subtask))
+            StepSpec::BroadcastProcess(_) => {
+                Box::new(Broadcast::new(self.keyed(parts, OperatorKind::BroadcastProcess)?, subtask))
             }
             StepSpec::WindowJoin | StepSpec::IntervalJoin(_) => self.join(parts)?,
         })
     }
 
-    pub(super) fn instance(
-        &self,
-        parts: &Parts<'_>,
-        plugin: &PluginSpec,
-        kind: OperatorKind,
-    ) -> Result<Instance, TaskError> {
-        self.instantiate((parts.node, parts.subtask), plugin, kind, &parts.spec.limits)
+    pub(super) fn instance(&self, parts: &Parts<'_>, kind: OperatorKind) -> Result<Instance, TaskError> {
+        self.instantiate((parts.node, parts.subtask), kind)
     }
 
     /// A plugin for a subtask of an operator or sink.
     pub(super) fn instantiate(
         &self,
         (node, subtask): (&PlanNode, u32),
-        plugin: &PluginSpec,
         kind: OperatorKind,
-        spec: &LimitsSpec,
     ) -> Result<Instance, TaskError> {
         let operator = node.name.clone();
         let placement = Placement { operator: operator.clone(), subtask, parallelism: node.parallelism };
-        self.prepared().plugins[&(operator.clone(), kind)]
-            .instantiate(kind, &configuration(plugin), placement, limits(spec))
+        let Bound { plugin, configuration } = &self.prepared().plugins[&(operator.clone(), kind)];
+        plugin
+            .instantiate(kind, configuration, placement, limits(&self.prepared().limits(&operator)))
             .map_err(|error| TaskError::Load { operator, error })
     }
 
@@ -118,16 +111,16 @@ impl Wiring<'_> {
         Ok(KeyedStore::open(self.backend, settings, mine)?)
     }
 
-    fn transform(&self, parts: &Parts<'_>, plugin: &PluginSpec) -> Result<Transform, TaskError> {
-        let instance = self.instance(parts, plugin, OperatorKind::Transform)?;
+    fn transform(&self, parts: &Parts<'_>) -> Result<Transform, TaskError> {
+        let instance = self.instance(parts, OperatorKind::Transform)?;
         let columns = parts.columns(OperatorKind::Transform)?;
         let schemas = parts.schemas(instance.description().side_outputs.len(), columns.side);
         let (reads, watermark) = (columns.reads.clone(), parts.state.watermark);
         Ok(Transform::new(instance, reads, schemas, self.rejects_of(parts)?, self.moments(parts), watermark))
     }
 
-    fn keyed(&self, mut parts: Parts<'_>, plugin: &PluginSpec, kind: OperatorKind) -> Result<Keyed, TaskError> {
-        let instance = self.instance(&parts, plugin, kind)?;
+    fn keyed(&self, mut parts: Parts<'_>, kind: OperatorKind) -> Result<Keyed, TaskError> {
+        let instance = self.instance(&parts, kind)?;
         let node = parts.node;
         let columns = parts.columns(kind)?.clone();
         let Role::Operator { key, second_key, .. } = &node.role else {

@@ -2,23 +2,35 @@
 //! planned and checked against what they say.
 use std::{
     collections::{BTreeMap, HashMap},
-    path::PathBuf,
     sync::Arc,
 };
 
-use super::RunError;
+use super::{PluginSource, RunError, SourceError};
 use crate::{
-    job::{Descriptions, JobSpec, LimitsSpec, Plan, PluginSpec, plan},
+    job::{Descriptions, JobSpec, LimitsSpec, Plan, PluginRef, PluginSpec, plan},
     model::OperatorKind,
-    plugin::{Limits, Placement, Plugin, PluginEngine, build},
+    plugin::{Limits, LoadError, Placement, Plugin},
 };
 
+/// The operator or sink, and as what its plugin is run.
+pub type PluginId = (String, OperatorKind);
+
+/// A plugin, and what it is told.
+#[derive(Clone)]
+pub struct Bound {
+    /// The plugin.
+    pub plugin: Arc<Plugin>,
+    /// A JSON object.
+    pub configuration: String,
+}
+
 /// A job that can be started.
+#[derive(Clone)]
 pub struct Prepared {
     /// What was asked for.
-    pub spec: JobSpec,
-    /// The plugins of each operator and sink, by its name and as what they are run.
-    pub plugins: BTreeMap<(String, OperatorKind), Arc<Plugin>>,
+    pub spec: Arc<JobSpec>,
+    /// The plugins of each operator and sink.
+    pub plugins: BTreeMap<PluginId, Bound>,
     /// How it will run.
     pub plan: Plan,
 }
@@ -34,35 +46,60 @@ struct Wanted<'a> {
     place: String,
 }
 
-/// Prepares a job. Crates are built, which may take minutes; `verbose` shows their compiler at work.
-pub fn prepare(spec: JobSpec, engine: &PluginEngine, verbose: bool) -> Result<Prepared, RunError> {
+impl Wanted<'_> {
+    fn id(&self) -> PluginId {
+        (self.name.to_owned(), self.kind)
+    }
+
+    fn error(&self, error: LoadError) -> RunError {
+        let plugin = self.plugin.plugin.to_string();
+        RunError::Plugin { place: self.place.clone(), operator: self.name.to_owned(), plugin, error }
+    }
+}
+
+/// Prepares a job.
+pub fn prepare(spec: JobSpec, source: &dyn PluginSource) -> Result<Prepared, RunError> {
     let wanted = wanted(&spec);
-    let mut loaded: HashMap<PathBuf, Arc<Plugin>> = HashMap::new();
+    let mut loaded: HashMap<&PluginRef, Arc<Plugin>> = HashMap::new();
     let mut plugins = BTreeMap::new();
-    let mut descriptions = Descriptions::new();
     for one in &wanted {
-        let path = &one.plugin.plugin;
-        let plugin = match loaded.get(path) {
+        let plugin = match loaded.get(&one.plugin.plugin) {
             Some(plugin) => plugin.clone(),
             None => {
-                let plugin = load(one, engine, verbose)?;
-                loaded.insert(path.clone(), plugin.clone());
+                let plugin = source.load(&one.plugin.plugin).map_err(|error| match error {
+                    SourceError::Build(error) => {
+                        RunError::Build { place: one.place.clone(), operator: one.name.to_owned(), error }
+                    }
+                    SourceError::Load(error) => one.error(error),
+                })?;
+                loaded.insert(&one.plugin.plugin, plugin.clone());
                 plugin
             }
         };
-        let id = (one.name.to_owned(), one.kind);
-        // What it is not is a matter for the plan, which knows where that was asked for.
-        if let Some(description) = plugin.description(one.kind).or_else(|| plugin.descriptions().first()) {
-            descriptions.insert(id.clone(), description.clone());
-        }
-        plugins.insert(id, plugin);
+        plugins.insert(one.id(), Bound { plugin, configuration: configuration(one.plugin) });
     }
-    let plan = plan(&spec, &descriptions)?;
-    for (one, plugin) in wanted.iter().filter_map(|one| Some((one, plugins.get(&(one.name.to_owned(), one.kind))?))) {
-        check_configuration(one, plugin)?;
+    let plan = plan(&spec, &descriptions(&plugins))?;
+    for one in &wanted {
+        try_configuration(one.name, one.kind, one.limits, &plugins[&one.id()]).map_err(|error| one.error(error))?;
     }
     drop(wanted);
-    Ok(Prepared { spec, plugins, plan })
+    Ok(Prepared { spec: Arc::new(spec), plugins, plan })
+}
+
+impl Prepared {
+    /// The same job with other plugins in place of those it has under these names. Fails if it cannot be planned with them.
+    pub fn with(&self, replaced: impl IntoIterator<Item = (PluginId, Bound)>) -> Result<Prepared, RunError> {
+        let mut plugins = self.plugins.clone();
+        plugins.extend(replaced);
+        let plan = plan(&self.spec, &descriptions(&plugins))?;
+        Ok(Prepared { spec: self.spec.clone(), plugins, plan })
+    }
+
+    /// Limits on the plugins of an operator or sink.
+    pub fn limits(&self, name: &str) -> LimitsSpec {
+        let operator = self.spec.operators.get(name).map(|operator| operator.limits);
+        operator.or_else(|| self.spec.sinks.get(name).map(|sink| sink.limits)).unwrap_or_default()
+    }
 }
 
 /// All plugins of a job, in the order of the file.
@@ -81,37 +118,29 @@ fn wanted(spec: &JobSpec) -> Vec<Wanted<'_>> {
     wanted.collect()
 }
 
-fn load(wanted: &Wanted<'_>, engine: &PluginEngine, verbose: bool) -> Result<Arc<Plugin>, RunError> {
-    let mut path = wanted.plugin.plugin.clone();
-    if path.is_dir() {
-        path = build::build(&path, &build::Options::from_environment(verbose)).map_err(|error| RunError::Build {
-            place: wanted.place.clone(),
-            operator: wanted.name.to_owned(),
-            error,
-        })?;
-    }
-    Plugin::load(engine, &path).map_err(|error| RunError::Plugin {
-        place: wanted.place.clone(),
-        operator: wanted.name.to_owned(),
-        path,
-        error,
-    })
+/// What plugins say of themselves. One that is not what it is used as has a description all the same: that it is wrong is a matter for
+/// the plan, which knows where it was asked for.
+fn descriptions(plugins: &BTreeMap<PluginId, Bound>) -> Descriptions {
+    let described = plugins.iter().filter_map(|(id, bound)| {
+        let description = bound.plugin.description(id.1).or_else(|| bound.plugin.descriptions().first())?;
+        Some((id.clone(), description.clone()))
+    });
+    described.collect()
 }
 
 /// Has a plugin read its configuration, in an instance that is thrown away, so that a wrong one is known before the start.
-fn check_configuration(wanted: &Wanted<'_>, plugin: &Arc<Plugin>) -> Result<(), RunError> {
-    let placement = Placement { operator: wanted.name.to_owned(), subtask: 0, parallelism: 1 };
-    let instance = plugin.instantiate(wanted.kind, &configuration(wanted.plugin), placement, limits(wanted.limits));
-    instance.map(|_| ()).map_err(|error| RunError::Plugin {
-        place: wanted.place.clone(),
-        operator: wanted.name.to_owned(),
-        path: plugin.path().to_owned(),
-        error,
-    })
+pub(super) fn try_configuration(
+    operator: &str,
+    kind: OperatorKind,
+    spec: &LimitsSpec,
+    bound: &Bound,
+) -> Result<(), LoadError> {
+    let placement = Placement { operator: operator.to_owned(), subtask: 0, parallelism: 1 };
+    bound.plugin.instantiate(kind, &bound.configuration, placement, limits(spec)).map(|_| ())
 }
 
 /// The configuration as the plugin gets it.
-pub(super) fn configuration(plugin: &PluginSpec) -> String {
+fn configuration(plugin: &PluginSpec) -> String {
     serde_json::Value::Object(plugin.config.clone().into_iter().collect()).to_string()
 }
 

@@ -34,9 +34,11 @@ impl Wiring<'_> {
         shaped: &Schema,
         state: &SubtaskState,
     ) -> Result<Option<SinkPlugin>, TaskError> {
-        let Some(plugin) = &spec.plugin else { return Ok(None) };
+        if spec.plugin.is_none() {
+            return Ok(None);
+        }
         let kind = OperatorKind::Sink;
-        let instance = self.instantiate((node, subtask), plugin, kind, &spec.limits)?;
+        let instance = self.instantiate((node, subtask), kind)?;
         let columns = node.role.plugin(kind).ok_or_else(|| bug(&node.name, "it has no such plugin"))?;
         let input = node.input.as_ref().ok_or_else(|| bug(&node.name, "it has no input"))?;
         let encoder = Format::Json.encoder(input).map_err(|what| bug(&node.name, what))?;

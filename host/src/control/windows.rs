@@ -10,7 +10,7 @@ use crate::{
         AggregatePlugin, Combiner, Operator, ProcessPlugin, StateHome, TaskError, TriggerPlugin, WindowWork,
         WindowedSettings, windowed,
     },
-    job::{AssignerSpec, FiringSpec, PlanEdge, PluginSpec, Role, StepSpec, TriggerSpec, WindowSpec},
+    job::{AssignerSpec, FiringSpec, PlanEdge, Role, StepSpec, TriggerSpec, WindowSpec},
     model::{OperatorKind, SubtaskState, TimeDomain, groups_of},
     window::{Assigner, Every, Lateness, Repeat, Sessions, Sliding, Trigger},
 };
@@ -23,16 +23,16 @@ impl Wiring<'_> {
             return Err(bug(&node.name, "it has no window"));
         };
         let work = match &parts.spec.step {
-            StepSpec::Aggregate(plugin) => WindowWork::Aggregate(self.aggregate(&parts, plugin)?),
-            StepSpec::ProcessWindow(plugin) => WindowWork::Process(self.process(&parts, plugin)?),
-            StepSpec::AggregateProcess { aggregate, process } => {
-                WindowWork::Both(Box::new((self.aggregate(&parts, aggregate)?, self.process(&parts, process)?)))
+            StepSpec::Aggregate(_) => WindowWork::Aggregate(self.aggregate(&parts)?),
+            StepSpec::ProcessWindow(_) => WindowWork::Process(self.process(&parts)?),
+            StepSpec::AggregateProcess { .. } => {
+                WindowWork::Both(Box::new((self.aggregate(&parts)?, self.process(&parts)?)))
             }
             _ => return Err(bug(&node.name, "its step knows no windows")),
         };
         let trigger = match &window.trigger {
-            TriggerSpec::Plugin(plugin) => Some(TriggerPlugin {
-                instance: self.instance(&parts, plugin, OperatorKind::Trigger)?,
+            TriggerSpec::Plugin(_) => Some(TriggerPlugin {
+                instance: self.instance(&parts, OperatorKind::Trigger)?,
                 reads: parts.columns(OperatorKind::Trigger)?.reads.clone(),
             }),
             _ => None,
@@ -75,24 +75,24 @@ impl Wiring<'_> {
         let node = self.plan().node(edge.to);
         let spec = &self.spec().operators[&node.name];
         let parts = Parts { node, spec, subtask, state: SubtaskState::default() };
-        let (Some(window), StepSpec::Aggregate(plugin)) = (&spec.window, &spec.step) else {
+        let (Some(window), StepSpec::Aggregate(_)) = (&spec.window, &spec.step) else {
             return Err(bug(&node.name, "it has no window to aggregate for"));
         };
         let Assigner::Sliding(windows) = assigner(window.assigner) else {
             return Err(bug(&node.name, "its windows have no slices"));
         };
-        let aggregate = self.aggregate(&parts, plugin)?;
+        let aggregate = self.aggregate(&parts)?;
         let (rejects, moments) = (self.rejects_of(&parts)?, self.moments(&parts));
         Combiner::new(&node.name, windows, aggregate, rejects, moments, (node.outputs.len(), self.metrics(node.id, 0)))
     }
 
-    fn aggregate(&self, parts: &Parts<'_>, plugin: &PluginSpec) -> Result<AggregatePlugin, TaskError> {
-        let instance = self.instance(parts, plugin, OperatorKind::Aggregate)?;
+    fn aggregate(&self, parts: &Parts<'_>) -> Result<AggregatePlugin, TaskError> {
+        let instance = self.instance(parts, OperatorKind::Aggregate)?;
         Ok(AggregatePlugin { instance, reads: parts.columns(OperatorKind::Aggregate)?.reads.clone() })
     }
 
-    fn process(&self, parts: &Parts<'_>, plugin: &PluginSpec) -> Result<ProcessPlugin, TaskError> {
-        let instance = self.instance(parts, plugin, OperatorKind::ProcessWindow)?;
+    fn process(&self, parts: &Parts<'_>) -> Result<ProcessPlugin, TaskError> {
+        let instance = self.instance(parts, OperatorKind::ProcessWindow)?;
         let columns = parts.columns(OperatorKind::ProcessWindow)?;
         let schemas = parts.schemas(instance.description().side_outputs.len(), columns.side);
         let (reads, keys, side) = (columns.reads.clone(), columns.keys.clone(), columns.side);

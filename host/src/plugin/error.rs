@@ -35,6 +35,9 @@ pub enum LoadError {
     /// It refuses its configuration.
     #[error("[P0206] the plugin refuses its configuration: {0}")]
     Configuration(String),
+    /// Nobody has it.
+    #[error("[P0208] {0}")]
+    Unknown(String),
     /// It says of itself what cannot be.
     #[error("[P0207] the plugin's description is invalid: {0}")]
     Description(String),

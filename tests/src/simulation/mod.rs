@@ -18,7 +18,7 @@ use std::{
 use fastrand::Rng;
 use tokio_util::sync::CancellationToken;
 use wasmill::{
-    control::{AllHere, Job, JobOptions, JobReport, JobView, Prepared, RunError, prepare},
+    control::{AllHere, Job, JobOptions, JobReport, JobView, LocalPlugins, Prepared, RunError, prepare},
     dataflow::{Environment, MemoryExchanges, Spawner},
     job,
     plugin::PluginEngine,
@@ -181,7 +181,7 @@ impl Simulation<'_> {
         let mut spec = job::parse(&text, "simulated.yaml", &variable, std::path::Path::new(""))?;
         spec.sources["events"].connector = Box::new(self.source.clone());
         spec.sinks["out"].connector = Box::new(self.sink.clone());
-        Ok(Arc::new(prepare(spec, &self.guests.engine, false)?))
+        Ok(Arc::new(prepare(spec, &LocalPlugins::new(&self.guests.engine, false))?))
     }
 
     fn start(&mut self, prepared: Arc<Prepared>) -> (JobView, Outcome) {

@@ -9,7 +9,7 @@ use std::{
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use wasmill::{
-    control::{AllHere, Job, JobOptions, JobReport, NodeReport, Prepared, RunError, data_runtime, prepare},
+    control::{AllHere, Job, JobOptions, JobReport, LocalPlugins, NodeReport, Prepared, RunError, data_runtime, prepare},
     dataflow::{Environment, MemoryExchanges, TokioSpawner},
     job,
     model::SystemClock,
@@ -39,7 +39,7 @@ pub fn misbehaving() -> String {
 /// Everything up to the start.
 pub fn prepared(text: &str, base: &Path, variables: &Variables) -> Result<Arc<Prepared>, RunError> {
     let spec = job::parse(text, "job.yaml", &|name| variables.get(name).cloned(), base)?;
-    Ok(Arc::new(prepare(spec, engine(), false)?))
+    Ok(Arc::new(prepare(spec, &LocalPlugins::new(engine(), false))?))
 }
 
 /// What a test's jobs see of the world.

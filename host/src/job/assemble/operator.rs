@@ -6,7 +6,7 @@ use serde_saphyr::{Location, Spanned};
 use super::{MILLISECOND, parallelism, window::window};
 use crate::job::{
     BATCH_TIME_MAX, Code, IntervalSpec, JobError, LimitsSpec, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, OperatorSpec,
-    PluginSpec, SPAN_MAX, SecondSpec, StepSpec,
+    PluginRef, PluginSpec, SPAN_MAX, SecondSpec, StepSpec,
     error::list,
     raw::{RawInterval, RawLimits, RawOperator, RawPlugin},
     values::Context,
@@ -218,9 +218,9 @@ pub(super) fn plugin(context: &Context<'_>, raw: Spanned<RawPlugin>, base: &Path
     if path.value.is_empty() {
         return Err(context
             .refuse(Code::BadValue, path.referenced, "`plugin` is empty")
-            .help("write the path of a crate's folder or of a `.wasm` file"));
+            .help("write the path of a crate's folder or of a `.wasm` file, or `name@version` of an uploaded one"));
     }
-    let plugin = base.join(&path.value);
+    let plugin = PluginRef::uploaded(&path.value).unwrap_or_else(|| PluginRef::Path(base.join(&path.value)));
     Ok(PluginSpec { plugin, place: context.place(raw.referenced), config: raw.value.config.unwrap_or_default() })
 }
 

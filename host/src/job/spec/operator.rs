@@ -1,6 +1,6 @@
 //! Operators as they were asked for: inputs, keys, and the step with its plugins. Plain data; that step, key, window and second
 //! input go together was checked when the file was read.
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use serde_json::Value;
 
@@ -121,12 +121,52 @@ pub struct IntervalSpec {
 /// A plugin and its configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PluginSpec {
-    /// A directory with a crate to build, or a `.wasm` file; in the file relative to the job file's folder, here joined to it.
-    pub plugin: PathBuf,
+    /// Which.
+    pub plugin: PluginRef,
     /// Where it is asked for.
     pub place: Place,
     /// Handed to the plugin as a JSON object. Default: empty.
     pub config: BTreeMap<String, Value>,
+}
+
+/// Where a plugin is found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PluginRef {
+    /// A directory with a crate to build, or a `.wasm` file; in the file relative to the job file's folder, here joined to it.
+    Path(PathBuf),
+    /// `name@1.0.0`: one that was uploaded to the server that runs the job.
+    Registered {
+        /// Lower-case letters, digits and hyphens.
+        name: String,
+        /// `MAJOR.MINOR.PATCH`, a semantic version.
+        version: String,
+    },
+    /// `sha256:` and 64 hexadecimal digits: an uploaded one with this digest, whatever its name.
+    Digest(String),
+}
+
+impl PluginRef {
+    /// One that was uploaded, if the text is a reference to such a one, and not a path.
+    pub fn uploaded(text: &str) -> Option<PluginRef> {
+        if let Some(digest) = text.strip_prefix("sha256:") {
+            let is_digest = digest.len() == 64 && digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            return is_digest.then(|| PluginRef::Digest(digest.to_owned()));
+        }
+        let (name, version) = text.split_once('@')?;
+        let is_name = !name.is_empty() && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        let is_version = semver::Version::parse(version).is_ok();
+        (is_name && is_version).then(|| PluginRef::Registered { name: name.to_owned(), version: version.to_owned() })
+    }
+}
+
+impl fmt::Display for PluginRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PluginRef::Path(path) => write!(f, "{}", path.display()),
+            PluginRef::Registered { name, version } => write!(f, "{name}@{version}"),
+            PluginRef::Digest(digest) => write!(f, "sha256:{digest}"),
+        }
+    }
 }
 
 /// `limits: { memory: 256MiB, batch_time: 10s, retire_memory: 128MiB }`.

@@ -3,7 +3,7 @@ use std::{path::Path, time::Duration};
 
 use super::{JOB, read, with};
 use crate::{
-    job::{AssignerSpec, Code, JobSpec, OnError, PluginSpec, RestartStrategy, StateSpec, TriggerSpec, load, parse},
+    job::{AssignerSpec, Code, JobSpec, OnError, PluginRef, PluginSpec, RestartStrategy, StateSpec, TriggerSpec, load, parse},
     model::{Field, Kind, TimeDomain},
 };
 
@@ -79,9 +79,20 @@ fn a_schema_keeps_its_order() {
 fn paths_are_relative_to_the_job_file() {
     let job = changed("{ socket: { address: \"localhost:9999\" }", "{ file: { path: data/in.txt }");
     assert!(format!("{:?}", job.sources["lines"].connector).contains("/jobs/data/in.txt"));
-    assert_eq!(first_plugin(&job, "words").plugin, Path::new("/jobs/../plugins/words"));
+    assert_eq!(first_plugin(&job, "words").plugin, PluginRef::Path("/jobs/../plugins/words".into()));
     let job = changed("../plugins/words", "/opt/words.wasm");
-    assert_eq!(first_plugin(&job, "words").plugin, Path::new("/opt/words.wasm"));
+    assert_eq!(first_plugin(&job, "words").plugin, PluginRef::Path("/opt/words.wasm".into()));
+}
+
+#[test]
+fn an_uploaded_plugin_is_told_from_a_path() {
+    let plugin = |text: &str| first_plugin(&changed("../plugins/words", text), "words").plugin.clone();
+    let registered = PluginRef::Registered { name: "word-count".into(), version: "1.2.0-beta.1".into() };
+    assert_eq!(plugin("word-count@1.2.0-beta.1"), registered);
+    assert_eq!(plugin(&format!("\"sha256:{}\"", "0a".repeat(32))), PluginRef::Digest("0a".repeat(32)));
+    for path in ["./word-count@1.2.0", "word-count@latest", "@1.0.0", "sha256:0a", "Word@1.0.0"] {
+        assert_eq!(plugin(&format!("\"{path}\"")), PluginRef::Path(Path::new("/jobs").join(path)));
+    }
 }
 
 #[test]
@@ -138,7 +149,8 @@ fn a_file_is_read_with_its_folder_and_its_name_in_errors() {
     assert_eq!((error.code, error.line), (Code::Unreadable, 0));
     assert!(error.to_string().ends_with("job.yaml"), "{error}");
     std::fs::write(&path, JOB).unwrap();
-    assert_eq!(first_plugin(&load(&path).unwrap(), "words").plugin, folder.path().join("../plugins/words"));
+    let plugin = PluginRef::Path(folder.path().join("../plugins/words"));
+    assert_eq!(first_plugin(&load(&path).unwrap(), "words").plugin, plugin);
     std::fs::write(&path, [0xFF]).unwrap();
     assert!(load(&path).unwrap_err().message.contains("UTF-8"));
     std::fs::write(&path, vec![b' '; (1 << 20) + 1]).unwrap();

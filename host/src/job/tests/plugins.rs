@@ -1,7 +1,7 @@
 //! Plugins' descriptions for the tests, and jobs that use them.
 use super::read;
 use crate::{
-    job::{JobError, JobSpec, KINDS, Plan, plan},
+    job::{JobError, JobSpec, KINDS, Plan, PluginRef, plan},
     model::{Description, Field, Kind, OperatorKind, Shape, SideOutput, StateDescription, StateKind},
 };
 
@@ -92,7 +92,8 @@ pub(super) fn plan_of(spec: &JobSpec) -> Result<Plan, JobError> {
         .flat_map(|(name, operator)| operator.plugins().into_iter().map(move |(kind, plugin)| (name, kind, plugin)));
     let sinks = spec.sinks.iter().filter_map(|(name, sink)| Some((name, OperatorKind::Sink, sink.plugin.as_ref()?)));
     let described = operators.chain(sinks).filter_map(|(name, kind, plugin)| {
-        Some(((name.clone(), kind), description(plugin.plugin.file_name()?.to_str()?)?))
+        let PluginRef::Path(path) = &plugin.plugin else { return None };
+        Some(((name.clone(), kind), description(path.file_name()?.to_str()?)?))
     });
     plan(spec, &described.collect())
 }
