@@ -1,12 +1,13 @@
 //! Where a job's checkpoints and savepoints are, from which of them it starts, and where it keeps state meanwhile.
 use std::{path::PathBuf, sync::Arc};
 
-use super::RunError;
+use super::{PluginSource, RunError};
 #[cfg(feature = "rocksdb")]
 use crate::state::{Claim, Compression, RocksDbSettings};
 use crate::{
     checkpoint::{CheckpointStore, LocalStore, StoreError},
     job::{JobSpec, StateSpec},
+    model::OperatorVersion,
     state::StateBackend,
 };
 
@@ -36,6 +37,10 @@ pub struct JobOptions {
     pub allow_non_restored_state: bool,
     /// Whether an interrupted job leaves a savepoint, and where.
     pub savepoint_on_stop: Option<PathBuf>,
+    /// Changes of plugins in earlier runs of the job, whether a checkpoint has them or not: they are in force from the start.
+    pub versions: Vec<OperatorVersion>,
+    /// Where plugins are found that a checkpoint names and the job file does not.
+    pub plugins: Option<Arc<dyn PluginSource>>,
 }
 
 impl JobOptions {
@@ -56,6 +61,8 @@ impl Default for JobOptions {
             from: StartFrom::default(),
             allow_non_restored_state: false,
             savepoint_on_stop: None,
+            versions: Vec::new(),
+            plugins: None,
         }
     }
 }

@@ -21,7 +21,8 @@ const HEAVY: [(&str, &str); 5] = [
 ];
 
 /// Where errors get their codes, other than in the job's.
-const ERRORS: [&str; 5] = [
+const ERRORS: [&str; 6] = [
+    "host/src/control/change.rs",
     "host/src/plugin/error.rs",
     "host/src/checkpoint/error.rs",
     "host/src/dataflow/error.rs",
