@@ -3,9 +3,11 @@
 mod large_state;
 mod measure;
 mod native;
+mod swap;
 mod workload;
 
 pub use large_state::{LargeState, large_state};
 pub use measure::{Measured, Start};
 pub use native::native;
+pub use swap::{Swap, swap};
 pub use workload::{Run, Workload, prepare};

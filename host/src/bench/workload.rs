@@ -72,18 +72,28 @@ pub fn prepare(run: &Run, engine: &PluginEngine, plugins: &Path) -> Result<Arc<P
         "EVENTS" => Some(run.events.to_string()),
         "PARALLELISM" => Some(run.parallelism.to_string()),
         "CHECKSUM" => Some(run.verify.to_string()),
-        "STATE" => Some(match run.rocksdb {
-            false => "{ backend: memory }".into(),
-            true => format!("{{ backend: rocksdb, directory: {:?} }}", run.directory.join("state")),
-        }),
-        "CHECKPOINTS" => Some(run.checkpoint.map_or("null".into(), |interval| {
-            let (directory, interval) = (run.directory.join("checkpoints"), interval.as_millis());
-            format!("{{ directory: {directory:?}, interval: {interval}ms }}")
-        })),
+        "STATE" => Some(state(run.rocksdb, &run.directory)),
+        "CHECKPOINTS" => Some(checkpoints(run.checkpoint, &run.directory)),
         "RATE" => Some(run.rate.map_or("null".into(), |rate| rate.to_string())),
         _ => None,
     };
     let file = format!("{}.yaml", run.workload.name());
     let spec = job::parse(run.workload.job_file(), &file, &variable, plugins)?;
     Ok(Arc::new(crate::control::prepare(spec, &LocalPlugins::new(engine, false))?))
+}
+
+/// Of a job file: where state is kept.
+pub(super) fn state(rocksdb: bool, directory: &Path) -> String {
+    match rocksdb {
+        false => "{ backend: memory }".into(),
+        true => format!("{{ backend: rocksdb, directory: {:?} }}", directory.join("state")),
+    }
+}
+
+/// Of a job file: when checkpoints are taken.
+pub(super) fn checkpoints(interval: Option<Duration>, directory: &Path) -> String {
+    interval.map_or("null".into(), |interval| {
+        let (directory, interval) = (directory.join("checkpoints"), interval.as_millis());
+        format!("{{ directory: {directory:?}, interval: {interval}ms }}")
+    })
 }

@@ -8,7 +8,9 @@ use super::{
     api::GET_BYTES_MAX,
     manifest::{NodeState, PartEntry, StoreEntry, SubtaskEntry},
 };
-use crate::model::{OperatorKind, OperatorState, OperatorVersion, Redistribution, SnapshotKind, SplitPosition, StoreFormat};
+use crate::model::{
+    OperatorKind, OperatorState, OperatorVersion, Redistribution, SnapshotKind, SplitPosition, StoreFormat,
+};
 
 /// What every manifest begins with.
 const MAGIC: [u8; 8] = *b"WMILLMAN";

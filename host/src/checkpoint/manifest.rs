@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::{BlobReference, RestoreError, api::is_name};
 use crate::model::{
-    Blob, EventTime, KeyGroups, MAX_PARALLELISM_LIMIT, OperatorState, OperatorVersion, Part, SnapshotKind, SplitPosition, StoreFormat,
-    StoreSnapshot, SubtaskState,
+    Blob, EventTime, KeyGroups, MAX_PARALLELISM_LIMIT, OperatorState, OperatorVersion, Part, SnapshotKind,
+    SplitPosition, StoreFormat, StoreSnapshot, SubtaskState,
 };
 
 /// What names of manifests begin with.

@@ -6,9 +6,12 @@ use clap::{Args, ValueEnum};
 
 use super::{CommandError, CommandResult, engine, run::execute};
 use crate::{
-    bench::{self, LargeState, Measured, Run, Workload},
+    bench::{self, LargeState, Measured, Run, Swap, Workload},
     control::{JobOptions, RunError},
 };
+
+/// Of `swap`, in events a second.
+const SWAP_RATE_DEFAULT: u64 = 200_000;
 
 /// Arguments of `bench`.
 #[derive(Args)]
@@ -45,6 +48,12 @@ pub(super) struct Bench {
     /// Of `state`: number of checkpoints after the first.
     #[arg(long, default_value_t = 5)]
     checkpoints: u32,
+    /// Of `swap`: number of keys, at most 100000.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    keys: u64,
+    /// Of `swap`: how many times the plugin is replaced.
+    #[arg(long, default_value_t = 200)]
+    swaps: u64,
     /// Where the plugins are: the `plugins` folder of a checkout.
     #[arg(long, default_value = "plugins")]
     plugins: PathBuf,
@@ -62,6 +71,8 @@ enum WorkloadName {
     W6,
     /// Large keyed state, its checkpoints and going back to one.
     State,
+    /// A plugin replaced again and again while its job runs: how long output pauses.
+    Swap,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -82,6 +93,7 @@ impl Bench {
             WorkloadName::W3 => Workload::W3,
             WorkloadName::W6 => Workload::W6,
             WorkloadName::State => return self.large_state(directory.path().to_owned()),
+            WorkloadName::Swap => return self.swap(directory.path().to_owned()),
         };
         let run = Run {
             workload,
@@ -105,6 +117,21 @@ impl Bench {
                 .ok_or_else(|| CommandError::Failed("the job has no count of its outputs".into()))?
         };
         println!("{}", measured.json(&run));
+        Ok(())
+    }
+
+    fn swap(&self, directory: PathBuf) -> CommandResult {
+        let run = Swap {
+            keys: self.keys,
+            rate: self.rate.unwrap_or(SWAP_RATE_DEFAULT),
+            swaps: self.swaps,
+            parallelism: self.parallelism,
+            rocksdb: self.state == StateName::Rocksdb,
+            checkpoint: self.checkpoint,
+            directory,
+            rules: self.plugins.join("../examples/live-rules"),
+        };
+        println!("{}", bench::swap(&run, &engine()?)?);
         Ok(())
     }
 

@@ -1,11 +1,15 @@
 //! Changing the plugin of an operator, or its configuration, while the job runs: what is checked and made ready before, so that the change
 //! itself is a matter of passing a barrier. Nothing here touches the data path.
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::{Bound, PluginId, Prepared, prepare::limits, run::Shared};
+use super::{
+    Bound, PluginId, Prepared,
+    prepare::{limits, try_configuration},
+    run::Shared,
+};
 use crate::{
-    dataflow::{Place, Replacement},
-    job::{Plan, PlanNode, Role},
+    dataflow::{Offer, Place, Replacement},
+    job::{NodeId, Plan, PlanNode, Role},
     model::{Description, OperatorKind, OperatorVersion},
     plugin::{Instance, LoadError, Placement, Plugin},
 };
@@ -21,6 +25,22 @@ pub struct ChangeRequest {
     pub plugin: Option<Arc<Plugin>>,
     /// The new configuration, a JSON object; the one there is if absent.
     pub configuration: Option<String>,
+    /// How it is tried, if it is.
+    pub trial: Option<TrialSpec>,
+}
+
+/// A version on trial: if its operator fails the job in that time, the version before is put back, and the job starts again at once from
+/// its latest checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrialSpec {
+    /// For how long, from when it is in force.
+    pub time: Duration,
+    /// A checkpoint is taken just before the change, and none while it is on trial: going back then undoes all that the new version has done
+    /// to state, and what it has written to exactly-once sinks was never seen. Without, going back is to the old code with the latest
+    /// state.
+    pub with_state: bool,
+    /// More rows rejected than this, by all subtasks, are a failure; any number is fine if absent.
+    pub rejected_max: Option<u64>,
 }
 
 /// Why a change is not made. The job runs on as before.
@@ -46,7 +66,9 @@ pub enum ChangeError {
         error: LoadError,
     },
     /// The job would be another one.
-    #[error("[X0104] `{operator}` cannot run {plugin} as it stands: {what}. Stop the job with a savepoint and start it with the new plugin")]
+    #[error(
+        "[X0104] `{operator}` cannot run {plugin} as it stands: {what}. Stop the job with a savepoint and start it with the new plugin"
+    )]
     Plan {
         /// Its name.
         operator: String,
@@ -65,11 +87,19 @@ pub enum ChangeError {
         /// What does not fit.
         what: String,
     },
+    /// A shadow of a sink would write, or not be one.
+    #[error("[X0109] `{0}` is a sink: only operators can have a version tried beside them")]
+    Sink(String),
+    /// Nothing is tried.
+    #[error("[X0110] no version is tried beside that of `{0}`")]
+    NoShadow(String),
     /// Another change was faster.
     #[error("[X0106] the job was changed meanwhile: try again")]
     Overtaken,
     /// It ended, or failed.
-    #[error("[X0107] the job ended or failed before the change was in force; if it starts again, it does so without it")]
+    #[error(
+        "[X0107] the job ended or failed before the change was in force; if it starts again, it does so without it"
+    )]
     Ended,
 }
 
@@ -77,11 +107,25 @@ pub enum ChangeError {
 pub struct ReadyChange {
     pub(super) base: Arc<Prepared>,
     pub(super) prepared: Arc<Prepared>,
+    /// The operator or sink, by name.
+    pub(super) operator: String,
+    pub(super) trial: Option<TrialSpec>,
     /// What is in force until then, with the number of its change, 0 if it is that of the job file.
     pub(super) from: OperatorVersion,
     /// What will be in force.
     pub(super) to: OperatorVersion,
-    pub(super) replacements: Vec<(Place, Replacement)>,
+    pub(super) offers: Vec<(Place, Offer)>,
+}
+
+/// A change that can be made.
+pub(super) struct Checked {
+    base: Arc<Prepared>,
+    pub(super) prepared: Prepared,
+    pub(super) id: PluginId,
+    pub(super) node: NodeId,
+    from: OperatorVersion,
+    pub(super) to: OperatorVersion,
+    pub(super) bound: Bound,
 }
 
 /// A change that was made.
@@ -127,6 +171,17 @@ pub(super) fn all_versions(shared: &Shared) -> Vec<(String, OperatorVersion)> {
 
 /// Checks a change and makes everything ready for it. May take as long as the plugin takes to be configured.
 pub(super) fn ready(shared: &Shared, request: ChangeRequest) -> Result<ReadyChange, ChangeError> {
+    let trial = request.trial;
+    let Checked { base, prepared, id, node, from, to, bound } = check(shared, request)?;
+    let node = prepared.plan.node(node);
+    let failed = |error| ChangeError::Plugin { operator: node.name.clone(), error };
+    let offers = replacements(&prepared, node, id.1, &bound).map_err(failed)?;
+    let operator = node.name.clone();
+    Ok(ReadyChange { base, prepared: Arc::new(prepared), operator, trial, from, to, offers })
+}
+
+/// Checks a change.
+pub(super) fn check(shared: &Shared, request: ChangeRequest) -> Result<Checked, ChangeError> {
     let base = shared.in_force.prepared();
     let missing = || ChangeError::NoOperator(request.operator.clone());
     let named = |node: &&PlanNode| node.name == request.operator || node.uid == request.operator;
@@ -152,14 +207,15 @@ pub(super) fn ready(shared: &Shared, request: ChangeRequest) -> Result<ReadyChan
         same_state(old, described).map_err(unreadable)?;
     }
     same_plan(&base.plan, &prepared.plan, node).map_err(unplanned)?;
-    let versions = shared.in_force.versions();
-    let replacements = replacements(&prepared, node, kind, &new).map_err(failed)?;
-    Ok(ReadyChange {
-        from: version(&base, &versions, node, &id),
+    try_configuration(&node.name, kind, &prepared.limits(&node.name), &new).map_err(failed)?;
+    Ok(Checked {
+        from: version(&base, &shared.in_force.versions(), node, &id),
         to: of_bound(&new, shared.in_force.next_change(), node, kind),
-        prepared: Arc::new(prepared),
-        replacements,
-        base: base.clone(),
+        node: node.id,
+        bound: new,
+        prepared,
+        id,
+        base,
     })
 }
 
@@ -201,7 +257,9 @@ fn same_state(old: &Description, new: &Description) -> Result<(), String> {
                 let (from, to) = (state.schema_version, other.schema_version);
                 return Err(format!("`{}` is of schema version {from}, it declares version {to}", state.name));
             }
-            Some(other) if other != state => return Err(format!("`{}` is of another kind or type, or expires otherwise", state.name)),
+            Some(other) if other != state => {
+                return Err(format!("`{}` is of another kind or type, or expires otherwise", state.name));
+            }
             Some(_) => {}
         }
     }
@@ -227,7 +285,10 @@ fn same_plan(old: &Plan, new: &Plan, node: &PlanNode) -> Result<(), String> {
         };
         let others = before.input == after.input && before.second == after.second && before.outputs == after.outputs;
         if !same_role || !others || before.parallelism != after.parallelism {
-            return Err(format!("`{}` would have other columns, since they follow from what its readers ask for", before.name));
+            return Err(format!(
+                "`{}` would have other columns, since they follow from what its readers ask for",
+                before.name
+            ));
         }
     }
     match old.edges == new.edges && old.tasks == new.tasks {
@@ -242,23 +303,24 @@ fn replacements(
     node: &PlanNode,
     kind: OperatorKind,
     bound: &Bound,
-) -> Result<Vec<(Place, Replacement)>, LoadError> {
+) -> Result<Vec<(Place, Offer)>, LoadError> {
     let plan = &prepared.plan;
-    let node = plan.node(node.id);
-    let columns = node.role.plugin(kind).ok_or_else(|| LoadError::Contract("the plan has no such plugin".to_owned()))?;
-    let replacement = |subtask| -> Result<Replacement, LoadError> {
+    let columns =
+        node.role.plugin(kind).ok_or_else(|| LoadError::Contract("the plan has no such plugin".to_owned()))?;
+    let replacement = |subtask| -> Result<Offer, LoadError> {
         let placement = Placement { operator: node.name.clone(), subtask, parallelism: node.parallelism };
         let spec = prepared.limits(&node.name);
         let instance: Instance = bound.plugin.instantiate(kind, &bound.configuration, placement, limits(&spec))?;
         let (reads, second_reads) = (columns.reads.clone(), columns.second_reads.clone());
-        Ok(Replacement { kind, instance, reads, second_reads, keys: columns.keys.clone() })
+        Ok(Offer::Replace(Replacement { kind, instance, reads, second_reads, keys: columns.keys.clone() }))
     };
     let place = |edge, subtask| Place { uid: node.uid.clone(), edge, subtask };
     let mut all = Vec::new();
     for subtask in 0..node.parallelism {
         all.push((place(None, subtask), replacement(subtask)?));
     }
-    for edge in plan.edges.iter().filter(|edge| edge.to == node.id && edge.combined && kind == OperatorKind::Aggregate) {
+    for edge in plan.edges.iter().filter(|edge| edge.to == node.id && edge.combined && kind == OperatorKind::Aggregate)
+    {
         for subtask in 0..plan.node(edge.from).parallelism {
             all.push((place(Some(edge.id.0), subtask), replacement(subtask)?));
         }

@@ -1,21 +1,25 @@
 //! One start of a job: lets barriers out, gathers what tasks leave at them, has it made durable, and then allows commits. Also
 //! notices the ends of tasks. What is due when is decided by [`Schedule`], what is durable by [`checkpoint`].
+mod changing;
+
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+use changing::Changing;
 
 use super::{
     JobOptions, RunError,
     publish::{Header, Published, Savepoint, Target, publish_all},
     restore::Restored,
-    run::{Command, NewVersion, Shared},
+    run::{Command, Shared},
 };
 use crate::{
     checkpoint::{self, Decision, Pending, Progress, Schedule},
     dataflow::{Barrier, Control, Environment, Last, Report, Spawned, TaskError},
     job::{CheckpointMode, CheckpointSpec},
-    model::{OperatorVersion, SnapshotKind, latest_versions},
+    model::{OperatorVersion, SnapshotKind},
 };
 
 /// What a task's future came to; the outer error is a panic's message.
@@ -43,14 +47,6 @@ pub(super) enum Ended {
     Stopped,
     /// It was told to stop, and that was all.
     Cancelled,
-}
-
-/// A change whose barrier is out.
-struct Changing {
-    checkpoint: u64,
-    pending: Pending,
-    new: NewVersion,
-    done: oneshot::Sender<()>,
 }
 
 type Done = Option<tokio::sync::oneshot::Sender<Result<(), String>>>;
@@ -167,7 +163,7 @@ impl<'a> Coordinator<'a> {
                     let last = if stop { Last::Stop } else { Last::No };
                     self.savepoint(directory, last, Some(done))?;
                 }
-                Event::Command(Command::Change { new, done }) => self.change(new, done)?,
+                Event::Command(Command::Change { offer, new, done }) => self.change(offer, new, done)?,
                 Event::Stop => match self.stop_savepoint.take() {
                     Some(directory) => self.savepoint(directory, Last::Stop, None)?,
                     None => {
@@ -210,16 +206,19 @@ impl<'a> Coordinator<'a> {
             if self.last.is_none() && self.tasks.iter().all(|task| !task.is_source || task.ended) {
                 self.trigger(SnapshotKind::Checkpoint, Last::Drain, None)?;
             }
-            let Some(schedule) = &self.schedule else { return Ok(None) };
+            let trial = self.on_trial()?;
+            let look = trial.map(|(look, _)| look);
+            let Some(schedule) = &self.schedule else { return Ok(look) };
             match schedule.next(self.environment.clock.monotonic(), &self.progress) {
                 // Nothing comes after the last.
                 Decision::Trigger if self.last.is_some() => return Ok(None),
+                Decision::Trigger if trial.is_some_and(|(_, with_state)| with_state) => return Ok(look),
                 Decision::Trigger => self.trigger(SnapshotKind::Checkpoint, Last::No, None)?,
                 Decision::Abort(checkpoint) => {
                     let timeout = humantime::format_duration(schedule.timeout);
                     self.give_up(checkpoint, format!("it was not complete after `timeout`, {timeout}"))?;
                 }
-                Decision::WaitUntil(until) => return Ok(Some(until)),
+                Decision::WaitUntil(until) => return Ok(look.into_iter().chain([until]).min()),
                 Decision::Fail(failing) => return Err(RunError::Failing(failing)),
             }
         }
@@ -263,18 +262,6 @@ impl<'a> Coordinator<'a> {
         self.send(barrier)
     }
 
-    /// Lets the barrier of a change out, which saves nothing: checkpoints after it have the change.
-    fn change(&mut self, new: NewVersion, done: oneshot::Sender<()>) -> Result<(), RunError> {
-        let (checkpoint, change) = (self.next_checkpoint, Some(new.version.change));
-        self.next_checkpoint += 1;
-        self.versions = latest_versions(self.versions.iter().chain([&new.version]));
-        let pending = Pending::new(checkpoint, 0..self.tasks.len());
-        let kind = SnapshotKind::Checkpoint;
-        tracing::debug!(change, "the barrier of a change goes out");
-        self.changing = Some(Changing { checkpoint, pending, new, done });
-        self.send(Barrier { checkpoint, kind, kept: false, last: Last::No, aligned: true, change })
-    }
-
     fn send(&self, barrier: Barrier) -> Result<(), RunError> {
         let checkpoint = barrier.checkpoint;
         for task in self.tasks.iter().filter(|task| task.is_source && !task.done) {
@@ -304,22 +291,6 @@ impl<'a> Coordinator<'a> {
                 self.publish_next();
             }
         }
-    }
-
-    /// The barrier of a change has passed a task.
-    fn changed(&mut self, task: usize) {
-        let Some(mut changing) = self.changing.take() else { return };
-        changing.pending.acknowledge(task, std::iter::empty());
-        if !changing.pending.is_complete() {
-            self.changing = Some(changing);
-            return;
-        }
-        let NewVersion { version, prepared } = changing.new;
-        let OperatorVersion { change, uid, plugin, .. } = &version;
-        tracing::info!(change, operator = uid, plugin, "in force");
-        self.shared.in_force.accept(version, prepared);
-        // Whoever asked may be gone.
-        let _ = changing.done.send(());
     }
 
     /// Has the earliest checkpoint that all tasks have passed made durable, one at a time.

@@ -71,6 +71,18 @@ pub enum RunError {
     /// A task.
     #[error("{0}")]
     Task(#[from] TaskError),
+    /// A version on trial did not stand it.
+    #[error(
+        "[X0108] `{operator}` has rejected {rejected} rows since its version was changed, {max} are allowed while it is on trial"
+    )]
+    OnTrial {
+        /// The operator or sink.
+        operator: String,
+        /// Since the change.
+        rejected: u64,
+        /// While it is on trial.
+        max: u64,
+    },
     /// A task that panicked.
     #[error("[B0603] a task panicked: {0}; this is a fault of wasmill, please report it")]
     Panic(String),
@@ -83,10 +95,21 @@ impl RunError {
             self,
             RunError::Task(_)
                 | RunError::Panic(_)
+                | RunError::OnTrial { .. }
                 | RunError::Checkpoint { .. }
                 | RunError::Failing(_)
                 | RunError::Store(_)
         )
+    }
+
+    /// The operator or sink whose plugin is at fault, if one is.
+    pub(super) fn operator(&self) -> Option<&str> {
+        match self {
+            RunError::OnTrial { operator, .. } | RunError::Task(TaskError::Load { operator, .. }) => Some(operator),
+            RunError::Task(TaskError::Call(error)) => Some(&error.operator),
+            RunError::Task(TaskError::Rejected { node, .. }) => Some(node),
+            _ => None,
+        }
     }
 
     /// Whether starting again may help.

@@ -2,6 +2,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use super::{Bound, PluginSource, Prepared, RunError, SourceError};
@@ -24,13 +25,29 @@ struct Now {
     accepted: Vec<OperatorVersion>,
     /// Plugins by digest, so that going back finds them.
     known: HashMap<String, Arc<Plugin>>,
+    trial: Option<Trial>,
+}
+
+/// A version that is not trusted yet.
+#[derive(Clone, Debug)]
+pub(super) struct Trial {
+    /// The operator or sink, by name.
+    pub(super) operator: String,
+    /// Until when, on the monotonic clock.
+    pub(super) until: Duration,
+    /// Whether no checkpoint is taken meanwhile, so that going back undoes all there was of it.
+    pub(super) with_state: bool,
+    /// Rows the operator had rejected before, and how many more are too many.
+    pub(super) rejected: Option<(u64, u64)>,
+    /// What was in force before.
+    pub(super) back: OperatorVersion,
 }
 
 impl InForce {
     /// Of a job with these changes since its file was written.
     pub(super) fn new(base: Arc<Prepared>, accepted: Vec<OperatorVersion>) -> InForce {
         let known = base.plugins.values().map(|bound| (bound.plugin.digest().to_owned(), bound.plugin.clone()));
-        let now = Now { prepared: base.clone(), accepted, known: known.collect() };
+        let now = Now { prepared: base.clone(), accepted, known: known.collect(), trial: None };
         InForce { base, now: Mutex::new(now) }
     }
 
@@ -53,14 +70,31 @@ impl InForce {
         self.now().accepted.iter().map(|version| version.change).max().unwrap_or(0) + 1
     }
 
-    /// A change is in force; `prepared` is the job with it.
-    pub(super) fn accept(&self, version: OperatorVersion, prepared: Arc<Prepared>) {
+    /// A change is in force, maybe on trial; `prepared` is the job with it.
+    pub(super) fn accept(&self, version: OperatorVersion, prepared: Arc<Prepared>, trial: Option<Trial>) {
         let mut now = self.now();
+        now.trial = trial;
         for bound in prepared.plugins.values() {
             now.known.entry(bound.plugin.digest().to_owned()).or_insert_with(|| bound.plugin.clone());
         }
         now.accepted = latest_versions(now.accepted.iter().chain([&version]));
         now.prepared = prepared;
+    }
+
+    /// The version on trial, if one is at this time.
+    pub(super) fn trial(&self, at: Duration) -> Option<Trial> {
+        self.now().trial.take_if(|trial| trial.until <= at);
+        self.now().trial.clone()
+    }
+
+    /// If this failure at this time is that of a version on trial: the version before it, which is in force from the next start on.
+    pub(super) fn roll_back(&self, error: &RunError, at: Duration) -> Option<OperatorVersion> {
+        let trial = self.trial(at).filter(|trial| error.operator() == Some(&trial.operator))?;
+        let back = OperatorVersion { change: self.next_change(), ..trial.back };
+        let mut now = self.now();
+        now.trial = None;
+        now.accepted = latest_versions(now.accepted.iter().chain([&back]));
+        Some(back)
     }
 
     /// The job as it is to start: as a checkpoint has it, and with changes that came after. Those are put in force at once, for they were
@@ -91,7 +125,10 @@ impl InForce {
             (Some(plugin), _) => Ok(plugin),
             (None, Some(source)) => source.load(&PluginRef::Digest(version.digest.clone())),
             (None, None) => {
-                let what = format!("{} is in force since a change of the running job, and is nowhere to be found", version.plugin);
+                let what = format!(
+                    "{} is in force since a change of the running job, and is nowhere to be found",
+                    version.plugin
+                );
                 Err(LoadError::Unknown(what).into())
             }
         };

@@ -37,6 +37,11 @@ pub(super) struct Restored {
 }
 
 impl Restored {
+    /// Of one subtask alone.
+    pub(super) fn of(uid: &str, subtask: u32, state: SubtaskState) -> Restored {
+        Restored { states: HashMap::from([((uid.to_owned(), subtask), state)]), ..Restored::default() }
+    }
+
     /// What a subtask begins with; `None` if there is nothing to restore.
     pub(super) fn take(&mut self, uid: &str, subtask: u32) -> Option<SubtaskState> {
         self.states.remove(&(uid.to_owned(), subtask))

@@ -15,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     ChangeError, ChangeRequest, Changed, CheckpointCounts, JobOptions, JobReport, NodeReport, Placement, Prepared,
-    ReadyChange, RunError,
+    ReadyChange, RunError, ShadowReport, ShadowRequest, TrialSpec,
     change::{all_versions, ready},
     in_force::InForce,
+    shadow::{Shadows, discard, ready_shadow},
     supervise::Supervisor,
 };
 use crate::{
-    dataflow::{Changes, Environment, LatencyHistogram, NodeMetrics, Spawned},
+    dataflow::{Changes, Environment, LatencyHistogram, NodeMetrics, Offer, Place, Spawned},
     model::OperatorVersion,
     plugin::GUEST_STACK_BYTES_MAX,
 };
@@ -53,10 +54,12 @@ pub(super) enum Command {
         /// Whether it is done.
         done: oneshot::Sender<Result<(), String>>,
     },
-    /// Another plugin, whose replacements are laid ready.
+    /// A barrier at which stages take what is laid ready for them.
     Change {
-        /// What is put in force.
-        new: NewVersion,
+        /// The number of the offers.
+        offer: u64,
+        /// What is put in force, if anything is.
+        new: Option<Box<NewVersion>>,
         /// Told once it is; dropped if it does not come to that.
         done: oneshot::Sender<()>,
     },
@@ -67,6 +70,11 @@ pub(super) struct NewVersion {
     pub(super) version: OperatorVersion,
     /// The job with it.
     pub(super) prepared: Arc<Prepared>,
+    /// What was in force before.
+    pub(super) from: OperatorVersion,
+    /// The operator or sink, by name.
+    pub(super) operator: String,
+    pub(super) trial: Option<TrialSpec>,
 }
 
 /// What all starts of a job share, to be looked at from outside.
@@ -74,6 +82,10 @@ pub(super) struct Shared {
     pub(super) prepared: Arc<Prepared>,
     pub(super) in_force: InForce,
     pub(super) changes: Arc<Changes>,
+    pub(super) shadows: Shadows,
+    pub(super) environment: Environment,
+    /// Of the last offers.
+    offers: AtomicU64,
     /// Changes are made one after the other.
     changing: tokio::sync::Mutex<()>,
     /// Per node and subtask.
@@ -122,6 +134,11 @@ impl JobView {
         wait.await.map_err(|_| gone())?
     }
 
+    /// Whether it has ended, well or not.
+    pub fn has_ended(&self) -> bool {
+        self.commands.is_closed()
+    }
+
     /// What every operator and sink with plugins runs now, by its name. The change of a version is 0 if it is what the job file says.
     pub fn versions(&self) -> Vec<(String, OperatorVersion)> {
         all_versions(&self.shared)
@@ -137,22 +154,59 @@ impl JobView {
     /// and windows stay. When this returns the change is in force, and part of every checkpoint from then on; should the job fail before the
     /// next is complete, it starts again with the change in force from where it starts.
     pub async fn change(&self, ready: ReadyChange) -> Result<Changed, ChangeError> {
-        let Shared { in_force, changes, changing, .. } = &*self.shared;
-        let _one_at_a_time = changing.lock().await;
-        if !Arc::ptr_eq(&ready.base, &in_force.prepared()) {
+        let _one_at_a_time = self.shared.changing.lock().await;
+        if !Arc::ptr_eq(&ready.base, &self.shared.in_force.prepared()) {
             return Err(ChangeError::Overtaken);
         }
-        let ReadyChange { prepared, from, to, replacements, .. } = ready;
-        let number = to.change;
-        for (place, replacement) in replacements {
-            changes.offer(number, place, replacement);
+        let ReadyChange { prepared, operator, from, to, trial, offers, .. } = ready;
+        let name = operator.clone();
+        let new = NewVersion { version: to.clone(), prepared, from: from.clone(), operator, trial };
+        self.pass(offers, Some(Box::new(new))).await?;
+        self.shared.shadows.end(&name);
+        Ok(Changed { from, to })
+    }
+
+    /// Tries another version beside that in force, from a barrier on: it sees the same rows, with a copy of the state there is, and what it
+    /// emits is compared and thrown away. One there was before ends. Copying state takes as long as a savepoint of the operator and a start
+    /// from it, for which its tasks stand still. A shadow ends with a change of its operator, and with a failure of the job.
+    pub async fn shadow(&self, request: ShadowRequest) -> Result<ShadowReport, ChangeError> {
+        let mut ready = ready_shadow(&self.shared, request)?;
+        let _one_at_a_time = self.shared.changing.lock().await;
+        self.pass(std::mem::take(&mut ready.offers), None).await?;
+        Ok(ready.begun(&self.shared.shadows))
+    }
+
+    /// What is tried beside what is in force, and what came of it so far.
+    pub fn shadows(&self) -> Vec<ShadowReport> {
+        self.shared.shadows.reports()
+    }
+
+    /// What makes the shadow of an operator, by name or uid, the version in force, with the state of that.
+    pub fn promotion(&self, operator: &str) -> Result<ChangeRequest, ChangeError> {
+        self.shared.shadows.promotion(operator).ok_or_else(|| ChangeError::NoShadow(operator.to_owned()))
+    }
+
+    /// Ends the shadow of an operator, by name or uid.
+    pub async fn discard(&self, operator: &str) -> Result<(), ChangeError> {
+        let _one_at_a_time = self.shared.changing.lock().await;
+        let (name, offers) = discard(&self.shared, operator)?;
+        self.pass(offers, None).await?;
+        self.shared.shadows.end(&name);
+        Ok(())
+    }
+
+    /// Has the barrier of these offers pass all tasks.
+    async fn pass(&self, offers: Vec<(Place, Offer)>, new: Option<Box<NewVersion>>) -> Result<(), ChangeError> {
+        let changes = &self.shared.changes;
+        let number = self.shared.offers.fetch_add(1, Relaxed) + 1;
+        for (place, offer) in offers {
+            changes.offer(number, place, offer);
         }
         let (done, wait) = oneshot::channel();
-        let new = NewVersion { version: to.clone(), prepared };
-        let sent = self.commands.send(Command::Change { new, done }).await;
+        let sent = self.commands.send(Command::Change { offer: number, new, done }).await;
         let made = sent.is_ok() && wait.await.is_ok();
         changes.withdraw(number);
-        if made { Ok(Changed { from, to }) } else { Err(ChangeError::Ended) }
+        if made { Ok(()) } else { Err(ChangeError::Ended) }
     }
 }
 
@@ -192,6 +246,9 @@ impl Job {
             starts: AtomicU64::new(0),
             in_force: InForce::new(prepared.clone(), options.versions.clone()),
             changes: Arc::default(),
+            shadows: Shadows::default(),
+            environment: environment.clone(),
+            offers: AtomicU64::new(0),
             changing: tokio::sync::Mutex::default(),
             prepared,
         });

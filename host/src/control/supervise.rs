@@ -19,7 +19,7 @@ use crate::{
     checkpoint::remove_all,
     dataflow::{Environment, REPORTS_MAX, TaskError},
     job::OnCancel,
-    model::key_hash,
+    model::{OperatorVersion, key_hash},
 };
 
 pub(super) struct Supervisor {
@@ -64,6 +64,11 @@ impl Supervisor {
                 Err(error) => error,
             };
             let now = clock.monotonic();
+            if let Some(back) = self.shared.in_force.roll_back(&error, now).filter(|_| !self.stop.is_cancelled()) {
+                let OperatorVersion { uid, plugin, .. } = &back;
+                tracing::warn!(operator = uid, "the version on trial has failed, {plugin} is put back: {error}");
+                continue;
+            }
             failures += 1;
             let random = key_hash(&[self.environment.seed.to_le_bytes(), failures.to_le_bytes()].concat());
             let delay = if error.retry_helps() && !self.stop.is_cancelled() {
@@ -104,13 +109,15 @@ impl Supervisor {
             );
             return Ok(Ended::Finished);
         }
+        self.shared.shadows.end_all();
         let current = self.shared.in_force.start(&restored.versions, self.options.plugins.as_deref())?;
         self.shared.metrics.iter().flatten().for_each(|metrics| metrics.start());
         self.shared.starts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (reports, reported) = mpsc::channel(REPORTS_MAX);
         let drop_vanished = self.options.allow_non_restored_state;
-        let wired = Wiring::new((&self.shared, &current), &self.environment, backend, drop_vanished, &mut restored, reports)
-            .tasks(&*self.placement)?;
+        let wired =
+            Wiring::new((&self.shared, &current), &self.environment, backend, drop_vanished, &mut restored, reports)
+                .tasks(&*self.placement)?;
         let (ends, ended) = mpsc::channel(wired.len().max(1));
         let mut tasks = Vec::with_capacity(wired.len());
         let mut running = Vec::with_capacity(wired.len());

@@ -56,7 +56,8 @@ impl<'a> Wiring<'a> {
         reports: mpsc::Sender<Report>,
     ) -> Wiring<'a> {
         let (senders, receivers) = (HashMap::new(), HashMap::new());
-        let mut wiring = Wiring { shared, prepared, environment, backend, drop_vanished, restored, reports, senders, receivers };
+        let mut wiring =
+            Wiring { shared, prepared, environment, backend, drop_vanished, restored, reports, senders, receivers };
         for edge in prepared.plan.edges.iter().filter(|edge| !edge.chained) {
             wiring.connect(edge);
         }

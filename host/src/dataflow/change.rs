@@ -5,6 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use super::ShadowStart;
 use crate::{model::OperatorKind, plugin::Instance};
 
 /// What a stage runs from now on, in place of what it ran as the same kind.
@@ -21,7 +22,17 @@ pub struct Replacement {
     pub keys: Vec<usize>,
 }
 
-/// Who takes a replacement.
+/// What a stage takes as the barrier of a change passes it.
+pub enum Offer {
+    /// Another plugin. A shadow it had ends with that.
+    Replace(Replacement),
+    /// Another version beside its own.
+    Shadow(ShadowStart),
+    /// No shadow any more.
+    Discard,
+}
+
+/// Who takes an offer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
     /// The operator or sink.
@@ -32,22 +43,22 @@ pub struct Place {
     pub subtask: u32,
 }
 
-/// Replacements that wait for their barrier.
+/// Offers that wait for their barrier, by its number.
 #[derive(Default)]
-pub struct Changes(Mutex<HashMap<(u64, Place), Replacement>>);
+pub struct Changes(Mutex<HashMap<(u64, Place), Offer>>);
 
 impl Changes {
-    fn waiting(&self) -> MutexGuard<'_, HashMap<(u64, Place), Replacement>> {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<(u64, Place), Offer>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lays a replacement ready for the barrier of this change.
-    pub fn offer(&self, change: u64, place: Place, replacement: Replacement) {
-        self.waiting().insert((change, place), replacement);
+    /// Lays an offer ready for the barrier of this change.
+    pub fn offer(&self, change: u64, place: Place, offer: Offer) {
+        self.waiting().insert((change, place), offer);
     }
 
     /// What a change has for this place, if anything.
-    pub(super) fn take(&self, change: u64, place: &Place) -> Option<Replacement> {
+    pub(super) fn take(&self, change: u64, place: &Place) -> Option<Offer> {
         self.waiting().remove(&(change, place.clone()))
     }
 

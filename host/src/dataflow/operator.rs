@@ -5,11 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    Barrier, Changes, Combiner, Last, Left, Message, NodeMetrics, Place, Replacement, Sender, TaskError, partition::partition,
+    Barrier, Changes, Combiner, Last, Left, Message, NodeMetrics, Offer, Place, Replacement, Sender, TaskError,
+    partition::partition,
+    shadow::{Input, Shadow},
 };
 use crate::{
     checkpoint::CommitPermit,
-    model::{Batch, EventTime, Schema, SnapshotRequest, SubtaskState},
+    model::{Batch, EventTime, Schema, SnapshotKind, SnapshotRequest, SubtaskState},
 };
 
 /// A step of a task. All calls come from one task, one after the other.
@@ -100,27 +102,45 @@ pub struct Stage {
     identity: StageIdentity,
     operator: Box<dyn Operator>,
     outputs: Outputs,
+    /// Another version that is tried beside it.
+    shadow: Option<Box<Shadow>>,
 }
 
 impl Stage {
     /// Puts an operator before its outputs.
     pub fn new(identity: StageIdentity, operator: Box<dyn Operator>, outputs: Outputs) -> Stage {
-        Stage { identity, operator, outputs }
+        Stage { identity, operator, outputs, shadow: None }
     }
 
     pub(super) async fn batch(&mut self, batch: Batch) -> Result<(), TaskError> {
         self.outputs.metrics.add(&self.outputs.metrics.records_in, batch.rows());
-        self.operator.batch(batch, &mut self.outputs).await
+        let input = self.shadow.is_some().then(|| Input::Batch(batch.clone()));
+        self.operator.batch(batch, &mut self.outputs).await?;
+        self.follow(input).await;
+        Ok(())
+    }
+
+    /// Has the shadow do the same, if there is one.
+    async fn follow(&mut self, input: Option<Input>) {
+        if let (Some(shadow), Some(input)) = (&mut self.shadow, input) {
+            let emitted = self.outputs.kept();
+            Box::pin(shadow.follow(input, emitted)).await;
+        }
     }
 
     pub(super) async fn second(&mut self, batch: Batch) -> Result<(), TaskError> {
         self.outputs.metrics.add(&self.outputs.metrics.records_in, batch.rows());
-        self.operator.second(batch, &mut self.outputs).await
+        let input = self.shadow.is_some().then(|| Input::Second(batch.clone()));
+        self.operator.second(batch, &mut self.outputs).await?;
+        self.follow(input).await;
+        Ok(())
     }
 
     pub(super) async fn watermark(&mut self, watermark: EventTime) -> Result<(), TaskError> {
         self.outputs.metrics.set_watermark(watermark);
-        self.operator.watermark(watermark, &mut self.outputs).await
+        self.operator.watermark(watermark, &mut self.outputs).await?;
+        self.follow(Some(Input::Watermark(watermark))).await;
+        Ok(())
     }
 
     pub(super) async fn idle(&mut self) -> Result<(), TaskError> {
@@ -128,13 +148,15 @@ impl Stage {
     }
 
     pub(super) fn wake_at(&self) -> Option<i64> {
-        self.operator.wake_at().into_iter().chain(self.outputs.wake_at()).min()
+        let shadow = self.shadow.as_ref().and_then(|shadow| shadow.wake_at());
+        self.operator.wake_at().into_iter().chain(shadow).chain(self.outputs.wake_at()).min()
     }
 
     pub(super) async fn wake(&mut self, now_ms: i64) -> Result<(), TaskError> {
         if self.operator.wake_at().is_some_and(|at| at <= now_ms) {
             self.operator.wake(now_ms, &mut self.outputs).await?;
         }
+        self.follow(Some(Input::Wake(now_ms))).await;
         self.outputs.wake(now_ms).await
     }
 
@@ -150,7 +172,10 @@ impl Stage {
             self.outputs.barrier(barrier, left).await?;
             let StageIdentity { uid, subtask, changes, .. } = &self.identity;
             let place = Place { uid: uid.to_string(), edge: None, subtask: *subtask };
-            return changes.take(change, &place).map_or(Ok(()), |new| self.operator.replace(new));
+            return match changes.take(change, &place) {
+                Some(offer) => self.accept(offer, barrier).await,
+                None => Ok(()),
+            };
         }
         if barrier.last == Last::Drain {
             self.operator.finish(&mut self.outputs).await?;
@@ -158,6 +183,25 @@ impl Stage {
         self.outputs.barrier(barrier, left).await?;
         let state = self.operator.snapshot(&self.identity.request(barrier)).await?;
         left.push(Left { uid: self.identity.uid.clone(), subtask: self.identity.subtask, state });
+        Ok(())
+    }
+
+    async fn accept(&mut self, offer: Offer, barrier: Barrier) -> Result<(), TaskError> {
+        self.shadow = None;
+        match offer {
+            Offer::Replace(new) => self.operator.replace(new)?,
+            Offer::Discard => {}
+            Offer::Shadow(start) => {
+                let barrier = Barrier { kind: SnapshotKind::Savepoint, kept: true, ..barrier };
+                let state = self.operator.snapshot(&self.identity.request(barrier)).await?;
+                let comparison = start.comparison.clone();
+                match Shadow::begin(start, state) {
+                    Ok(shadow) => self.shadow = Some(Box::new(shadow)),
+                    Err(error) => comparison.failed(&error),
+                }
+            }
+        }
+        self.outputs.keep(self.shadow.is_some());
         Ok(())
     }
 
@@ -217,12 +261,32 @@ pub enum Route {
 pub struct Outputs {
     ports: Vec<Vec<Target>>,
     metrics: Arc<NodeMetrics>,
+    /// What was emitted, where somebody compares it.
+    kept: Option<Vec<(usize, Batch)>>,
+    /// Whether nobody but a comparison reads any of it.
+    compared_only: bool,
 }
 
 impl Outputs {
     /// Port 0 is the main output.
     pub fn new(ports: Vec<Vec<Target>>, metrics: Arc<NodeMetrics>) -> Outputs {
-        Outputs { ports, metrics }
+        Outputs { ports, metrics, kept: None, compared_only: false }
+    }
+
+    /// Of a shadow: so many ports, all of them kept, leading nowhere.
+    pub(super) fn of_shadow(ports: usize) -> Outputs {
+        let nowhere = (0..ports).map(|_| Vec::new()).collect();
+        Outputs { kept: Some(Vec::new()), compared_only: true, ..Outputs::new(nowhere, Arc::default()) }
+    }
+
+    /// Whether what is emitted from now on is kept as well.
+    fn keep(&mut self, keep: bool) {
+        self.kept = keep.then(Vec::new);
+    }
+
+    /// What was emitted since it was last asked for.
+    pub(super) fn kept(&mut self) -> Vec<(usize, Batch)> {
+        self.kept.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// What the stage counts.
@@ -232,7 +296,7 @@ impl Outputs {
 
     /// Whether anybody reads an output.
     pub fn is_read(&self, port: usize) -> bool {
-        self.ports.get(port).is_some_and(|targets| !targets.is_empty())
+        self.compared_only || self.ports.get(port).is_some_and(|targets| !targets.is_empty())
     }
 
     /// Sends rows out, waiting until every reader has taken them. No rows are not sent.
@@ -241,6 +305,9 @@ impl Outputs {
             return Ok(());
         }
         self.metrics.add(&self.metrics.records_out, batch.rows());
+        if let Some(kept) = &mut self.kept {
+            kept.push((port, batch.clone()));
+        }
         let Some((last, others)) = self.ports[port].split_last_mut() else { return Ok(()) };
         for target in others {
             target.batch(batch.clone()).await?;

@@ -9,11 +9,14 @@ use std::{
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use wasmill::{
-    control::{AllHere, Job, JobOptions, JobReport, LocalPlugins, NodeReport, Prepared, RunError, data_runtime, prepare},
+    control::{
+        AllHere, Job, JobOptions, JobReport, LocalPlugins, NodeReport, PluginSource, Prepared, RunError, SourceError,
+        data_runtime, prepare,
+    },
     dataflow::{Environment, MemoryExchanges, TokioSpawner},
-    job,
+    job::{self, PluginRef},
     model::SystemClock,
-    plugin::PluginEngine,
+    plugin::{Plugin, PluginEngine},
 };
 use wasmill_tests::guests;
 
@@ -40,6 +43,19 @@ pub fn misbehaving() -> String {
 pub fn prepared(text: &str, base: &Path, variables: &Variables) -> Result<Arc<Prepared>, RunError> {
     let spec = job::parse(text, "job.yaml", &|name| variables.get(name).cloned(), base)?;
     Ok(Arc::new(prepare(spec, &LocalPlugins::new(engine(), false))?))
+}
+
+/// Where plugins come from, as a function says.
+pub fn source(
+    load: impl Fn(&PluginRef) -> Result<Arc<Plugin>, SourceError> + Send + Sync + 'static,
+) -> Arc<dyn PluginSource> {
+    struct Source<F>(F);
+    impl<F: Fn(&PluginRef) -> Result<Arc<Plugin>, SourceError> + Send + Sync> PluginSource for Source<F> {
+        fn load(&self, reference: &PluginRef) -> Result<Arc<Plugin>, SourceError> {
+            self.0(reference)
+        }
+    }
+    Arc::new(Source(load))
 }
 
 /// What a test's jobs see of the world.

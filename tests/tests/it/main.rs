@@ -1,6 +1,7 @@
 //! The end-to-end tests, one program: whole jobs with real plugins, the command line, and the rules of the repository itself.
 mod backpressure;
 mod broadcast;
+mod changes;
 mod cli;
 mod golden;
 mod guests;

@@ -1,5 +1,5 @@
 //! The generator as a source: which events its parts make, and when.
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Deserializer, de::Error};
@@ -29,6 +29,8 @@ pub struct GeneratorSource {
     /// How many events a second all parts make together, from 1. Default: as many as are taken.
     #[serde(default, deserialize_with = "rate")]
     rate: Option<u64>,
+    /// Of transactions: number of users, from 1. Default: 100 000, the most.
+    keys: Option<NonZeroU64>,
 }
 
 fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
@@ -71,6 +73,7 @@ impl Source for GeneratorSource {
         let (splits, begin) = Splits::open(subtask, parallelism, restored)?;
         Ok(Box::new(GeneratorReader {
             workload: self.workload,
+            keys: self.keys.map_or(u64::MAX, NonZeroU64::get),
             place: format!("generator, part {} of {parallelism}", subtask + 1).into(),
             made: splits.made(),
             splits,
@@ -83,6 +86,7 @@ impl Source for GeneratorSource {
 
 struct GeneratorReader {
     workload: Workload,
+    keys: u64,
     place: Arc<str>,
     splits: Splits,
     /// Events that were made of these splits, also in earlier runs.
@@ -150,7 +154,7 @@ impl GeneratorReader {
         match self.workload {
             Workload::Lines => self.make_with(into, run, lines::push),
             Workload::Behavior => self.make_with(into, run, behavior::push),
-            Workload::Transactions => self.make_with(into, run, transactions::push),
+            Workload::Transactions => self.make_with(into, run, |out, i| transactions::push_of(out, i, self.keys)),
         }
         self.made += run.count;
     }

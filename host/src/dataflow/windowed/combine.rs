@@ -6,7 +6,7 @@ use arrow_array::{ArrayRef, Int64Array, cast::AsArray, new_null_array, types::In
 
 use super::{AggregatePlugin, intake::Intake};
 use crate::{
-    dataflow::{Changes, Moments, NodeMetrics, Outputs, Place, Rejects, TaskError},
+    dataflow::{Changes, Moments, NodeMetrics, Offer, Outputs, Place, Rejects, TaskError},
     model::{Batch, Field, Kind, NO_WATERMARK, Schema, Window},
     window::Sliding,
 };
@@ -51,7 +51,7 @@ impl Combiner {
 
     /// The barrier of a change goes by.
     pub(in crate::dataflow) fn change(&mut self, change: u64) {
-        if let Some(new) = self.changes.take(change, &self.place) {
+        if let Some(Offer::Replace(new)) = self.changes.take(change, &self.place) {
             self.aggregate = AggregatePlugin { instance: new.instance, reads: new.reads };
         }
     }

@@ -18,8 +18,8 @@ use crate::{
     checkpoint::CommitPermit,
     dataflow::{Moments, Operator, Outputs, Rejects, Replacement, TaskError},
     model::{
-        Batch, Decision, EventTime, KeyRows, OperatorKind, SnapshotRequest, StateChange, SubtaskState, TimeDomain, TimerChange,
-        WATERMARK_END, Window,
+        Batch, Decision, EventTime, KeyRows, OperatorKind, SnapshotRequest, StateChange, SubtaskState, TimeDomain,
+        TimerChange, WATERMARK_END, Window,
     },
     plugin::Instance,
     state::{KeyedStore, Layout},

@@ -147,10 +147,26 @@ pub fn build(directory: &Path, options: &Options) -> Result<PathBuf, BuildError>
     let _lock = fs::File::create(&lock_path)
         .and_then(|file| file.lock().map(|()| file))
         .map_err(|source| BuildError::File { path: lock_path, source })?;
+    take_over(&package, &build_directory)?;
     let module = compile(&toolchain, &package, &build_directory, options.verbose)?;
     let component = directory.join("target/wasmill").join(format!("{}.wasm", package.name));
     write_component(&module, &component)?;
     Ok(component)
+}
+
+/// Makes cargo build a crate anew if another of that name was built in this directory since: it gives the modules of both one name, and
+/// would take the one for the other.
+fn take_over(package: &Package, build_directory: &Path) -> Result<(), BuildError> {
+    let owner_path = build_directory.join(format!(".wasmill-{}", package.name));
+    let manifest = package.manifest.as_os_str().as_encoded_bytes();
+    if fs::read(&owner_path).is_ok_and(|owner| owner == manifest) {
+        return Ok(());
+    }
+    let module = build_directory.join(TARGET).join("release/deps").join(package.name.replace('-', "_") + ".wasm");
+    match fs::remove_file(&module) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(BuildError::File { path: module, source }),
+        _ => fs::write(&owner_path, manifest).map_err(|source| BuildError::File { path: owner_path, source }),
+    }
 }
 
 /// What cargo knows of the crate.

@@ -1,0 +1,165 @@
+//! Versions tried beside those in force: begun, looked at, and ended. Must not know how they are compared.
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::mpsc;
+
+use super::{
+    Bound, ChangeError, ChangeRequest, Prepared,
+    change::{Checked, check},
+    restore::Restored,
+    run::Shared,
+    wiring::Wiring,
+};
+use crate::{
+    dataflow::{Compared, Comparison, Environment, Offer, OpenOperator, Place, ShadowStart},
+    job::{NodeId, PlanNode, Role},
+    model::{OperatorKind, OperatorVersion},
+    state::StateBackend,
+};
+
+/// What is tried beside the version in force.
+#[derive(Clone)]
+pub struct ShadowRequest {
+    /// Which plugin, of what. On trial it is not: it cannot do anything.
+    pub change: ChangeRequest,
+    /// Columns of outputs that may differ, by name.
+    pub ignored: Vec<String>,
+}
+
+/// A shadow, and what has come of it so far.
+#[derive(Clone, Debug)]
+pub struct ShadowReport {
+    /// The operator, by name.
+    pub operator: String,
+    /// What is tried.
+    pub version: OperatorVersion,
+    /// Held against what is in force.
+    pub compared: Compared,
+}
+
+/// The shadows of a job, by operator.
+#[derive(Default)]
+pub(super) struct Shadows(Mutex<BTreeMap<String, At>>);
+
+struct At {
+    version: OperatorVersion,
+    bound: Bound,
+    kind: OperatorKind,
+    comparison: Arc<Comparison>,
+}
+
+impl Shadows {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, At>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The shadow of an operator or sink is no more.
+    pub(super) fn end(&self, operator: &str) {
+        self.lock().remove(operator);
+    }
+
+    /// The job starts: what was tried before is no more.
+    pub(super) fn end_all(&self) {
+        self.lock().clear();
+    }
+
+    pub(super) fn reports(&self) -> Vec<ShadowReport> {
+        let report = |(operator, at): (&String, &At)| ShadowReport {
+            operator: operator.clone(),
+            version: at.version.clone(),
+            compared: at.comparison.so_far(),
+        };
+        self.lock().iter().map(report).collect()
+    }
+
+    /// What makes the shadow of an operator, by name or uid, the version in force.
+    pub(super) fn promotion(&self, operator: &str) -> Option<ChangeRequest> {
+        let shadows = self.lock();
+        let (name, at) = shadows.iter().find(|(name, at)| *name == operator || at.version.uid == operator)?;
+        Some(ChangeRequest {
+            operator: name.clone(),
+            kind: Some(at.kind),
+            plugin: Some(at.bound.plugin.clone()),
+            configuration: Some(at.bound.configuration.clone()),
+            trial: None,
+        })
+    }
+}
+
+/// A shadow that is ready to begin.
+pub(super) struct ReadyShadow {
+    operator: String,
+    at: At,
+    pub(super) offers: Vec<(Place, Offer)>,
+}
+
+impl ReadyShadow {
+    /// Notes that it has begun, and what it is.
+    pub(super) fn begun(self, shadows: &Shadows) -> ShadowReport {
+        let report = ShadowReport {
+            operator: self.operator.clone(),
+            version: self.at.version.clone(),
+            compared: self.at.comparison.so_far(),
+        };
+        shadows.lock().insert(self.operator, self.at);
+        report
+    }
+}
+
+/// Checks a shadow as a change is checked, and makes everything ready for it.
+pub(super) fn ready_shadow(shared: &Arc<Shared>, request: ShadowRequest) -> Result<ReadyShadow, ChangeError> {
+    let Checked { prepared, id, node, to, bound, .. } = check(shared, request.change)?;
+    let prepared = Arc::new(prepared);
+    let node = prepared.plan.node(node);
+    let Role::Operator { key, .. } = &node.role else {
+        return Err(ChangeError::Sink(node.name.clone()));
+    };
+    let input = node.input.as_ref().map(|schema| schema.fields()).unwrap_or_default();
+    let key: Vec<String> = key.iter().map(|at| input[*at].name.to_string()).collect();
+    let comparison = Arc::new(Comparison::default());
+    let start = |subtask| ShadowStart {
+        open: open(shared, &prepared, node.id, subtask),
+        comparison: comparison.clone(),
+        ports: node.outputs.iter().map(|port| (port.name.clone(), port.schema.clone())).collect(),
+        key: key.clone(),
+        ignored: request.ignored.clone(),
+    };
+    let offers = (0..node.parallelism).map(|subtask| (place(node, subtask), Offer::Shadow(start(subtask)))).collect();
+    Ok(ReadyShadow {
+        operator: node.name.clone(),
+        at: At { version: to, bound, kind: id.1, comparison: comparison.clone() },
+        offers,
+    })
+}
+
+/// What ends the shadow of an operator, by name or uid.
+pub(super) fn discard(shared: &Shared, operator: &str) -> Result<(String, Vec<(Place, Offer)>), ChangeError> {
+    let prepared = shared.in_force.prepared();
+    let named = |node: &&PlanNode| node.name == operator || node.uid == operator;
+    let node = prepared.plan.nodes.iter().find(named);
+    let node = node.filter(|node| shared.shadows.lock().contains_key(&node.name));
+    let node = node.ok_or_else(|| ChangeError::NoShadow(operator.to_owned()))?;
+    let offers = (0..node.parallelism).map(|subtask| (place(node, subtask), Offer::Discard)).collect();
+    Ok((node.name.clone(), offers))
+}
+
+fn place(node: &PlanNode, subtask: u32) -> Place {
+    Place { uid: node.uid.clone(), edge: None, subtask }
+}
+
+/// Opens the operator in memory, with the state it is given.
+fn open(shared: &Arc<Shared>, prepared: &Arc<Prepared>, node: NodeId, subtask: u32) -> OpenOperator {
+    let (shared, prepared) = (shared.clone(), prepared.clone());
+    Box::new(move |state| {
+        let environment: Environment = shared.environment.clone();
+        let node = prepared.plan.node(node);
+        let mut restored = Restored::of(&node.uid, subtask, state);
+        // Nobody reports: it is no task.
+        let (reports, _) = mpsc::channel(1);
+        let backend = StateBackend::memory();
+        Wiring::new((&shared, &prepared), &environment, &backend, true, &mut restored, reports).operator(node, subtask)
+    })
+}
