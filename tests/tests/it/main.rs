@@ -2,6 +2,7 @@
 mod backpressure;
 mod broadcast;
 mod cli;
+mod failures;
 mod golden;
 mod guests;
 mod hostile;
