@@ -5,7 +5,9 @@ use super::{
     wiring::{Wiring, bug},
 };
 use crate::{
-    dataflow::{Broadcast, Failures, Keyed, KeyedInput, KeyedSettings, Moments, Operator, Rejects, TaskError, Transform},
+    dataflow::{
+        Broadcast, Failures, Keyed, KeyedInput, KeyedSettings, Moments, Operator, Rejects, TaskError, Transform,
+    },
     job::{FailureSpec, OperatorSpec, PlanNode, PluginColumns, Role, StepSpec},
     model::{Field, Kind, OperatorKind, Schema, StateDescription, StateKind, SubtaskState, groups_of},
     plugin::{Instance, Placement},

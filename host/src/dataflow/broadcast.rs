@@ -3,7 +3,11 @@
 //! know how rows get to every subtask.
 use async_trait::async_trait;
 
-use super::{Keyed, Operator, Outputs, RowNumbers, TaskError, failures::{Rows, Work}, keyed::Port};
+use super::{
+    Keyed, Operator, Outputs, RowNumbers, TaskError,
+    failures::{Rows, Work},
+    keyed::Port,
+};
 use crate::{
     checkpoint::CommitPermit,
     model::{Batch, EventTime, NoMaps, SnapshotRequest, SubtaskState},

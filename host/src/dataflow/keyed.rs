@@ -17,8 +17,8 @@ use super::{
 use crate::{
     checkpoint::CommitPermit,
     model::{
-        Batch, EventTime, KeyRows, Kind, Schema, SnapshotRequest, StateKind, StateValues, SubtaskState, TimeDomain, TimerChange,
-        decode_keys,
+        Batch, EventTime, KeyRows, Kind, Schema, SnapshotRequest, StateKind, StateValues, SubtaskState, TimeDomain,
+        TimerChange, decode_keys,
     },
     plugin::{self, CallMoment, Emitted, Instance, KeyedEmitted, Keys},
     state::{BroadcastMaps, Due, KeyedStore, Touched},

@@ -176,9 +176,8 @@ impl Rejects {
 
     async fn emit(&mut self, rejects: &[Reject], arrived: Duration, outputs: &mut Outputs) -> Result<(), TaskError> {
         let Some(port) = self.port.filter(|_| !rejects.is_empty()) else { return Ok(()) };
-        let column = |of: fn(&Reject) -> &str| -> ArrayRef {
-            Arc::new(StringArray::from_iter_values(rejects.iter().map(of)))
-        };
+        let column =
+            |of: fn(&Reject) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(rejects.iter().map(of))) };
         let columns = vec![
             Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&self.node, rejects.len()))),
             column(|reject| &reject.reason),

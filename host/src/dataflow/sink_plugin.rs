@@ -1,6 +1,10 @@
 //! The plugin of a sink: makes of rows what is written, and keeps lists of its subtask meanwhile. Must not know how, or where, anything is
 //! written.
-use super::{Failures, Outputs, Rejects, RowNumbers, TaskError, failures::{Rows, Work}, moments::Moments};
+use super::{
+    Failures, Outputs, Rejects, RowNumbers, TaskError,
+    failures::{Rows, Work},
+    moments::Moments,
+};
 use crate::{
     model::{Batch, EventTime, Schema, SubtaskState},
     plugin::{Instance, Written},

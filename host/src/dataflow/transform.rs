@@ -1,7 +1,11 @@
 //! The stage that runs a transform plugin: a batch in, its outputs out.
 use async_trait::async_trait;
 
-use super::{Failures, Operator, Outputs, Rejects, RowNumbers, TaskError, failures::{Rows, Work}, moments::Moments};
+use super::{
+    Failures, Operator, Outputs, Rejects, RowNumbers, TaskError,
+    failures::{Rows, Work},
+    moments::Moments,
+};
 use crate::{
     checkpoint::CommitPermit,
     model::{Batch, EventTime, Schema, SnapshotRequest, SubtaskState},

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
-    CheckpointMode, Code, InputRef, JobError, JobSpec, OperatorSpec, Place, PluginSpec, RestartStrategy, SinkSpec,
-    FailureAction, FailureSpec, SourceSpec, StepSpec,
+    CheckpointMode, Code, FailureAction, FailureSpec, InputRef, JobError, JobSpec, OperatorSpec, Place, PluginSpec,
+    RestartStrategy, SinkSpec, SourceSpec, StepSpec,
     error::{list, suggest},
     plan::{InputSide, LATE, REJECTED},
 };
@@ -149,9 +149,11 @@ impl<'a> Graph<'a> {
                 Part::Sink(sink) => &sink.on_failure,
             };
             let rejected = node.outputs().iter().position(|name| *name == Some(REJECTED));
-            let is_read = self.nodes.iter().flat_map(|node| &node.feeds).any(|feed| {
-                feed.from == index && Some(feed.output) == rejected
-            });
+            let is_read = self
+                .nodes
+                .iter()
+                .flat_map(|node| &node.feeds)
+                .any(|feed| feed.from == index && Some(feed.output) == rejected);
             let FailureSpec { action: FailureAction::DeadLetter, place, .. } = *on_failure else { continue };
             if is_read {
                 continue;

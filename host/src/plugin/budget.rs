@@ -46,9 +46,9 @@ impl Deadline {
 impl Budget {
     /// How long a call with so many rows, timers or windows may take.
     pub(super) fn deadline(&self, records: usize, batch_time: Duration) -> Deadline {
-        let by_record = self.record_time.map(|time| {
-            time.saturating_mul(u32::try_from(records).unwrap_or(u32::MAX)).max(EPOCH_TICK)
-        });
+        let by_record = self
+            .record_time
+            .map(|time| time.saturating_mul(u32::try_from(records).unwrap_or(u32::MAX)).max(EPOCH_TICK));
         match by_record.filter(|time| *time < batch_time) {
             Some(time) => Deadline { time, records: Some(records) },
             None => Deadline::of_batch(batch_time),
@@ -57,8 +57,7 @@ impl Budget {
 
     /// How many rows a call with so many rows, timers or windows may put out.
     pub(super) fn outputs_max(&self, records: usize) -> usize {
-        self.outputs_per_record
-            .map_or(usize::MAX, |each| records.saturating_mul(each as usize).max(OUTPUT_ROWS_FLOOR))
+        self.outputs_per_record.map_or(usize::MAX, |each| records.saturating_mul(each as usize).max(OUTPUT_ROWS_FLOOR))
     }
 
     /// Whether the changes write no more for any of `keys` keys than they may.

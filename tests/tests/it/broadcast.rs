@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use wasmill::{
     codec::Format,
     dataflow::{
-        Broadcast, Failures, Keyed, KeyedInput, KeyedSettings, Message, Moments, NodeMetrics, Operator, Outputs, Rejects, Route,
-        Sender, Target, TaskError,
+        Broadcast, Failures, Keyed, KeyedInput, KeyedSettings, Message, Moments, NodeMetrics, Operator, Outputs,
+        Rejects, Route, Sender, Target, TaskError,
     },
     job::{FailureSpec, OnError},
     model::{
@@ -65,8 +65,12 @@ impl Join {
     fn open(config: &str, subtask: u32, restored: SubtaskState) -> Join {
         let plugin = guests::root().join("plugins/dimension-join");
         let plugin = Plugin::load(jobs::engine(), &guests::rust_plugin(&plugin)).unwrap();
-        let limits =
-            Limits { memory_bytes: 64 << 20, batch_time: Duration::from_secs(20), retire_memory_bytes: 32 << 20, budget: Budget::default() };
+        let limits = Limits {
+            memory_bytes: 64 << 20,
+            batch_time: Duration::from_secs(20),
+            retire_memory_bytes: 32 << 20,
+            budget: Budget::default(),
+        };
         let placement = Placement { operator: "join".into(), subtask, parallelism: 2 };
         let instance = plugin.instantiate(OperatorKind::BroadcastProcess, config, placement, limits).unwrap();
         let states = instance.description().states.clone();

@@ -100,10 +100,8 @@ fn what_is_not_poison_comes_out_as_if_the_rest_had_never_come() {
         result.unwrap_or_else(|error| panic!("{error}"));
         // Rows are kept for windows unseen: nothing fails on them.
         let failing = &OPERATORS[..4];
-        let mut letters: Vec<String> = failing
-            .iter()
-            .flat_map(|operator| marked.iter().map(|event| letter(operator, &event.line())))
-            .collect();
+        let mut letters: Vec<String> =
+            failing.iter().flat_map(|operator| marked.iter().map(|event| letter(operator, &event.line()))).collect();
         letters.sort();
         assert_eq!(found.remove("dead").unwrap(), letters, "parallelism {parallelism}, batches of {batch}");
         assert!(expected.remove("dead").unwrap().is_empty());
@@ -133,9 +131,8 @@ fn timers_and_windows_that_fail_are_found_among_others() {
         let mut letters = Vec::new();
         for id in [7_i64, 47, 87] {
             let key = format!(r#"{{"key":{{"user":"poison{id}"}}"#);
-            let window = |start: i64, size: i64| {
-                format!(r#"{key},"window_start":{start},"window_end":{}}}"#, start + size)
-            };
+            let window =
+                |start: i64, size: i64| format!(r#"{key},"window_start":{start},"window_end":{}}}"#, start + size);
             letters.push(letter("sums", &format!(r#"{key},"timer":1000000}}"#)));
             letters.push(letter("rows", &window(id / 50 * 50, 50)));
             for start in [0, 20, 40].map(|back| id / 20 * 20 - back) {

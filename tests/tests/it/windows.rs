@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use wasmill::{
     codec::Format,
     dataflow::{
-        AggregatePlugin, Failures, Message, Moments, NodeMetrics, Operator, Outputs, Rejects, Route, Sender, StateHome, Target,
-        TaskError, WindowWork, WindowedSettings, windowed,
+        AggregatePlugin, Failures, Message, Moments, NodeMetrics, Operator, Outputs, Rejects, Route, Sender, StateHome,
+        Target, TaskError, WindowWork, WindowedSettings, windowed,
     },
     job::{FailureSpec, OnError},
     model::{
@@ -56,7 +56,12 @@ fn input() -> Schema {
 
 fn open(settings: &WindowedSettings, plugin: &Arc<Plugin>, restored: SubtaskState) -> Box<dyn Operator> {
     let placement = Placement { operator: "counts".into(), subtask: 0, parallelism: 1 };
-    let limits = Limits { memory_bytes: 64 << 20, batch_time: Duration::from_secs(20), retire_memory_bytes: 32 << 20, budget: Budget::default() };
+    let limits = Limits {
+        memory_bytes: 64 << 20,
+        batch_time: Duration::from_secs(20),
+        retire_memory_bytes: 32 << 20,
+        budget: Budget::default(),
+    };
     let instance = plugin.instantiate(OperatorKind::Aggregate, "{}", placement, limits).unwrap();
     let rejects = Rejects::new("counts", 2, OnError::Skip, Format::Json.encoder(&input()).unwrap());
     let clock = jobs::environment().clock;

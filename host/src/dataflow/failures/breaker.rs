@@ -65,13 +65,18 @@ impl Breaker {
 
     /// A call has failed. Whether that opens it.
     pub(super) fn failed(&mut self, now: Duration) -> bool {
-        if self.state == State::Closed {
-            while self.failures.front().is_some_and(|at| now.saturating_sub(*at) > self.spec.within) {
-                self.failures.pop_front();
-            }
-            self.failures.push_back(now);
-            if self.failures.len() <= self.spec.failures as usize {
-                return false;
+        match self.state {
+            // Of what had to be called all the same.
+            State::Open { .. } => return false,
+            State::HalfOpen => {}
+            State::Closed => {
+                while self.failures.front().is_some_and(|at| now.saturating_sub(*at) > self.spec.within) {
+                    self.failures.pop_front();
+                }
+                self.failures.push_back(now);
+                if self.failures.len() <= self.spec.failures as usize {
+                    return false;
+                }
             }
         }
         self.failures.clear();

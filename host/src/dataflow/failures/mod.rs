@@ -85,7 +85,11 @@ impl Failures {
             Ok(value) => {
                 work.done();
                 if self.breaker.as_mut().is_some_and(Breaker::succeeded) {
-                    tracing::info!(operator = self.node, subtask = self.subtask, "circuit breaker closed: a call succeeded");
+                    tracing::info!(
+                        operator = self.node,
+                        subtask = self.subtask,
+                        "circuit breaker closed: a call succeeded"
+                    );
                 }
                 return Ok(Some(value));
             }

@@ -216,12 +216,7 @@ impl Slices {
     }
 
     /// Some keys of a window, and where to go on.
-    fn page(
-        &mut self,
-        window: Window,
-        slices: &[Window],
-        from: Cursor,
-    ) -> Result<(Page, Option<Cursor>), TaskError> {
+    fn page(&mut self, window: Window, slices: &[Window], from: Cursor) -> Result<(Page, Option<Cursor>), TaskError> {
         let (limit, now_ms) = (self.settings.batch_records, self.moments.now_ms());
         let read = |store: &mut KeyedStore, touched: &Touched| {
             store.read(touched, 0, now_ms).map_err(TaskError::from).and_then(|values| single(values, &self.intake))

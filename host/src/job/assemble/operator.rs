@@ -5,8 +5,8 @@ use serde_saphyr::{Location, Spanned};
 
 use super::{MILLISECOND, failures::on_failure, parallelism, window::window};
 use crate::job::{
-    BATCH_TIME_MAX, Code, IntervalSpec, JobError, LimitsSpec, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, OperatorSpec,
-    OUTPUTS_PER_RECORD_MAX, PluginRef, PluginSpec, RECORD_TIME_MIN, SPAN_MAX, SecondSpec, StepSpec,
+    BATCH_TIME_MAX, Code, IntervalSpec, JobError, LimitsSpec, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN,
+    OUTPUTS_PER_RECORD_MAX, OperatorSpec, PluginRef, PluginSpec, RECORD_TIME_MIN, SPAN_MAX, SecondSpec, StepSpec,
     error::list,
     raw::{RawInterval, RawLimits, RawOperator, RawPlugin},
     values::Context,

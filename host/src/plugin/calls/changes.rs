@@ -227,7 +227,8 @@ mod tests {
 
     fn check(change: Wire, broadcast: bool) -> Result<StateChange, Nonsense> {
         let states = declared();
-        let of = Changeable { states: &states, keys: if broadcast { 0 } else { 2 }, broadcast, budget: Budget::default() };
+        let of =
+            Changeable { states: &states, keys: if broadcast { 0 } else { 2 }, broadcast, budget: Budget::default() };
         changes_from_guest(vec![change], of).map(|mut changes| changes.remove(0))
     }
 

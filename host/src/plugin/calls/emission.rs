@@ -8,9 +8,9 @@ use arrow_select::take::take_record_batch;
 
 use super::{
     super::{
+        budget::Budget,
         columns::{Nonsense, columns_from_guest},
         contract::types::{Emission, Measurement, Rejection, Rows},
-        budget::Budget,
         error::CallFailure,
     },
     nonsense,

@@ -51,8 +51,10 @@ impl Instance {
             let parameters =
                 (moment, wire.as_ref(), keys_ref(&keys, &key_refs), batch_ref(batch, &refs), groups, &state_refs[..]);
             let (result,): KeyedReturn = functions[PROCESS].call_reading(call, &mut maps, parameters)?;
-            let origins = Origins::windows(windows.iter().map(|window| window.last()).collect(), batch).within(call.budget, items);
-            let result = keyed_emitted(result.map_err(fault)?, &origins, &description, outputs, (windows.len(), call.budget))?;
+            let origins = Origins::windows(windows.iter().map(|window| window.last()).collect(), batch)
+                .within(call.budget, items);
+            let result =
+                keyed_emitted(result.map_err(fault)?, &origins, &description, outputs, (windows.len(), call.budget))?;
             match result.timers.len() {
                 0 => Ok(result),
                 timers => Err(nonsense(format!("{timers} changes of timers, which a process-window does not have"))),
