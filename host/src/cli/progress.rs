@@ -48,9 +48,13 @@ impl Progress {
         }
         for node in &report.nodes {
             let mut line = format!("{}: {} in, {} out", node.name, grouped(node.records_in), grouped(node.records_out));
-            for (count, what) in
-                [(node.late, "late"), (node.rejected, "rejected"), (node.guests_replaced, "guests replaced")]
-            {
+            for (count, what) in [
+                (node.late, "late"),
+                (node.rejected, "rejected"),
+                (node.failed, "failed"),
+                (node.circuits_opened, "times circuit open"),
+                (node.guests_replaced, "guests replaced"),
+            ] {
                 if count > 0 {
                     line.push_str(&format!(", {} {what}", grouped(count)));
                 }

@@ -25,7 +25,7 @@ impl Wiring<'_> {
             schema: node.outputs[0].schema.clone(),
             batch_records: self.plan().batch.records,
         };
-        let rejects = |schema| self.rejects(node, parts.spec.on_error, schema);
+        let rejects = |schema| self.rejects((node, parts.subtask), parts.spec.on_error, schema);
         let rejects = [rejects(first)?, rejects(second)?];
         let (moments, home, state) = (self.moments(&parts), self.home(&parts), std::mem::take(&mut parts.state));
         match (&parts.spec.step, &parts.spec.window) {

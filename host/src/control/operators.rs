@@ -5,9 +5,11 @@ use super::{
     wiring::{Wiring, bug},
 };
 use crate::{
-    dataflow::{Broadcast, Keyed, KeyedInput, KeyedSettings, Moments, Operator, Rejects, TaskError, Transform},
-    job::{OperatorSpec, PlanNode, PluginColumns, Role, StepSpec},
-    model::{Kind, OperatorKind, Schema, StateDescription, StateKind, SubtaskState, groups_of},
+    dataflow::{
+        Broadcast, Failures, Keyed, KeyedInput, KeyedSettings, Moments, Operator, Rejects, TaskError, Transform,
+    },
+    job::{FailureSpec, OperatorSpec, PlanNode, PluginColumns, Role, StepSpec},
+    model::{Field, Kind, OperatorKind, Schema, StateDescription, StateKind, SubtaskState, groups_of},
     plugin::{Instance, Placement},
     state::{BroadcastMaps, KeyedStore, Layout, StoreSettings, TaskSettings},
 };
@@ -74,7 +76,29 @@ impl Wiring<'_> {
 
     pub(super) fn rejects_of(&self, parts: &Parts<'_>) -> Result<Rejects, TaskError> {
         let input = parts.node.input.as_ref().ok_or_else(|| bug(&parts.node.name, "it has no input"))?;
-        self.rejects(parts.node, parts.spec.on_error, input)
+        self.rejects((parts.node, parts.subtask), parts.spec.on_error, input)
+    }
+
+    /// Rejects of the input, and what becomes of failed calls.
+    pub(super) fn lost(&self, parts: &Parts<'_>) -> Result<(Rejects, Failures), TaskError> {
+        Ok((self.rejects_of(parts)?, self.failures((parts.node, parts.subtask), parts.spec.on_failure)?))
+    }
+
+    /// What becomes of failed calls.
+    pub(super) fn failures(
+        &self,
+        (node, subtask): (&PlanNode, u32),
+        on_failure: FailureSpec,
+    ) -> Result<Failures, TaskError> {
+        let key = match (&node.role, &node.input) {
+            (Role::Operator { key, .. }, Some(input)) => {
+                let fields: Vec<Field> = key.iter().map(|column| input.fields()[*column].clone()).collect();
+                Schema::new(fields).ok()
+            }
+            _ => None,
+        };
+        let clock = self.environment.clock.clone();
+        Failures::new(on_failure, (&node.name, subtask), key, clock).map_err(|what| bug(&node.name, what))
     }
 
     /// What state by subtask is opened with.
@@ -116,7 +140,7 @@ impl Wiring<'_> {
         let columns = parts.columns(OperatorKind::Transform)?;
         let schemas = parts.schemas(instance.description().side_outputs.len(), columns.side);
         let (reads, watermark) = (columns.reads.clone(), parts.state.watermark);
-        Ok(Transform::new(instance, reads, schemas, self.rejects_of(parts)?, self.moments(parts), watermark))
+        Ok(Transform::new(instance, reads, schemas, self.lost(parts)?, self.moments(parts), watermark))
     }
 
     fn keyed(&self, mut parts: Parts<'_>, kind: OperatorKind) -> Result<Keyed, TaskError> {
@@ -127,10 +151,11 @@ impl Wiring<'_> {
             return Err(bug(&node.name, "it is no operator"));
         };
         let mut inputs = vec![KeyedInput { key: key.clone(), reads: columns.reads.clone() }];
-        let mut rejects = vec![self.rejects_of(&parts)?];
+        let (rejects, failures) = self.lost(&parts)?;
+        let mut rejects = vec![rejects];
         if let Some(second) = &node.second {
             inputs.push(KeyedInput { key: second_key.clone(), reads: columns.second_reads.clone() });
-            rejects.push(self.rejects(node, parts.spec.on_error, second)?);
+            rejects.push(self.rejects((node, parts.subtask), parts.spec.on_error, second)?);
         }
         let settings = KeyedSettings {
             node: node.name.clone(),
@@ -146,7 +171,7 @@ impl Wiring<'_> {
         let by_key = states.iter().filter(|state| state.kind != StateKind::Broadcast).cloned().collect();
         let store = self.store(&mut parts, "keys", by_key, Layout::Keys)?;
         let (moments, watermark) = (self.moments(&parts), parts.state.watermark);
-        Ok(Keyed::new(settings, instance, rejects, moments, store, broadcast, watermark))
+        Ok(Keyed::new(settings, instance, (rejects, failures), moments, store, broadcast, watermark))
     }
 }
 

@@ -9,7 +9,7 @@ use super::{PluginSource, RunError, SourceError};
 use crate::{
     job::{Descriptions, JobSpec, LimitsSpec, Plan, PluginRef, PluginSpec, plan},
     model::OperatorKind,
-    plugin::{Limits, LoadError, Placement, Plugin},
+    plugin::{Budget, Limits, LoadError, Placement, Plugin},
 };
 
 /// The operator or sink, and as what its plugin is run.
@@ -146,5 +146,14 @@ fn configuration(plugin: &PluginSpec) -> String {
 
 /// The limits as the engine takes them.
 pub(super) fn limits(limits: &LimitsSpec) -> Limits {
-    Limits { memory_bytes: limits.memory, batch_time: limits.batch_time, retire_memory_bytes: limits.retire_memory }
+    Limits {
+        memory_bytes: limits.memory,
+        batch_time: limits.batch_time,
+        retire_memory_bytes: limits.retire_memory,
+        budget: Budget {
+            outputs_per_record: Some(limits.outputs_per_record),
+            record_time: limits.record_time,
+            state_bytes_per_key: limits.state_per_key,
+        },
+    }
 }

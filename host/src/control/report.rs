@@ -25,6 +25,10 @@ pub struct NodeReport {
     pub late: u64,
     /// Rows rejected, or malformed.
     pub rejected: u64,
+    /// Rows, timers and windows that calls have failed on and that were passed over.
+    pub failed: u64,
+    /// How often a circuit breaker has opened.
+    pub circuits_opened: u64,
     /// Guests replaced because their memory had grown too much.
     pub guests_replaced: u64,
     /// How far event time has come in the subtask that is furthest behind; `None` before the first.
@@ -40,6 +44,8 @@ impl NodeReport {
             records_out: sum(|m| m.records_out.load(Relaxed)),
             late: sum(|m| m.late.load(Relaxed)),
             rejected: sum(|m| m.rejected.load(Relaxed)),
+            failed: sum(|m| m.failed.load(Relaxed)),
+            circuits_opened: sum(|m| m.circuits_opened.load(Relaxed)),
             guests_replaced: sum(|m| m.guests_replaced.load(Relaxed)),
             watermark: subtasks.iter().map(|m| m.watermark()).min().filter(|watermark| *watermark != NO_WATERMARK),
         }

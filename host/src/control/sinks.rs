@@ -42,11 +42,12 @@ impl Wiring<'_> {
         let columns = node.role.plugin(kind).ok_or_else(|| bug(&node.name, "it has no such plugin"))?;
         let input = node.input.as_ref().ok_or_else(|| bug(&node.name, "it has no input"))?;
         let encoder = Format::Json.encoder(input).map_err(|what| bug(&node.name, what))?;
-        let rejects = Rejects::unread(&node.name, spec.on_error, encoder);
+        let rejects = Rejects::unread(&node.name, spec.on_error, encoder).of_subtask(subtask);
+        let lost = (rejects, self.failures((node, subtask), spec.on_failure)?);
         let moments = Moments::new(self.environment, &node.uid, subtask);
         let settings = self.task_settings(node, &instance.description().states);
         let lists = OperatorLists::open(settings, &state.operator_states)?;
         let (reads, shaped) = (columns.reads.clone(), shaped.clone());
-        Ok(Some(SinkPlugin::new(instance, reads, shaped, rejects, moments, lists, state.watermark)))
+        Ok(Some(SinkPlugin::new(instance, reads, shaped, lost, moments, lists, state.watermark)))
     }
 }

@@ -53,7 +53,7 @@ impl Wiring<'_> {
         };
         let home = self.home(&parts);
         let restored = std::mem::take(&mut parts.state);
-        windowed(settings, work, trigger, self.rejects_of(&parts)?, self.moments(&parts), &home, restored)
+        windowed(settings, work, trigger, self.lost(&parts)?, self.moments(&parts), &home, restored)
     }
 
     /// Where the state of an operator's subtask is kept.

@@ -153,7 +153,7 @@ impl<'a> Wiring<'a> {
             .open(&self.opening(node, subtask), splits)
             .map_err(|error| TaskError::Connector { node: node.name.clone(), error })?;
         let decoder = spec.format.decoder(schema).map_err(|what| bug(&node.name, what))?;
-        let rejects = self.rejects(node, spec.on_error, schema)?;
+        let rejects = self.rejects((node, subtask), spec.on_error, schema)?;
         let outputs = self.outputs(node, subtask)?;
         let identity = self.identity(node, subtask);
         let watermark = restored.map_or(NO_WATERMARK, |state| state.watermark);
@@ -171,10 +171,15 @@ impl<'a> Wiring<'a> {
         }
     }
 
-    pub(super) fn rejects(&self, node: &PlanNode, on_error: OnError, rows: &Schema) -> Result<Rejects, TaskError> {
+    pub(super) fn rejects(
+        &self,
+        (node, subtask): (&PlanNode, u32),
+        on_error: OnError,
+        rows: &Schema,
+    ) -> Result<Rejects, TaskError> {
         let encoder = Format::Json.encoder(rows).map_err(|what| bug(&node.name, what))?;
         let port = node.rejected_output().ok_or_else(|| bug(&node.name, "it has no output of rejects"))?;
-        Ok(Rejects::new(&node.name, port, on_error, encoder))
+        Ok(Rejects::new(&node.name, port, on_error, encoder).of_subtask(subtask))
     }
 
     fn stage(&mut self, node: &PlanNode, subtask: u32) -> Result<Stage, TaskError> {

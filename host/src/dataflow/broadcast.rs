@@ -3,7 +3,11 @@
 //! know how rows get to every subtask.
 use async_trait::async_trait;
 
-use super::{Keyed, Operator, Outputs, Replacement, TaskError, keyed::Port};
+use super::{
+    Keyed, Operator, Outputs, Replacement, RowNumbers, TaskError,
+    failures::{Rows, Work},
+    keyed::Port,
+};
 use crate::{
     checkpoint::CommitPermit,
     model::{Batch, EventTime, NoMaps, SnapshotRequest, SubtaskState},
@@ -32,21 +36,26 @@ impl Operator for Broadcast {
 
     async fn second(&mut self, batch: Batch, outputs: &mut Outputs) -> Result<(), TaskError> {
         let keyed = &mut self.keyed;
-        let records = keyed.seen..keyed.seen + batch.rows() as u64;
-        keyed.seen = records.end;
-        let moment = keyed.moments.next(keyed.watermark);
-        let reads = &keyed.settings.inputs[1].reads;
-        let mut maps = keyed.broadcast.beside(NoMaps);
-        let schemas = &keyed.settings.schemas;
-        let Written { emitted, states } =
-            keyed.instance.process_broadcast(moment, &batch, reads, &mut maps, schemas, records)?;
-        drop(maps);
-        keyed.broadcast.apply(&states)?;
-        outputs.metrics().set_guests_replaced(keyed.instance.replaced());
-        match self.speaker {
-            true => keyed.emit(emitted, Some((&batch, Port::Second)), outputs).await,
-            false => Ok(()),
+        let numbers = RowNumbers::after(keyed.seen);
+        keyed.seen += batch.rows() as u64;
+        // What one subtask passed over another might not: their states would differ from then on.
+        let mut work = Work::rows(batch, numbers).whole();
+        while let Some(Rows { batch, numbers, records, .. }) = keyed.failures.next_rows(&mut work) {
+            let moment = work.moment(&mut keyed.moments, keyed.watermark);
+            let result = {
+                let mut maps = keyed.broadcast.beside(NoMaps);
+                let (reads, schemas) = (&keyed.settings.inputs[1].reads, &keyed.settings.schemas);
+                keyed.instance.process_broadcast(moment, &batch, reads, &mut maps, schemas, records)
+            };
+            let after = keyed.failures.after(&mut work, result, outputs.metrics()).await?;
+            let Some(Written { emitted, states }) = after else { continue };
+            keyed.broadcast.apply(&states)?;
+            outputs.metrics().set_guests_replaced(keyed.instance.replaced());
+            if self.speaker {
+                keyed.emit(emitted, Some((&batch, Port::Second, &numbers)), outputs).await?;
+            }
         }
+        Ok(())
     }
 
     async fn watermark(&mut self, watermark: EventTime, outputs: &mut Outputs) -> Result<(), TaskError> {

@@ -79,7 +79,9 @@ impl TaskError {
     /// Whose fault it is.
     pub fn class(&self) -> FailureClass {
         match self {
-            TaskError::Call(CallError { failure: CallFailure::Deadline(_) | CallFailure::Memory(_), .. }) => {
+            TaskError::Call(CallError { failure, .. })
+                if failure.is_late() || matches!(failure, CallFailure::Memory(_)) =>
+            {
                 FailureClass::Resource
             }
             TaskError::Call(_) | TaskError::Load { .. } | TaskError::Rejected { .. } => FailureClass::Operator,

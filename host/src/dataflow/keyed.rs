@@ -2,18 +2,25 @@
 //! changes come out of it; timers that are due are calls too. What a call changes takes effect as a whole, or not at all. Must not know
 //! how broadcast state comes about, which it only lets calls read.
 
+use std::{borrow::Cow, collections::HashSet, ops::Range};
+
 use arrow_array::{Array, ArrayRef, UInt32Array};
 use arrow_select::take::take_record_batch;
 use async_trait::async_trait;
 
-use super::{Operator, Outputs, Rejects, Replacement, TaskError, moments::Moments};
+use super::{
+    Failures, Operator, Outputs, Rejects, Replacement, RowNumbers, TaskError,
+    failures::{OfKey, Rows, Work},
+    moments::Moments,
+    windowed::select_keys,
+};
 use crate::{
     checkpoint::CommitPermit,
     model::{
         Batch, EventTime, KeyRows, Kind, Schema, SnapshotRequest, StateKind, StateValues, SubtaskState, TimeDomain,
-        decode_keys,
+        TimerChange, decode_keys,
     },
-    plugin::{self, Emitted, Instance, KeyedEmitted, Keys},
+    plugin::{self, CallMoment, Emitted, Instance, KeyedEmitted, Keys},
     state::{BroadcastMaps, Due, KeyedStore, Touched},
 };
 
@@ -49,6 +56,7 @@ pub struct Keyed {
     pub(super) instance: Instance,
     /// One an input.
     pub(super) rejects: Vec<Rejects>,
+    pub(super) failures: Failures,
     pub(super) moments: Moments,
     store: KeyedStore,
     /// What calls may read besides.
@@ -76,7 +84,7 @@ impl Keyed {
     pub fn new(
         settings: KeyedSettings,
         instance: Instance,
-        rejects: Vec<Rejects>,
+        (rejects, failures): (Vec<Rejects>, Failures),
         moments: Moments,
         store: KeyedStore,
         broadcast: BroadcastMaps,
@@ -87,6 +95,7 @@ impl Keyed {
             settings,
             instance,
             rejects,
+            failures,
             moments,
             store,
             broadcast,
@@ -104,33 +113,49 @@ impl Keyed {
     }
 
     pub(super) async fn process(&mut self, batch: Batch, port: Port, outputs: &mut Outputs) -> Result<(), TaskError> {
-        let records = self.seen..self.seen + batch.rows() as u64;
-        self.seen = records.end;
+        let mut numbers = RowNumbers::after(self.seen);
+        self.seen += batch.rows() as u64;
         let input = usize::from(port == Port::Second);
-        let (mut batch, rejected) =
+        let (batch, rejected) =
             without_null_keys(batch, &self.settings.inputs[input].key).map_err(|what| self.bug(what))?;
-        if let Some((rejected, rows)) = rejected {
-            self.rejects[input].rows(&rejected, rows, outputs).await?;
+        if let Some(Keyless { batch, rows, kept }) = rejected {
+            self.rejects[input].rows(&batch, rows, (None, &numbers), outputs).await?;
+            numbers = numbers.take(&kept);
         }
         if batch.rows() == 0 {
             return Ok(());
         }
-        self.touch(&mut batch, input)?;
-        let moment = self.moments.next(self.watermark);
-        let now_ms = moment.processing_time;
+        let mut work = Work::rows(batch, numbers);
+        while let Some(Rows { mut batch, numbers, records, .. }) = self.failures.next_rows(&mut work) {
+            self.touch(&mut batch, input)?;
+            let moment = work.moment(&mut self.moments, self.watermark);
+            let result = self.call(moment, &batch, port, records);
+            let Some(emitted) = self.failures.after(&mut work, result, outputs.metrics()).await? else { continue };
+            self.take_effect(emitted, moment.processing_time, Some((&batch, port, &numbers)), outputs).await?;
+        }
+        self.failures.report(work, &mut self.rejects[input], outputs).await
+    }
+
+    /// Calls the plugin with rows whose keys were touched.
+    fn call(
+        &mut self,
+        moment: CallMoment,
+        batch: &Batch,
+        port: Port,
+        records: Range<u64>,
+    ) -> Result<KeyedEmitted, TaskError> {
+        let (now_ms, input) = (moment.processing_time, usize::from(port == Port::Second));
         let (states, columns) = (self.states(now_ms)?, self.key_columns()?);
         let keys = Keys { count: self.touched.len(), rows: &self.touched.groups, columns: &columns };
         let mut maps = self.broadcast.beside(self.store.maps(&self.touched, now_ms));
         let reads = &self.settings.inputs[input].reads;
         let input = plugin::KeyedInput { keys, states: &states, maps: &mut maps };
         let (instance, schemas) = (&mut self.instance, &self.settings.schemas);
-        let emitted = match port {
-            Port::Only => instance.keyed_process(moment, &batch, reads, input, schemas, records)?,
-            Port::First => instance.process_first(moment, &batch, reads, input, schemas, records)?,
-            Port::Second => instance.process_second(moment, &batch, reads, input, schemas, records)?,
-        };
-        drop(maps);
-        self.take_effect(emitted, now_ms, Some((&batch, port)), outputs).await
+        Ok(match port {
+            Port::Only => instance.keyed_process(moment, batch, reads, input, schemas, records)?,
+            Port::First => instance.process_first(moment, batch, reads, input, schemas, records)?,
+            Port::Second => instance.process_second(moment, batch, reads, input, schemas, records)?,
+        })
     }
 
     /// Finds the state of the keys of a batch.
@@ -178,7 +203,7 @@ impl Keyed {
         &mut self,
         emitted: KeyedEmitted,
         now_ms: i64,
-        batch: Option<(&Batch, Port)>,
+        batch: Option<(&Batch, Port, &RowNumbers)>,
         outputs: &mut Outputs,
     ) -> Result<(), TaskError> {
         self.store.apply(&self.touched, &emitted.states, now_ms)?;
@@ -192,11 +217,12 @@ impl Keyed {
     pub(super) async fn emit(
         &mut self,
         emitted: Emitted,
-        batch: Option<(&Batch, Port)>,
+        batch: Option<(&Batch, Port, &RowNumbers)>,
         outputs: &mut Outputs,
     ) -> Result<(), TaskError> {
-        if let Some((batch, port)) = batch {
-            self.rejects[usize::from(port == Port::Second)].rows(batch, emitted.rejections, outputs).await?;
+        if let Some((batch, port, numbers)) = batch {
+            let from = (Some(self.instance.name()), numbers);
+            self.rejects[usize::from(port == Port::Second)].rows(batch, emitted.rejections, from, outputs).await?;
         }
         for (side, rows) in emitted.side_outputs {
             outputs.emit(side + 1, rows).await?;
@@ -213,21 +239,82 @@ impl Keyed {
                 return Ok(());
             }
             let due = std::mem::take(&mut self.due);
-            self.store.touch(&due.keys(), &due.hashes, None, &mut self.touched)?;
-            let moment = self.moments.next(self.watermark);
-            let now_ms = moment.processing_time;
-            let (states, columns) = (self.states(now_ms)?, self.key_columns()?);
-            let keys = Keys { count: self.touched.len(), rows: &self.touched.groups, columns: &columns };
-            let timers: Vec<(EventTime, TimeDomain)> = due.times.iter().map(|time| (*time, domain)).collect();
-            let arrived = self.moments.monotonic();
-            let mut maps = self.broadcast.beside(self.store.maps(&self.touched, now_ms));
-            let input = plugin::KeyedInput { keys, states: &states, maps: &mut maps };
-            let (schemas, seen) = (&self.settings.schemas, self.seen);
-            let emitted = self.instance.fire(moment, &timers, input, schemas, arrived, seen..seen)?;
-            drop(maps);
+            let mut work = Work::items(due.len());
+            // Those that calls for earlier ones have deleted: one call with all of them would have passed them over.
+            let mut deleted = HashSet::new();
+            while let Some(part) = self.failures.next(&mut work) {
+                let times = self.touch_due(&due, part.clone(), &deleted)?;
+                let moment = work.moment(&mut self.moments, self.watermark);
+                let result = self.call_due(moment, domain, &times);
+                let Some(emitted) = self.failures.after(&mut work, result, outputs.metrics()).await? else { continue };
+                self.note_deleted(&due, part.end, domain, &emitted.timers, &mut deleted);
+                self.take_effect(emitted, moment.processing_time, None, outputs).await?;
+            }
+            if work.has_poison() {
+                let keys = due.keys();
+                let of = |timer: usize| {
+                    (!deleted.contains(&timer)).then(|| (keys.get(timer).to_vec(), OfKey::Timer(due.times[timer])))
+                };
+                let letters = self.failures.letters(&work, of, &self.rejects[0])?;
+                self.failures.send(letters, &mut self.rejects[0], outputs).await?;
+            }
             self.due = due;
-            self.take_effect(emitted, now_ms, None, outputs).await?;
         }
+    }
+
+    /// Finds the state of the keys of some timers, and gives their times.
+    fn touch_due<'a>(
+        &mut self,
+        due: &'a Due,
+        part: Range<usize>,
+        deleted: &HashSet<usize>,
+    ) -> Result<Cow<'a, [EventTime]>, TaskError> {
+        if part.len() == due.len() {
+            self.store.touch(&due.keys(), &due.hashes, None, &mut self.touched)?;
+            return Ok(Cow::Borrowed(&due.times));
+        }
+        let timers: Vec<u32> = part.filter(|timer| !deleted.contains(timer)).map(|timer| timer as u32).collect();
+        let (keys, hashes) = select_keys(&due.keys(), &due.hashes, &timers);
+        self.store.touch(&keys, &hashes, None, &mut self.touched)?;
+        Ok(timers.iter().map(|timer| due.times[*timer as usize]).collect())
+    }
+
+    /// Which of the timers from `from` on these changes, of keys that were touched, delete.
+    fn note_deleted(
+        &self,
+        due: &Due,
+        from: usize,
+        domain: TimeDomain,
+        changes: &[TimerChange],
+        deleted: &mut HashSet<usize>,
+    ) {
+        if from == due.len() {
+            return;
+        }
+        let (keys, touched): (KeyRows, Vec<&[u8]>) = (due.keys(), self.store.keys(&self.touched).collect());
+        let gone: HashSet<(&[u8], EventTime)> = (changes.iter())
+            .filter(|change| !change.set && change.domain == domain)
+            .map(|change| (touched[change.key as usize], change.time))
+            .collect();
+        deleted.extend((from..due.len()).filter(|timer| gone.contains(&(keys.get(*timer), due.times[*timer]))));
+    }
+
+    /// Calls the plugin with timers whose keys were touched; there may be none.
+    fn call_due(
+        &mut self,
+        moment: CallMoment,
+        domain: TimeDomain,
+        times: &[EventTime],
+    ) -> Result<KeyedEmitted, TaskError> {
+        let now_ms = moment.processing_time;
+        let (states, columns) = (self.states(now_ms)?, self.key_columns()?);
+        let keys = Keys { count: self.touched.len(), rows: &self.touched.groups, columns: &columns };
+        let timers: Vec<(EventTime, TimeDomain)> = times.iter().map(|time| (*time, domain)).collect();
+        let arrived = self.moments.monotonic();
+        let mut maps = self.broadcast.beside(self.store.maps(&self.touched, now_ms));
+        let input = plugin::KeyedInput { keys, states: &states, maps: &mut maps };
+        let (schemas, seen) = (&self.settings.schemas, self.seen);
+        Ok(self.instance.fire(moment, &timers, input, schemas, arrived, seen..seen)?)
     }
 }
 
@@ -279,12 +366,18 @@ impl Operator for Keyed {
     }
 }
 
-/// Rows without a key are nobody's: the rows that have one, and if some have not, the batch as it was with those rows and why.
-#[expect(clippy::type_complexity, reason = "a batch, and what is wrong with some of its rows")]
-pub(super) fn without_null_keys(
-    batch: Batch,
-    key: &[usize],
-) -> Result<(Batch, Option<(Batch, Vec<(usize, String)>)>), String> {
+/// A batch of which some rows have no key.
+pub(super) struct Keyless {
+    /// As it was.
+    pub(super) batch: Batch,
+    /// Those rows, and why they are rejected.
+    pub(super) rows: Vec<(usize, String)>,
+    /// The others.
+    pub(super) kept: Vec<u32>,
+}
+
+/// Rows without a key are nobody's: the rows that have one, and, if some have not, the batch as it was.
+pub(super) fn without_null_keys(batch: Batch, key: &[usize]) -> Result<(Batch, Option<Keyless>), String> {
     let nullable: Vec<&ArrayRef> =
         key.iter().map(|column| batch.columns.column(*column)).filter(|column| column.null_count() > 0).collect();
     if nullable.is_empty() {
@@ -292,9 +385,9 @@ pub(super) fn without_null_keys(
     }
     let (lost, kept): (Vec<u32>, Vec<u32>) =
         (0..batch.rows() as u32).partition(|row| nullable.iter().any(|column| column.is_null(*row as usize)));
-    let rejected = lost.into_iter().map(|row| (row as usize, "its key is null".to_owned())).collect();
-    let rest = take_rows(&batch, kept)?;
-    Ok((rest, Some((batch, rejected))))
+    let rows = lost.into_iter().map(|row| (row as usize, "its key is null".to_owned())).collect();
+    let rest = take_rows(&batch, kept.clone())?;
+    Ok((rest, Some(Keyless { batch, rows, kept })))
 }
 
 /// These rows of a batch.

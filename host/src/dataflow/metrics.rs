@@ -20,6 +20,10 @@ pub struct NodeMetrics {
     pub late: AtomicU64,
     /// Rows rejected, or malformed.
     pub rejected: AtomicU64,
+    /// Rows, timers and windows that calls have failed on and that were passed over.
+    pub failed: AtomicU64,
+    /// How often a circuit breaker has opened.
+    pub circuits_opened: AtomicU64,
     /// Guests replaced because their memory had grown too much.
     pub guests_replaced: AtomicU64,
     watermark: AtomicI64,
@@ -32,6 +36,8 @@ impl Default for NodeMetrics {
             records_out: AtomicU64::default(),
             late: AtomicU64::default(),
             rejected: AtomicU64::default(),
+            failed: AtomicU64::default(),
+            circuits_opened: AtomicU64::default(),
             guests_replaced: AtomicU64::default(),
             watermark: AtomicI64::new(NO_WATERMARK),
         }

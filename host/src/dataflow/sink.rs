@@ -56,6 +56,16 @@ impl SinkStage {
         move |error| TaskError::Connector { node: node.clone(), error }
     }
 
+    /// Writes rows of the input, or what became of them.
+    async fn written(&mut self, batch: Batch) -> Result<(), TaskError> {
+        let (arrived, rows) = (batch.arrived, batch.rows());
+        self.write(batch).await?;
+        if rows > 0 {
+            self.latency.record(self.clock.monotonic().saturating_sub(arrived), rows);
+        }
+        Ok(())
+    }
+
     async fn write(&mut self, mut batch: Batch) -> Result<(), TaskError> {
         if batch.rows() == 0 {
             return Ok(());
@@ -74,16 +84,16 @@ impl SinkStage {
 
 #[async_trait]
 impl Operator for SinkStage {
-    async fn batch(&mut self, mut batch: Batch, outputs: &mut Outputs) -> Result<(), TaskError> {
-        if let Some(plugin) = &mut self.plugin {
-            batch = plugin.write(&batch, outputs).await?;
+    async fn batch(&mut self, batch: Batch, outputs: &mut Outputs) -> Result<(), TaskError> {
+        match &mut self.plugin {
+            None => self.written(batch).await,
+            Some(plugin) => {
+                for shaped in plugin.write(batch, outputs).await? {
+                    self.written(shaped).await?;
+                }
+                Ok(())
+            }
         }
-        let (arrived, rows) = (batch.arrived, batch.rows());
-        self.write(batch).await?;
-        if rows > 0 {
-            self.latency.record(self.clock.monotonic().saturating_sub(arrived), rows);
-        }
-        Ok(())
     }
 
     async fn watermark(&mut self, watermark: EventTime, outputs: &mut Outputs) -> Result<(), TaskError> {
@@ -95,10 +105,10 @@ impl Operator for SinkStage {
 
     async fn finish(&mut self, outputs: &mut Outputs) -> Result<(), TaskError> {
         match &mut self.plugin {
-            Some(plugin) => {
-                let last = plugin.finish(outputs)?;
-                self.write(last).await
-            }
+            Some(plugin) => match plugin.finish(outputs).await? {
+                Some(last) => self.write(last).await,
+                None => Ok(()),
+            },
             None => Ok(()),
         }
     }

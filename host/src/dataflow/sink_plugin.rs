@@ -1,6 +1,10 @@
 //! The plugin of a sink: makes of rows what is written, and keeps lists of its subtask meanwhile. Must not know how, or where, anything is
 //! written.
-use super::{Outputs, Rejects, Replacement, TaskError, moments::Moments};
+use super::{
+    Failures, Outputs, Rejects, Replacement, RowNumbers, TaskError,
+    failures::{Rows, Work},
+    moments::Moments,
+};
 use crate::{
     model::{Batch, EventTime, Schema, SubtaskState},
     plugin::{Instance, Written},
@@ -15,6 +19,7 @@ pub struct SinkPlugin {
     /// Of what it puts out.
     shaped: [Schema; 1],
     rejects: Rejects,
+    failures: Failures,
     moments: Moments,
     lists: OperatorLists,
     pub(super) watermark: EventTime,
@@ -28,35 +33,48 @@ impl SinkPlugin {
         instance: Instance,
         reads: Vec<usize>,
         shaped: Schema,
-        rejects: Rejects,
+        (rejects, failures): (Rejects, Failures),
         moments: Moments,
         lists: OperatorLists,
         watermark: EventTime,
     ) -> SinkPlugin {
-        SinkPlugin { instance, reads, shaped: [shaped], rejects, moments, lists, watermark, seen: 0 }
+        SinkPlugin { instance, reads, shaped: [shaped], rejects, failures, moments, lists, watermark, seen: 0 }
     }
 
-    /// What is written now that these rows have come.
-    pub(super) async fn write(&mut self, batch: &Batch, outputs: &mut Outputs) -> Result<Batch, TaskError> {
-        let records = self.seen..self.seen + batch.rows() as u64;
-        self.seen = records.end;
-        let (moment, states) = (self.moments.next(self.watermark), self.lists.read()?);
-        let Written { emitted, states } =
-            self.instance.write(moment, batch, &self.reads, &states, &self.shaped, records)?;
-        self.lists.apply(&states)?;
-        outputs.metrics().set_guests_replaced(self.instance.replaced());
-        self.rejects.rows(batch, emitted.rejections, outputs).await?;
-        Ok(emitted.main)
+    /// What is written now that these rows have come, in order.
+    pub(super) async fn write(&mut self, batch: Batch, outputs: &mut Outputs) -> Result<Vec<Batch>, TaskError> {
+        let numbers = RowNumbers::after(self.seen);
+        self.seen += batch.rows() as u64;
+        let (mut work, mut shaped) = (Work::rows(batch, numbers), Vec::new());
+        while let Some(Rows { batch, numbers, records, .. }) = self.failures.next_rows(&mut work) {
+            let (moment, states) = (work.moment(&mut self.moments, self.watermark), self.lists.read()?);
+            let result = self.instance.write(moment, &batch, &self.reads, &states, &self.shaped, records);
+            let after = self.failures.after(&mut work, result, outputs.metrics()).await?;
+            let Some(Written { emitted, states }) = after else { continue };
+            self.lists.apply(&states)?;
+            outputs.metrics().set_guests_replaced(self.instance.replaced());
+            let from = (Some(self.instance.name()), &numbers);
+            self.rejects.rows(&batch, emitted.rejections, from, outputs).await?;
+            shaped.push(emitted.main);
+        }
+        self.failures.report(work, &mut self.rejects, outputs).await?;
+        Ok(shaped)
     }
 
     /// What is written now that the input has ended.
-    pub(super) fn finish(&mut self, outputs: &mut Outputs) -> Result<Batch, TaskError> {
-        let (moment, states) = (self.moments.next(self.watermark), self.lists.read()?);
-        let (arrived, seen) = (self.moments.monotonic(), self.seen);
-        let Written { emitted, states } = self.instance.finish(moment, &states, &self.shaped, arrived, seen..seen)?;
-        self.lists.apply(&states)?;
-        outputs.metrics().set_guests_replaced(self.instance.replaced());
-        Ok(emitted.main)
+    pub(super) async fn finish(&mut self, outputs: &mut Outputs) -> Result<Option<Batch>, TaskError> {
+        let mut work = Work::items(1).whole();
+        while self.failures.next(&mut work).is_some() {
+            let (moment, states) = (work.moment(&mut self.moments, self.watermark), self.lists.read()?);
+            let (arrived, seen) = (self.moments.monotonic(), self.seen);
+            let result = self.instance.finish(moment, &states, &self.shaped, arrived, seen..seen);
+            let after = self.failures.after(&mut work, result, outputs.metrics()).await?;
+            let Some(Written { emitted, states }) = after else { continue };
+            self.lists.apply(&states)?;
+            outputs.metrics().set_guests_replaced(self.instance.replaced());
+            return Ok(Some(emitted.main));
+        }
+        Ok(None)
     }
 
     pub(super) fn replace(&mut self, new: Replacement) {

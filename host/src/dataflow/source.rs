@@ -260,8 +260,11 @@ impl SourceTask {
         let place = self.raw.position.clone();
         let rejects = malformed
             .iter()
-            .map(|malformed| Reject {
-                reason: format!("{}:{}: {}", place.place, place.record + malformed.record as u64, malformed.reason),
+            .map(|malformed| (malformed, format!("{}:{}", place.place, place.record + malformed.record as u64)))
+            .map(|(malformed, position)| Reject {
+                reason: format!("{position}: {}", malformed.reason),
+                position,
+                plugin: "".into(),
                 record: String::from_utf8_lossy(self.raw.record(malformed.record)).into_owned(),
                 timestamp: self.raw.timestamps.get(malformed.record).copied().unwrap_or(now_ms),
             })

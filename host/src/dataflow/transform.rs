@@ -1,7 +1,11 @@
 //! The stage that runs a transform plugin: a batch in, its outputs out.
 use async_trait::async_trait;
 
-use super::{Operator, Outputs, Rejects, Replacement, TaskError, moments::Moments};
+use super::{
+    Failures, Operator, Outputs, Rejects, Replacement, RowNumbers, TaskError,
+    failures::{Rows, Work},
+    moments::Moments,
+};
 use crate::{
     checkpoint::CommitPermit,
     model::{Batch, EventTime, Schema, SnapshotRequest, SubtaskState},
@@ -16,6 +20,7 @@ pub struct Transform {
     /// Of the main output and the declared side outputs.
     schemas: Vec<Schema>,
     rejects: Rejects,
+    failures: Failures,
     moments: Moments,
     watermark: EventTime,
     seen: u64,
@@ -27,29 +32,35 @@ impl Transform {
         instance: Instance,
         reads: Vec<usize>,
         schemas: Vec<Schema>,
-        rejects: Rejects,
+        (rejects, failures): (Rejects, Failures),
         moments: Moments,
         watermark: EventTime,
     ) -> Transform {
-        Transform { instance, reads, schemas, rejects, moments, watermark, seen: 0 }
+        Transform { instance, reads, schemas, rejects, failures, moments, watermark, seen: 0 }
     }
 }
 
 #[async_trait]
 impl Operator for Transform {
     async fn batch(&mut self, batch: Batch, outputs: &mut Outputs) -> Result<(), TaskError> {
-        let records = self.seen..self.seen + batch.rows() as u64;
-        self.seen = records.end;
-        let moment = self.moments.next(self.watermark);
-        let emitted = self.instance.transform(moment, &batch, &self.reads, &self.schemas, records)?;
-        outputs.metrics().set_guests_replaced(self.instance.replaced());
-        self.rejects.rows(&batch, emitted.rejections, outputs).await?;
-        // The input is not needed any more: its memory goes back before anything waits for a slow reader.
-        drop(batch);
-        for (side, rows) in emitted.side_outputs {
-            outputs.emit(side + 1, rows).await?;
+        let numbers = RowNumbers::after(self.seen);
+        self.seen += batch.rows() as u64;
+        let mut work = Work::rows(batch, numbers);
+        while let Some(Rows { batch, numbers, records, .. }) = self.failures.next_rows(&mut work) {
+            let moment = work.moment(&mut self.moments, self.watermark);
+            let result = self.instance.transform(moment, &batch, &self.reads, &self.schemas, records);
+            outputs.metrics().set_guests_replaced(self.instance.replaced());
+            let Some(emitted) = self.failures.after(&mut work, result, outputs.metrics()).await? else { continue };
+            let plugin = Some(self.instance.name());
+            self.rejects.rows(&batch, emitted.rejections, (plugin, &numbers), outputs).await?;
+            // The input is not needed any more: its memory goes back before anything waits for a slow reader.
+            drop(batch);
+            for (side, rows) in emitted.side_outputs {
+                outputs.emit(side + 1, rows).await?;
+            }
+            outputs.emit(0, emitted.main).await?;
         }
-        outputs.emit(0, emitted.main).await
+        self.failures.report(work, &mut self.rejects, outputs).await
     }
 
     async fn watermark(&mut self, watermark: EventTime, outputs: &mut Outputs) -> Result<(), TaskError> {

@@ -81,6 +81,8 @@ codes! {
     J0216 = Delivery,
     /// Settings of a window that do not go together.
     J0217 = WindowSettings,
+    /// What is to become of failed calls, and cannot.
+    J0218 = Failures,
 }
 
 impl fmt::Display for Code {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
-    CheckpointMode, Code, InputRef, JobError, JobSpec, OperatorSpec, Place, PluginSpec, RestartStrategy, SinkSpec,
-    SourceSpec, StepSpec,
+    CheckpointMode, Code, FailureAction, FailureSpec, InputRef, JobError, JobSpec, OperatorSpec, Place, PluginSpec,
+    RestartStrategy, SinkSpec, SourceSpec, StepSpec,
     error::{list, suggest},
     plan::{InputSide, LATE, REJECTED},
 };
@@ -136,7 +136,42 @@ impl<'a> Graph<'a> {
                 inputs.map(|(side, input)| graph.resolve(&indices, side, input)).collect::<Result<_, _>>()?;
         }
         graph.sort()?;
+        graph.check_dead_letters()?;
         Ok(graph)
+    }
+
+    /// Dead letters are for somebody to read.
+    fn check_dead_letters(&self) -> Result<(), JobError> {
+        for (index, node) in self.nodes.iter().enumerate() {
+            let on_failure = match node.part {
+                Part::Source(_) => continue,
+                Part::Operator(operator) => &operator.on_failure,
+                Part::Sink(sink) => &sink.on_failure,
+            };
+            let rejected = node.outputs().iter().position(|name| *name == Some(REJECTED));
+            let is_read = self
+                .nodes
+                .iter()
+                .flat_map(|node| &node.feeds)
+                .any(|feed| feed.from == index && Some(feed.output) == rejected);
+            let FailureSpec { action: FailureAction::DeadLetter, place, .. } = *on_failure else { continue };
+            if is_read {
+                continue;
+            }
+            let name = node.name;
+            let (message, help) = match rejected {
+                Some(_) => (
+                    format!("nothing reads the dead letters of `{name}`"),
+                    format!("read `{name}.rejected`, such as in a sink, or write `on_failure: skip`"),
+                ),
+                None => (
+                    format!("sink `{name}` has no output for dead letters"),
+                    "write `on_failure: skip`, or have an operator before the sink do what may fail".to_owned(),
+                ),
+            };
+            return Err(self.refuse(Code::Failures, place, message).help(help));
+        }
+        Ok(())
     }
 
     pub fn refuse(&self, code: Code, place: Place, message: impl Into<String>) -> JobError {

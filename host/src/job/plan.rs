@@ -17,10 +17,11 @@ pub const WINDOW_START: &str = "window_start";
 /// The `i64` column with a window's end (exclusive), in ms since 1970-01-01 UTC, in an aggregate's output.
 pub const WINDOW_END: &str = "window_end";
 
-/// The columns of every `rejected` output: who rejected, why, and the record as text.
+/// The columns of every `rejected` output: who rejected, why, the record as text, the plugin concerned as `name@version` (empty where
+/// none is), and where the record came.
 pub fn rejected_schema() -> Schema {
-    let fields = ["operator", "reason", "record"].map(|name| Field::new(name, Kind::Utf8));
-    // The three names differ.
+    let fields = ["operator", "reason", "record", "plugin", "position"].map(|name| Field::new(name, Kind::Utf8));
+    // The names differ.
     Schema::new(fields.to_vec()).expect("distinct names")
 }
 

@@ -39,7 +39,7 @@ pub(super) fn assign(graph: &Graph<'_>, schemas: Vec<NodeSchemas>) -> Plan {
 }
 
 /// Windows of all rows that only fire when they are over get accumulators instead of rows, unless rows themselves are wanted: nobody may
-/// read those that are late or rejected.
+/// read those that are late or rejected, and none are sought that calls fail on.
 fn combine(graph: &Graph<'_>, plan: &mut Plan) {
     for (index, node) in graph.nodes.iter().enumerate() {
         let Part::Operator(operator) = node.part else { continue };
@@ -53,7 +53,7 @@ fn combine(graph: &Graph<'_>, plan: &mut Plan) {
         let aggregates = operator.is_window_of_all() && matches!(operator.step, StepSpec::Aggregate(_));
         let sole = plan.edges.iter().all(|edge| edge.to != id || !edge.chained);
         let unread = plan.edges.iter().all(|edge| edge.from != id || edge.output == 0);
-        if aggregates && fires_once && sole && unread {
+        if aggregates && fires_once && sole && unread && operator.on_failure.fails_at_once() {
             plan.edges.iter_mut().filter(|edge| edge.to == id).for_each(|edge| edge.combined = true);
         }
     }

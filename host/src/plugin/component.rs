@@ -8,6 +8,7 @@ use std::{
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker, types::ComponentItem};
 
 use super::{
+    budget::Budget,
     build::componentize,
     contract::{self, PACKAGE, VERSION, logging, map_state},
     describe::description_from_wire,
@@ -98,6 +99,7 @@ impl Plugin {
             memory_bytes: DESCRIBE_MEMORY_BYTES_MAX,
             batch_time: DESCRIBE_TIME_MAX,
             retire_memory_bytes: usize::MAX,
+            budget: Budget::default(),
         };
         self.exports
             .kinds

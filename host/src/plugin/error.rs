@@ -50,12 +50,33 @@ pub enum CallFailure {
     Trap(String),
     /// It ran longer than it may.
     Deadline(Duration),
+    /// It ran longer than its rows may take.
+    RecordTime {
+        /// How many it was given.
+        records: usize,
+        /// How long they may take together.
+        time: Duration,
+    },
     /// It wanted more memory than it may have, in bytes.
     Memory(usize),
     /// Its calls were nested too deeply.
     Stack,
     /// It returned what breaks the contract.
     Nonsense(String),
+    /// It put out more rows than it may for what it was given.
+    Outputs {
+        /// How many.
+        rows: usize,
+        /// How many it may.
+        max: usize,
+    },
+    /// It wrote more state for one key than it may, in bytes.
+    State {
+        /// How many.
+        bytes: usize,
+        /// How many it may.
+        max: usize,
+    },
     /// It said that the call failed; whether it may succeed if tried again.
     Fault {
         /// Whether it may succeed later.
@@ -66,6 +87,11 @@ pub enum CallFailure {
 }
 
 impl CallFailure {
+    /// Whether it is time that has run out.
+    pub fn is_late(&self) -> bool {
+        matches!(self, CallFailure::Deadline(_) | CallFailure::RecordTime { .. })
+    }
+
     /// The stable code, with a page under `docs/errors`.
     pub fn code(&self) -> &'static str {
         match self {
@@ -75,6 +101,9 @@ impl CallFailure {
             CallFailure::Stack => "P0304",
             CallFailure::Nonsense(_) => "P0305",
             CallFailure::Fault { .. } => "P0306",
+            CallFailure::Outputs { .. } => "P0307",
+            CallFailure::State { .. } => "P0308",
+            CallFailure::RecordTime { .. } => "P0309",
         }
     }
 }
@@ -95,6 +124,17 @@ impl fmt::Display for CallFailure {
             }
             CallFailure::Stack => f.write_str("its calls nested too deeply: the stack is full"),
             CallFailure::Nonsense(what) => write!(f, "it returned what breaks the contract: {what}"),
+            CallFailure::RecordTime { records, time } => write!(
+                f,
+                "it ran longer than {}, which `limits.record_time` gives it for {records} rows",
+                humantime::format_duration(*time)
+            ),
+            CallFailure::Outputs { rows, max } => {
+                write!(f, "it put out {rows} rows; `limits.outputs_per_record` allows {max} for what it was given")
+            }
+            CallFailure::State { bytes, max } => {
+                write!(f, "it wrote {bytes} bytes of state for one key; `limits.state_per_key` allows {max}")
+            }
             CallFailure::Fault { retry: true, message } => write!(f, "it failed, and says a retry may help: {message}"),
             CallFailure::Fault { retry: false, message } => write!(f, "it failed: {message}"),
         }

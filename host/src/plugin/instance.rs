@@ -8,6 +8,7 @@ use wasmtime::{
 };
 
 use super::{
+    budget::{Budget, Deadline},
     calls::Optional,
     component::{Plugin, interface},
     contract::types,
@@ -27,6 +28,8 @@ pub struct Limits {
     pub batch_time: Duration,
     /// An instance with more memory than this is replaced between two calls.
     pub retire_memory_bytes: usize,
+    /// What else a call may cost.
+    pub budget: Budget,
 }
 
 /// Where an instance runs.
@@ -44,7 +47,9 @@ pub struct Placement {
 pub(super) struct Call {
     store: Store<GuestState>,
     instance: wasmtime::component::Instance,
-    batch_time: Duration,
+    /// Of the call under way, or the next.
+    deadline: Deadline,
+    pub(super) budget: Budget,
 }
 
 impl AsContext for Call {
@@ -85,10 +90,10 @@ impl Call {
         store.limiter(|state| state);
         store.set_epoch_deadline(ticks(limits.batch_time));
         let instance = plugin.pre.instantiate(&mut store).map_err(|error| {
-            let failure = failure(&store, limits.batch_time, &error);
+            let failure = failure(&store, Deadline::of_batch(limits.batch_time), &error);
             LoadError::Start(format!("the {} cannot be instantiated: {failure}", kind.interface()))
         })?;
-        Ok(Call { store, instance, batch_time: limits.batch_time })
+        Ok(Call { store, instance, deadline: Deadline::of_batch(limits.batch_time), budget: limits.budget })
     }
 
     pub(super) fn function(&mut self, interface: &str, name: &str) -> Result<Function, LoadError> {
@@ -132,12 +137,12 @@ impl Function {
         P: ComponentNamedList + Lower,
         R: ComponentNamedList + Lift + 'static,
     {
-        let batch_time = call.batch_time;
-        call.store.set_epoch_deadline(ticks(batch_time));
+        let deadline = call.deadline;
+        call.store.set_epoch_deadline(ticks(deadline.time));
         call.store.data_mut().begin_call();
         let result = self.typed::<P, R>(call).and_then(|function| function.call(&mut call.store, parameters));
         call.store.data().end_call();
-        result.map_err(|error| failure(&call.store, batch_time, &error))
+        result.map_err(|error| failure(&call.store, deadline, &error))
     }
 
     /// The same, with maps for the guest to read.
@@ -165,13 +170,13 @@ fn ticks(time: Duration) -> u64 {
     time.as_micros().div_ceil(EPOCH_TICK.as_micros()).try_into().unwrap_or(u64::MAX / 2).saturating_add(1)
 }
 
-fn failure(store: &Store<GuestState>, batch_time: Duration, error: &wasmtime::Error) -> CallFailure {
+fn failure(store: &Store<GuestState>, deadline: Deadline, error: &wasmtime::Error) -> CallFailure {
     let state = store.data();
     if state.memory_exceeded {
         return CallFailure::Memory(state.memory_bytes_max);
     }
     match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => CallFailure::Deadline(batch_time),
+        Some(Trap::Interrupt) => deadline.passed(),
         Some(Trap::StackOverflow) => CallFailure::Stack,
         Some(trap) => {
             let place = error
@@ -197,6 +202,8 @@ pub struct Instance {
     placement: Placement,
     limits: Limits,
     description: Arc<Description>,
+    /// `name@version`.
+    name: Arc<str>,
     /// None after a failure, until the next call needs one.
     running: Option<Running>,
     replaced: u64,
@@ -226,6 +233,7 @@ impl Instance {
             configuration: configuration.to_owned(),
             placement,
             limits,
+            name: format!("{}@{}", description.name, description.version).into(),
             description,
             running: None,
             replaced: 0,
@@ -242,6 +250,11 @@ impl Instance {
     /// The same, to be kept during a call.
     pub(super) fn shared_description(&self) -> Arc<Description> {
         self.description.clone()
+    }
+
+    /// Its plugin, as `name@version`.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     pub(super) fn plugin(&self) -> &Plugin {
@@ -277,16 +290,18 @@ impl Instance {
     }
 
     /// Runs `work` in the guest, a fresh one if need be. After a failure the guest is thrown away. `records` are the rows of
-    /// the call, for the error.
+    /// the call, for the error; `items` is how many rows, timers or windows it is given.
     pub(super) fn run<R>(
         &mut self,
         records: Range<u64>,
+        items: usize,
         work: impl FnOnce(&mut Running) -> Result<R, CallFailure>,
     ) -> Result<R, CallError> {
         let mut running = match self.running.take() {
             Some(running) => running,
             None => self.start().map_err(|error| self.error(records.clone(), CallFailure::Trap(error.to_string())))?,
         };
+        running.call.deadline = self.limits.budget.deadline(items, self.limits.batch_time);
         let result = work(&mut running).map_err(|failure| self.error(records, failure))?;
         if running.call.store.data().memory_bytes > self.limits.retire_memory_bytes {
             self.replaced += 1;
@@ -298,7 +313,7 @@ impl Instance {
 
     pub(super) fn error(&self, records: Range<u64>, failure: CallFailure) -> CallError {
         CallError {
-            plugin: format!("{}@{}", self.description.name, self.description.version),
+            plugin: self.name.to_string(),
             operator: self.placement.operator.clone(),
             subtask: self.placement.subtask,
             records,

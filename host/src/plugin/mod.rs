@@ -1,5 +1,6 @@
 //! The guests: how components are loaded, checked, compiled, instantiated, called within limits, and thrown away. wasmtime is
 //! named in this folder only. Must not know windows, tasks, connectors or jobs; state comes and goes as columns.
+mod budget;
 pub mod build;
 mod calls;
 mod columns;
@@ -20,6 +21,7 @@ mod guest;
 mod instance;
 mod maps;
 
+pub use budget::{Budget, OUTPUT_ROWS_FLOOR};
 pub use calls::{Accumulators, CallMoment, Elements, Emitted, KeyedEmitted, KeyedInput, Keys, Verdict, Written};
 pub use component::Plugin;
 pub use contract::{PACKAGE as CONTRACT, VERSION as CONTRACT_VERSION};

@@ -10,14 +10,14 @@ use async_trait::async_trait;
 use wasmill::{
     codec::Format,
     dataflow::{
-        Broadcast, Keyed, KeyedInput, KeyedSettings, Message, Moments, NodeMetrics, Operator, Outputs, Rejects, Route,
-        Sender, Target, TaskError,
+        Broadcast, Failures, Keyed, KeyedInput, KeyedSettings, Message, Moments, NodeMetrics, Operator, Outputs,
+        Rejects, Route, Sender, Target, TaskError,
     },
-    job::OnError,
+    job::{FailureSpec, OnError},
     model::{
         Batch, Field, Kind, NO_WATERMARK, OperatorKind, Schema, SnapshotKind, SnapshotRequest, StateKind, SubtaskState,
     },
-    plugin::{Limits, Placement, Plugin},
+    plugin::{Budget, Limits, Placement, Plugin},
     state::{BroadcastMaps, KeyedStore, Layout, StateBackend, StoreSettings, TaskSettings},
 };
 use wasmill_tests::guests;
@@ -65,8 +65,12 @@ impl Join {
     fn open(config: &str, subtask: u32, restored: SubtaskState) -> Join {
         let plugin = guests::root().join("plugins/dimension-join");
         let plugin = Plugin::load(jobs::engine(), &guests::rust_plugin(&plugin)).unwrap();
-        let limits =
-            Limits { memory_bytes: 64 << 20, batch_time: Duration::from_secs(20), retire_memory_bytes: 32 << 20 };
+        let limits = Limits {
+            memory_bytes: 64 << 20,
+            batch_time: Duration::from_secs(20),
+            retire_memory_bytes: 32 << 20,
+            budget: Budget::default(),
+        };
         let placement = Placement { operator: "join".into(), subtask, parallelism: 2 };
         let instance = plugin.instantiate(OperatorKind::BroadcastProcess, config, placement, limits).unwrap();
         let states = instance.description().states.clone();
@@ -98,7 +102,9 @@ impl Join {
         };
         let moments = Moments::new(&jobs::environment(), "join", subtask);
         let rejects = vec![rejects(&orders()), rejects(&products())];
-        let keyed = Keyed::new(settings, instance, rejects, moments, store, broadcast, NO_WATERMARK);
+        let clock = jobs::environment().clock;
+        let failures = Failures::new(FailureSpec::default(), ("join", subtask), None, clock).unwrap();
+        let keyed = Keyed::new(settings, instance, (rejects, failures), moments, store, broadcast, NO_WATERMARK);
         let emitted = Emitted::default();
         let port = |port| vec![Target { adapt: None, route: Route::Forward(Box::new(Capture(port, emitted.clone()))) }];
         let outputs = Outputs::new(vec![port(0), port(1), port(2)], Arc::new(NodeMetrics::default()));

@@ -130,6 +130,7 @@ fn counts(case: &Path, report: &JobReport) -> Result<(), String> {
         let node = jobs::node(&report.nodes, &name);
         let known = json!({
             "records_in": node.records_in, "records_out": node.records_out, "late": node.late, "rejected": node.rejected,
+            "failed": node.failed,
         });
         for (count, expected) in counts.as_object().ok_or("counts.json: a map of maps")? {
             if known[count] != *expected {

@@ -10,12 +10,16 @@ use std::{
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, cast::AsArray, types::Int64Type};
 use wasmill::{
     model::{Batch, Field, Kind, NO_WATERMARK, OperatorKind, Schema},
-    plugin::{CallFailure, CallMoment, Emitted, Instance, Limits, LoadError, Placement, Plugin, PluginEngine},
+    plugin::{Budget, CallFailure, CallMoment, Emitted, Instance, Limits, LoadError, Placement, Plugin, PluginEngine},
 };
 use wasmill_tests::guests;
 
-const LIMITS: Limits =
-    Limits { memory_bytes: 64 << 20, batch_time: Duration::from_millis(500), retire_memory_bytes: 16 << 20 };
+const LIMITS: Limits = Limits {
+    memory_bytes: 64 << 20,
+    batch_time: Duration::from_millis(500),
+    retire_memory_bytes: 16 << 20,
+    budget: Budget { outputs_per_record: None, record_time: None, state_bytes_per_key: None },
+};
 const MOMENT: CallMoment = CallMoment { processing_time: 0, watermark: NO_WATERMARK, seed: 1 };
 
 fn load(component: &Path) -> Arc<Plugin> {

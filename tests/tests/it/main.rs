@@ -3,6 +3,7 @@ mod backpressure;
 mod broadcast;
 mod changes;
 mod cli;
+mod failures;
 mod golden;
 mod guests;
 mod hostile;

@@ -10,15 +10,15 @@ use async_trait::async_trait;
 use wasmill::{
     codec::Format,
     dataflow::{
-        AggregatePlugin, Message, Moments, NodeMetrics, Operator, Outputs, Rejects, Route, Sender, StateHome, Target,
-        TaskError, WindowWork, WindowedSettings, windowed,
+        AggregatePlugin, Failures, Message, Moments, NodeMetrics, Operator, Outputs, Rejects, Route, Sender, StateHome,
+        Target, TaskError, WindowWork, WindowedSettings, windowed,
     },
-    job::OnError,
+    job::{FailureSpec, OnError},
     model::{
         Batch, Field, Kind, OperatorKind, Schema, SnapshotKind, SnapshotRequest, SubtaskState, TimeDomain,
         WATERMARK_END, Window,
     },
-    plugin::{Limits, Placement, Plugin},
+    plugin::{Budget, Limits, Placement, Plugin},
     state::StateBackend,
     window::{Assigner, Lateness, Sessions, Sliding, Trigger},
 };
@@ -56,9 +56,16 @@ fn input() -> Schema {
 
 fn open(settings: &WindowedSettings, plugin: &Arc<Plugin>, restored: SubtaskState) -> Box<dyn Operator> {
     let placement = Placement { operator: "counts".into(), subtask: 0, parallelism: 1 };
-    let limits = Limits { memory_bytes: 64 << 20, batch_time: Duration::from_secs(20), retire_memory_bytes: 32 << 20 };
+    let limits = Limits {
+        memory_bytes: 64 << 20,
+        batch_time: Duration::from_secs(20),
+        retire_memory_bytes: 32 << 20,
+        budget: Budget::default(),
+    };
     let instance = plugin.instantiate(OperatorKind::Aggregate, "{}", placement, limits).unwrap();
     let rejects = Rejects::new("counts", 2, OnError::Skip, Format::Json.encoder(&input()).unwrap());
+    let clock = jobs::environment().clock;
+    let failures = Failures::new(FailureSpec::default(), ("counts", 0), None, clock).unwrap();
     let moments = Moments::new(&jobs::environment(), "counts", 0);
     let home = StateHome {
         backend: StateBackend::memory(),
@@ -70,7 +77,7 @@ fn open(settings: &WindowedSettings, plugin: &Arc<Plugin>, restored: SubtaskStat
         drop_vanished: false,
     };
     let work = WindowWork::Aggregate(AggregatePlugin { instance, reads: Vec::new() });
-    windowed(settings.clone(), work, None, rejects, moments, &home, restored).unwrap()
+    windowed(settings.clone(), work, None, (rejects, failures), moments, &home, restored).unwrap()
 }
 
 impl Stage {

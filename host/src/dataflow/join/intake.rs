@@ -3,7 +3,7 @@ use super::{JoinSettings, Side};
 use crate::{
     dataflow::{
         Outputs, Rejects, TaskError,
-        keyed::{take_rows, without_null_keys},
+        keyed::{Keyless, take_rows, without_null_keys},
     },
     model::Batch,
 };
@@ -16,10 +16,11 @@ pub(super) async fn keyed(
     rejects: &mut [Rejects; 2],
     outputs: &mut Outputs,
 ) -> Result<Batch, TaskError> {
+    let numbers = rejects[side.index()].came(batch.rows());
     let key = &settings.inputs[side.index()].key;
     let (batch, rejected) = without_null_keys(batch, key).map_err(|what| settings.bug(what))?;
-    if let Some((rejected, rows)) = rejected {
-        rejects[side.index()].rows(&rejected, rows, outputs).await?;
+    if let Some(Keyless { batch, rows, .. }) = rejected {
+        rejects[side.index()].rows(&batch, rows, (None, &numbers), outputs).await?;
     }
     Ok(batch)
 }

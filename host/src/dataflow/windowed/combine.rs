@@ -6,7 +6,7 @@ use arrow_array::{ArrayRef, Int64Array, cast::AsArray, new_null_array, types::In
 
 use super::{AggregatePlugin, intake::Intake};
 use crate::{
-    dataflow::{Changes, Moments, NodeMetrics, Offer, Outputs, Place, Rejects, TaskError},
+    dataflow::{Changes, Moments, NodeMetrics, Offer, Outputs, Place, Rejects, RowNumbers, TaskError},
     model::{Batch, Field, Kind, NO_WATERMARK, Schema, Window},
     window::Sliding,
 };
@@ -58,6 +58,7 @@ impl Combiner {
 
     /// The accumulators of a batch, each at the start of its slice.
     pub(in crate::dataflow) async fn combine(&mut self, batch: Batch) -> Result<Batch, TaskError> {
+        let numbers = RowNumbers::after(self.seen);
         let records = self.seen..self.seen + batch.rows() as u64;
         self.seen = records.end;
         let mut groups_of: BTreeMap<Window, u32> = BTreeMap::new();
@@ -83,7 +84,8 @@ impl Combiner {
         groups.iter().for_each(|group| rows[*group as usize] += 1);
         self.outputs.metrics().add(&self.outputs.metrics().records_in, batch.rows() - starts.len());
         let columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(rows)), after.values];
-        self.rejects.rows(&batch, after.rejections, &mut self.outputs).await?;
+        let from = (Some(self.aggregate.instance.name()), &numbers);
+        self.rejects.rows(&batch, after.rejections, from, &mut self.outputs).await?;
         let columns = self.schema.record_batch(columns, starts.len()).map_err(|what| self.intake.bug(what))?;
         Ok(Batch { columns, timestamps: starts.into(), arrived: batch.arrived, key_hashes: None })
     }

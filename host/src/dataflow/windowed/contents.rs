@@ -46,7 +46,7 @@ pub(super) struct Fired {
     pub(super) panes: Vec<u32>,
     /// Results, one a pane, or rows.
     pub(super) rows: Batch,
-    /// To which of `panes` each row belongs.
+    /// To which of `panes` each row belongs; ascending.
     pub(super) groups: Vec<u32>,
 }
 

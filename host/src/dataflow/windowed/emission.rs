@@ -6,15 +6,16 @@ use arrow_array::{ArrayRef, Int64Array};
 use super::{
     ProcessPlugin, WindowedSettings,
     contents::Fired,
+    failing::window_letters,
     firing::{Occasion, Panes, read_all},
     intake::Intake,
     state::{MapsOf, change_of, pick},
 };
 use crate::{
     codec::{Encoder, Format},
-    dataflow::{Outputs, Reject, Rejects, Replacement, TaskError},
+    dataflow::{Failures, Outputs, Reject, Rejects, Replacement, TaskError, failures::Work},
     model::{Batch, Encoded, Schema, StateChange, Window, decode_keys},
-    plugin::{Elements, Instance, KeyedInput, Keys},
+    plugin::{Elements, Emitted, Instance, KeyedInput, Keys},
     state::KeyedStore,
 };
 
@@ -58,10 +59,45 @@ impl Process {
         store: &mut KeyedStore,
         panes: &Panes,
         fired: Fired,
-        (settings, intake, occasion): (&WindowedSettings, &Intake, &Occasion),
-        rejects: &mut Rejects,
+        around: (&WindowedSettings, &Intake, &Occasion),
+        (rejects, failures): (&mut Rejects, &mut Failures),
         outputs: &mut Outputs,
     ) -> Result<(), TaskError> {
+        let mut work = Work::items(fired.panes.len());
+        while let Some(part) = failures.next(&mut work) {
+            let some;
+            let fired = if part.len() == fired.panes.len() {
+                &fired
+            } else {
+                some = fired.part(&part);
+                &some
+            };
+            let result = self.call(store, panes, fired, around);
+            let Some(emitted) = failures.after(&mut work, result, outputs.metrics()).await? else { continue };
+            if !emitted.rejections.is_empty() {
+                let rejected = self.rejects(&fired.rows, emitted.rejections, rejects);
+                rejects.records(rejected, fired.rows.arrived, outputs).await?;
+            }
+            for (output, rows) in emitted.side_outputs {
+                outputs.emit(self.plugin.side + output, rows).await?;
+            }
+            outputs.emit(0, emitted.main).await?;
+        }
+        if work.has_poison() {
+            let letters = window_letters(&work, store, panes, &fired.panes, (failures, rejects))?;
+            failures.send(letters, rejects, outputs).await?;
+        }
+        Ok(())
+    }
+
+    /// Calls the plugin with windows that fire. What it changes takes effect.
+    fn call(
+        &mut self,
+        store: &mut KeyedStore,
+        panes: &Panes,
+        fired: &Fired,
+        (settings, intake, occasion): (&WindowedSettings, &Intake, &Occasion),
+    ) -> Result<Emitted, TaskError> {
         let windows: Vec<Window> = fired.panes.iter().map(|pane| panes.windows[*pane as usize]).collect();
         let (rows, distinct) = distinct_keys(store, panes, &fired.panes);
         let columns = match self.plugin.keys[..] {
@@ -74,7 +110,7 @@ impl Process {
             .into_iter()
             .map(|values| pick(values, &fired.panes).map_err(|error| intake.bug(error)))
             .collect::<Result<Vec<_>, _>>()?;
-        let ProcessPlugin { instance, reads, schemas, side, .. } = &mut self.plugin;
+        let ProcessPlugin { instance, reads, schemas, .. } = &mut self.plugin;
         let result = {
             let reader = store.maps(&panes.touched, occasion.now_ms());
             let mut maps = MapsOf { reader, base: self.states.start, keys: &fired.panes };
@@ -87,19 +123,11 @@ impl Process {
         let changes: Vec<StateChange> =
             result.states.into_iter().map(|change| change_of(change, self.states.start, key)).collect();
         store.apply(&panes.touched, &changes, occasion.now_ms())?;
-        let emitted = result.emitted;
-        let side = *side;
-        if !emitted.rejections.is_empty() {
-            let rejected = self.rejects(&fired.rows, emitted.rejections);
-            rejects.records(rejected, fired.rows.arrived, outputs).await?;
-        }
-        for (output, rows) in emitted.side_outputs {
-            outputs.emit(side + output, rows).await?;
-        }
-        outputs.emit(0, emitted.main).await
+        Ok(result.emitted)
     }
 
-    fn rejects(&mut self, rows: &Batch, rejections: Vec<(usize, String)>) -> Vec<Reject> {
+    fn rejects(&mut self, rows: &Batch, rejections: Vec<(usize, String)>, rejects: &Rejects) -> Vec<Reject> {
+        let plugin = self.plugin.instance.name();
         let mut text = |row: usize| {
             let mut encoded = Encoded::default();
             self.encoder.encode(&rows.columns.slice(row, 1), &mut encoded);
@@ -107,7 +135,13 @@ impl Process {
         };
         rejections
             .into_iter()
-            .map(|(row, reason)| Reject { reason, record: text(row), timestamp: rows.timestamps[row] })
+            .map(|(row, reason)| Reject {
+                reason,
+                record: text(row),
+                timestamp: rows.timestamps[row],
+                plugin: plugin.clone(),
+                position: rejects.position(None),
+            })
             .collect()
     }
 }
@@ -157,11 +191,11 @@ impl Emission {
         panes: &Panes,
         fired: Fired,
         around: (&WindowedSettings, &Intake, &Occasion),
-        rejects: &mut Rejects,
+        lost: (&mut Rejects, &mut Failures),
         outputs: &mut Outputs,
     ) -> Result<(), TaskError> {
         match self {
-            Emission::Process(process) => process.run(store, panes, fired, around, rejects, outputs).await,
+            Emission::Process(process) => process.run(store, panes, fired, around, lost, outputs).await,
             Emission::Results => {
                 let (settings, intake, _) = around;
                 let rows = with_keys(store, panes, fired, settings, intake)?;

@@ -122,15 +122,14 @@ impl Firing {
         }
     }
 
-    /// A decision a row of the batch; row `i` is of pane `panes.touched.groups[i]`.
+    /// A decision a row of the batch; row `i` is of pane `groups[i]`.
     pub(super) fn on_rows(
         &mut self,
         store: &mut KeyedStore,
         panes: &Panes,
-        batch: &Batch,
+        (batch, groups): (&Batch, &[u32]),
         occasion: &Occasion,
     ) -> Result<Vec<Decision>, TaskError> {
-        let groups = &panes.touched.groups;
         match &mut self.decider {
             Decider::BuiltIn(trigger) => {
                 let trigger = *trigger;
@@ -161,13 +160,13 @@ impl Firing {
         }
     }
 
-    /// A decision a timer; timer `i` is of pane `i`. Where time has ended no new timers are set but those within a window that ends:
+    /// A decision for each of some of the timers, of which timer `i` is of pane `i`. Where time has ended no new timers are set but those within a window that ends:
     /// others might go on for ever.
     pub(super) fn on_timers(
         &mut self,
         store: &mut KeyedStore,
         panes: &Panes,
-        timers: &[(EventTime, TimeDomain)],
+        (timers, part): (&[(EventTime, TimeDomain)], Range<usize>),
         ended: bool,
         occasion: &Occasion,
     ) -> Result<Vec<Decision>, TaskError> {
@@ -176,7 +175,7 @@ impl Firing {
                 let trigger = *trigger;
                 let mut registers = self.registers(store, &panes.touched, occasion)?;
                 let (mut changes, mut requests) = (Vec::new(), Vec::new());
-                let decisions = (0..timers.len())
+                let decisions = part
                     .map(|pane| {
                         let decision =
                             trigger.on_timer(timers[pane], panes.windows[pane], &mut registers[pane], &mut requests);
@@ -190,10 +189,10 @@ impl Firing {
             }
             Decider::Plugin(plugin) => {
                 let states = read_all(store, &panes.touched, self.states.clone(), occasion)?;
-                let groups: Vec<u32> = (0..timers.len() as u32).collect();
+                let groups: Vec<u32> = part.clone().map(|pane| pane as u32).collect();
                 let (moment, records) = (occasion.moment, occasion.records.clone());
                 let mut verdict =
-                    plugin.instance.on_timers(moment, timers, &panes.windows, &groups, &states, records)?;
+                    plugin.instance.on_timers(moment, &timers[part], &panes.windows, &groups, &states, records)?;
                 let within = |timer: &TimerChange| {
                     let window = panes.windows[timer.key as usize];
                     window != Window::GLOBAL && timer.domain == TimeDomain::Event && timer.time <= window.last()

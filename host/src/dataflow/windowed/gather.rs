@@ -5,6 +5,7 @@ use arrow_schema::ArrowError;
 use arrow_select::{concat::concat, take::take};
 
 /// Accumulators of some keys, of which each has none, one or several, in the order in which they are merged.
+#[derive(Clone)]
 pub(super) struct Gathering {
     /// The keys that have any, by index; those with more than one come first.
     pub(super) keys: Vec<u32>,

@@ -3,7 +3,7 @@ use arrow_array::{Array, UInt32Array};
 use arrow_select::take::take_record_batch;
 
 use crate::{
-    dataflow::{Outputs, Rejects, TaskError},
+    dataflow::{Outputs, Rejects, RowNumbers, TaskError},
     model::Batch,
 };
 
@@ -19,10 +19,11 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    /// The rows of a batch that have a key, if any has none.
+    /// The rows of a batch that have a key, if any has none, and their numbers.
     pub(super) async fn keyed(
         &self,
         batch: Batch,
+        numbers: &mut RowNumbers,
         rejects: &mut Rejects,
         outputs: &mut Outputs,
     ) -> Result<Batch, TaskError> {
@@ -33,7 +34,8 @@ impl Intake {
         let (keyless, kept): (Vec<u32>, Vec<u32>) =
             (0..batch.rows() as u32).partition(|row| keys().any(|column| column.is_null(*row as usize)));
         let rejected = keyless.into_iter().map(|row| (row as usize, "its key is null".to_owned())).collect();
-        rejects.rows(&batch, rejected, outputs).await?;
+        rejects.rows(&batch, rejected, (None, numbers), outputs).await?;
+        *numbers = numbers.take(&kept);
         self.take(&batch, kept)
     }
 

@@ -4,6 +4,7 @@ mod combine;
 mod contents;
 pub(super) mod elements;
 mod emission;
+mod failing;
 mod firing;
 mod gather;
 mod intake;
@@ -17,7 +18,9 @@ pub use combine::Combiner;
 use intake::Intake;
 pub use state::StateHome;
 
-use super::{Moments, Operator, Rejects, TaskError};
+pub(super) use state::select_keys;
+
+use super::{Failures, Moments, Operator, Rejects, TaskError};
 use crate::{
     model::{Kind, Schema, SubtaskState, TimeDomain},
     plugin::{Instance, LoadError},
@@ -105,7 +108,7 @@ pub fn windowed(
     settings: WindowedSettings,
     work: WindowWork,
     trigger: Option<TriggerPlugin>,
-    rejects: Rejects,
+    (rejects, failures): (Rejects, Failures),
     moments: Moments,
     home: &StateHome,
     restored: SubtaskState,
@@ -122,7 +125,7 @@ pub fn windowed(
             "a process-window has states of its own, which it cannot where windows are sessions: sessions are joined";
         return Err(TaskError::Load { operator: settings.node, error: LoadError::Contract(what.to_owned()) });
     }
-    let around = (rejects, moments);
+    let around = (rejects, failures, moments);
     match (settings.assigner, work, trigger) {
         (Assigner::Sliding(windows), WindowWork::Aggregate(aggregate), None)
             if fires_once(&settings) && (windows.is_tumbling() || settings.time == TimeDomain::Event) =>

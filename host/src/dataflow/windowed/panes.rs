@@ -9,6 +9,7 @@ use super::{
     StateHome, TriggerPlugin, WindowWork, WindowedSettings,
     contents::{Contents, Held},
     emission::{Emission, Process},
+    failing::{Added, Decided},
     firing::{Decider, Firing, Occasion, Panes},
     intake::Intake,
     rounds::rounds,
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     checkpoint::CommitPermit,
-    dataflow::{Moments, Operator, Outputs, Rejects, Replacement, TaskError},
+    dataflow::{Failures, Moments, Operator, Outputs, Rejects, Replacement, RowNumbers, TaskError},
     model::{
         Batch, Decision, EventTime, KeyRows, OperatorKind, SnapshotRequest, StateChange, SubtaskState, TimeDomain,
         TimerChange, WATERMARK_END, Window,
@@ -32,9 +33,10 @@ pub(super) struct Windows {
     pub(super) intake: Intake,
     pub(super) contents: Contents,
     pub(super) firing: Firing,
-    emission: Emission,
-    rejects: Rejects,
-    moments: Moments,
+    pub(super) emission: Emission,
+    pub(super) rejects: Rejects,
+    pub(super) failures: Failures,
+    pub(super) moments: Moments,
     pub(super) store: KeyedStore,
     /// Number of states in the store.
     states: usize,
@@ -53,6 +55,8 @@ pub(super) struct Assigned {
     pub(super) windows: Vec<Window>,
     /// The row of the input each stems from; ascending.
     pub(super) origins: Vec<u32>,
+    /// The numbers of these.
+    pub(super) numbers: RowNumbers,
 }
 
 impl Windows {
@@ -61,7 +65,7 @@ impl Windows {
         settings: WindowedSettings,
         work: WindowWork,
         trigger: Option<TriggerPlugin>,
-        (rejects, moments): (Rejects, Moments),
+        (rejects, failures, moments): (Rejects, Failures, Moments),
         home: &StateHome,
         restored: SubtaskState,
     ) -> Result<Windows, TaskError> {
@@ -103,6 +107,7 @@ impl Windows {
             firing,
             emission,
             rejects,
+            failures,
             moments,
             store,
             states: count,
@@ -141,7 +146,7 @@ impl Windows {
     /// Puts rows into windows, and late rows where they go.
     async fn assign(
         &mut self,
-        batch: Batch,
+        (batch, numbers): (Batch, RowNumbers),
         occasion: &Occasion,
         outputs: &mut Outputs,
     ) -> Result<Assigned, TaskError> {
@@ -180,35 +185,32 @@ impl Windows {
         }
         // As many as there are rows, and none late: each once.
         let batch = if whole { batch } else { self.intake.take(&batch, origins.clone())? };
-        Ok(Assigned { batch, windows, origins })
+        Ok(Assigned { batch, windows, origins, numbers })
     }
 
     /// Adds rows to panes, and has panes fire as was decided row by row.
     async fn add(
         &mut self,
         panes: &Panes,
-        assigned: &Assigned,
-        decisions: &[Decision],
+        decided: &Decided,
+        told: &mut HashSet<u32>,
         outputs: &mut Outputs,
         occasion: &Occasion,
     ) -> Result<(), TaskError> {
-        let groups = &panes.touched.groups;
+        let Decided { assigned, decisions, .. } = decided;
+        let groups = decided.groups.as_ref().unwrap_or(&panes.touched.groups);
         let mut held = self.contents.load(&mut self.store, &panes.touched, &self.intake, occasion)?;
-        let mut rejected = HashSet::new();
         let whole = assigned.batch.rows();
         for round in rounds(groups, decisions, panes.touched.len()) {
             let some;
-            let (batch, of): (&Batch, Vec<u32>) = if round.rows.len() == whole {
-                (&assigned.batch, groups.clone())
+            let added = if round.rows.len() == whole {
+                Added { batch: &assigned.batch, groups, rows: None }
             } else {
-                some = self.intake.take(&assigned.batch, round.rows.clone())?;
-                (&some, round.rows.iter().map(|row| groups[*row as usize]).collect())
+                let of: Vec<u32> = round.rows.iter().map(|row| groups[*row as usize]).collect();
+                some = (self.intake.take(&assigned.batch, round.rows.clone())?, of);
+                Added { batch: &some.0, groups: &some.1, rows: Some(&round.rows) }
             };
-            let into = (&mut self.store, &panes.touched);
-            let mut rejections = self.contents.add(into, &mut held, (batch, &of), &self.intake, occasion)?;
-            // A row of several windows is rejected once.
-            rejections.retain(|(row, _)| rejected.insert(assigned.origins[round.rows[*row] as usize]));
-            self.rejects.rows(batch, rejections, outputs).await?;
+            self.add_rows((panes, &mut held), added, assigned, told, occasion, outputs).await?;
             self.carry_out(panes, &mut held, round.decided, outputs, occasion).await?;
         }
         self.contents.save(&mut self.store, &panes.touched, &held, occasion)
@@ -245,12 +247,7 @@ impl Windows {
         let (fire, purge) =
             (those([Decision::Fire, Decision::FireAndPurge]), those([Decision::Purge, Decision::FireAndPurge]));
         if !fire.is_empty() {
-            let (store, intake) = (&mut self.store, &self.intake);
-            let around = (self.settings.batch_records, self.moments.monotonic());
-            for fired in self.contents.fire(store, panes, (held, &fire), around, intake, occasion)? {
-                let around = (&self.settings, &self.intake, occasion);
-                self.emission.emit(&mut self.store, panes, fired, around, &mut self.rejects, outputs).await?;
-            }
+            self.fire((panes, held), &fire, occasion, outputs).await?;
         }
         if !purge.is_empty() {
             self.contents.purge((&mut self.store, &panes.touched), held, purge, &self.intake, occasion)?;
@@ -277,7 +274,7 @@ impl Windows {
             self.store.touch(&keys, &hashes, Some(&panes.windows), &mut panes.touched)?;
             let timers: Vec<_> = live.iter().map(|it| (due.times[*it as usize], domain)).collect();
             let ended = self.watermark == WATERMARK_END;
-            let mut decisions = self.firing.on_timers(&mut self.store, &panes, &timers, ended, &occasion)?;
+            let mut decisions = self.decide_timers(&panes, &timers, (ended, &occasion), outputs).await?;
             let over = self.sessions_over(&panes, &timers);
             if !over.is_empty() {
                 let last = self.firing.on_cleanup(&mut self.store, &panes.touched, &occasion)?;
@@ -356,19 +353,21 @@ impl Windows {
 #[async_trait]
 impl Operator for Windows {
     async fn batch(&mut self, batch: Batch, outputs: &mut Outputs) -> Result<(), TaskError> {
+        let mut numbers = RowNumbers::after(self.seen);
         let records = self.seen..self.seen + batch.rows() as u64;
         self.seen = records.end;
-        let batch = self.intake.keyed(batch, &mut self.rejects, outputs).await?;
+        let batch = self.intake.keyed(batch, &mut numbers, &mut self.rejects, outputs).await?;
         let occasion = self.occasion(records);
-        let assigned = self.assign(batch, &occasion, outputs).await?;
+        let assigned = self.assign((batch, numbers), &occasion, outputs).await?;
         if assigned.batch.rows() > 0 {
             let (keys, hashes) = self.keys_of(&assigned.batch);
             let mut panes = Panes::default();
             self.store.touch(&keys, &hashes, Some(&assigned.windows), &mut panes.touched)?;
             panes.windows = panes.touched.first_rows().iter().map(|row| assigned.windows[*row as usize]).collect();
-            let decisions = self.firing.on_rows(&mut self.store, &panes, &assigned.batch, &occasion)?;
+            let mut told = HashSet::new();
+            let decided = self.decide(&panes, assigned, &mut told, &occasion, outputs).await?;
             self.set_cleanup(&panes)?;
-            self.add(&panes, &assigned, &decisions, outputs, &occasion).await?;
+            self.add(&panes, &decided, &mut told, outputs, &occasion).await?;
         }
         self.plan_wake();
         self.count_replaced(outputs);

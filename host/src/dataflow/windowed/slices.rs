@@ -1,8 +1,9 @@
 //! The stage for windows of one length that fire once, when they are over: rows are aggregated in slices, which windows share, so
 //! that a row is touched once however many windows it is in. A window fires as a whole, page by page, with no timer of any key.
-use std::sync::Arc;
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use arrow_array::{Array, ArrayRef, Int64Array};
+use arrow_buffer::NullBuffer;
 use async_trait::async_trait;
 
 use super::{
@@ -14,8 +15,12 @@ use super::{
 };
 use crate::{
     checkpoint::CommitPermit,
-    dataflow::{Moments, Operator, Outputs, Rejects, Replacement, TaskError},
+    dataflow::{
+        Failures, Moments, Operator, Outputs, Rejects, Replacement, RowNumbers, TaskError,
+        failures::{OfKey, Rows, Work},
+    },
     model::{Batch, EventTime, KeyRows, SnapshotRequest, SubtaskState, TimeDomain, WATERMARK_END, Window, decode_keys},
+    plugin::CallMoment,
     state::{Cursor, KeyedStore, Layout, Touched},
     window::{Sliding, over_at},
 };
@@ -27,6 +32,7 @@ pub(super) struct Slices {
     intake: Intake,
     aggregate: AggregatePlugin,
     rejects: Rejects,
+    failures: Failures,
     moments: Moments,
     store: KeyedStore,
     watermark: EventTime,
@@ -38,13 +44,33 @@ pub(super) struct Slices {
 }
 
 /// Keys of a window that fires, and what they have in its slices.
-struct Page<'a> {
+struct Page {
     window: Window,
-    keys: Vec<&'a [u8]>,
-    /// How the keys' accumulators become one a key; none where each key has one accumulator, in the order of the keys.
+    keys: PageKeys,
+    /// Number of keys.
+    len: usize,
+    /// Of which key each accumulator is; none where each key has one accumulator, in the order of the keys.
+    owners: Option<Vec<u32>>,
+    /// How the accumulators become one a key, if they are of several slices.
     gathering: Option<Gathering>,
-    /// In the order of the gathering.
+    /// In the order of the gathering, unlike the owners, if there is one.
     accumulators: ArrayRef,
+}
+
+enum PageKeys {
+    /// Still in the store.
+    Touched(Touched),
+    /// Taken out of it.
+    Encoded(KeyRows),
+}
+
+impl Page {
+    fn keys<'a>(&'a self, store: &'a KeyedStore) -> Vec<&'a [u8]> {
+        match &self.keys {
+            PageKeys::Touched(touched) => store.keys(touched).collect(),
+            PageKeys::Encoded(keys) => (0..self.len).map(|key| keys.get(key)).collect(),
+        }
+    }
 }
 
 impl Slices {
@@ -53,7 +79,7 @@ impl Slices {
         settings: WindowedSettings,
         windows: Sliding,
         aggregate: AggregatePlugin,
-        (rejects, moments): (Rejects, Moments),
+        (rejects, failures, moments): (Rejects, Failures, Moments),
         home: &StateHome,
         restored: SubtaskState,
     ) -> Result<Slices, TaskError> {
@@ -66,6 +92,7 @@ impl Slices {
             windows,
             aggregate,
             rejects,
+            failures,
             moments,
             store,
             watermark,
@@ -77,8 +104,13 @@ impl Slices {
     }
 
     /// Takes late rows and rows without a key out of the batch, and notes the slices of the others.
-    async fn assign(&mut self, batch: Batch, outputs: &mut Outputs) -> Result<Batch, TaskError> {
-        let batch = self.intake.keyed(batch, &mut self.rejects, outputs).await?;
+    async fn assign(
+        &mut self,
+        batch: Batch,
+        numbers: &mut RowNumbers,
+        outputs: &mut Outputs,
+    ) -> Result<Batch, TaskError> {
+        let batch = self.intake.keyed(batch, numbers, &mut self.rejects, outputs).await?;
         self.slices.clear();
         if self.settings.time == TimeDomain::Processing {
             self.slices.resize(batch.rows(), self.windows.slice_of(self.moments.now_ms()));
@@ -103,6 +135,7 @@ impl Slices {
             (0..batch.rows() as u32).partition(|row| is_late(self.slices[*row as usize]));
         self.slices = kept.iter().map(|row| self.slices[*row as usize]).collect();
         self.intake.late(&batch, late, outputs).await?;
+        *numbers = numbers.take(&kept);
         self.intake.take(&batch, kept)
     }
 
@@ -116,11 +149,9 @@ impl Slices {
             let slices: Vec<Window> = self.store.windows().filter(inside).collect();
             let mut next = Some(Cursor::default());
             while let Some(cursor) = next.take() {
-                let rows;
-                (rows, next) = self.page(window, &slices, cursor)?;
-                if let Some(rows) = rows {
-                    outputs.emit(0, rows).await?;
-                }
+                let page;
+                (page, next) = self.page(window, &slices, cursor)?;
+                self.fire_page(&page, outputs).await?;
             }
         }
         let over: Vec<Window> =
@@ -129,13 +160,63 @@ impl Slices {
         Ok(())
     }
 
-    /// The results of some keys of a window, and where to go on.
-    fn page(
+    /// Finds the state of the keys of some rows, which are this part of those whose slices were noted.
+    fn touch(&mut self, batch: &mut Batch, part: Range<usize>) -> Result<(), TaskError> {
+        let key: Vec<ArrayRef> = self.settings.key.iter().map(|column| batch.columns.column(*column).clone()).collect();
+        let keys = KeyRows::encode(&key, batch.rows());
+        let known = batch.key_hashes.take();
+        let hashes = match &known {
+            Some(hashes) => &hashes[..],
+            None => {
+                self.hashes.clear();
+                keys.hash_into(batch.rows(), &mut self.hashes);
+                &self.hashes
+            }
+        };
+        Ok(self.store.touch(&keys, hashes, Some(&self.slices[part]), &mut self.touched)?)
+    }
+
+    /// Adds rows whose keys were touched. Those the plugin rejects, and why.
+    fn aggregated(
         &mut self,
-        window: Window,
-        slices: &[Window],
-        from: Cursor,
-    ) -> Result<(Option<Batch>, Option<Cursor>), TaskError> {
+        moment: CallMoment,
+        batch: &Batch,
+        records: Range<u64>,
+    ) -> Result<Vec<(usize, String)>, TaskError> {
+        let now_ms = moment.processing_time;
+        let before = single(self.store.read(&self.touched, 0, now_ms)?, &self.intake)?;
+        let AggregatePlugin { instance, reads } = &mut self.aggregate;
+        let groups = &self.touched.groups;
+        let (after, rejections) = if self.settings.combined {
+            (instance.merge(&before, &combined(batch).0, groups, records)?, Vec::new())
+        } else {
+            let after = instance.accumulate(moment, batch, reads, groups, &before, records)?;
+            (after.values, after.rejections)
+        };
+        self.store.put_column(&self.touched, 0, &after, now_ms)?;
+        Ok(rejections)
+    }
+
+    /// Emits the results of some keys of a window.
+    async fn fire_page(&mut self, page: &Page, outputs: &mut Outputs) -> Result<(), TaskError> {
+        let mut work = Work::items(page.len);
+        while let Some(part) = self.failures.next(&mut work) {
+            let result = self.results(page, part);
+            if let Some(Some(rows)) = self.failures.after(&mut work, result, outputs.metrics()).await? {
+                outputs.emit(0, rows).await?;
+            }
+        }
+        if work.has_poison() {
+            let keys = page.keys(&self.store);
+            let of = |key: usize| Some((keys[key].to_vec(), OfKey::Window(page.window)));
+            let letters = self.failures.letters(&work, of, &self.rejects)?;
+            self.failures.send(letters, &mut self.rejects, outputs).await?;
+        }
+        Ok(())
+    }
+
+    /// Some keys of a window, and where to go on.
+    fn page(&mut self, window: Window, slices: &[Window], from: Cursor) -> Result<(Page, Option<Cursor>), TaskError> {
         let (limit, now_ms) = (self.settings.batch_records, self.moments.now_ms());
         let read = |store: &mut KeyedStore, touched: &Touched| {
             store.read(touched, 0, now_ms).map_err(TaskError::from).and_then(|values| single(values, &self.intake))
@@ -143,117 +224,108 @@ impl Slices {
         if let [slice] = slices {
             let page = self.store.scan_window(*slice, from, limit)?;
             let accumulators = read(&mut self.store, &page.touched)?;
-            let keys = self.store.keys(&page.touched).collect();
-            let page_of = match accumulators.null_count() {
-                0 => Page { window, keys, gathering: None, accumulators },
-                _ => valid(window, keys, &page.touched.groups, &accumulators, &self.intake)?,
-            };
-            let rows = results(&self.settings, &self.intake, &mut self.aggregate, page_of, self.seen, &self.moments)?;
-            return Ok((rows, page.next));
+            let owners = (accumulators.null_count() > 0).then(|| page.touched.groups.clone());
+            let (len, keys) = (page.touched.len(), PageKeys::Touched(page.touched));
+            return Ok((Page { window, keys, len, owners, gathering: None, accumulators }, page.next));
         }
         let mut page = self.store.scan_windows(slices, from, limit)?;
         let gathering = Gathering::of(&page.owners, None, page.len);
         // Read in the order they are merged in, they need not be moved again.
         page.touched.reorder(&gathering.order);
         let accumulators = read(&mut self.store, &page.touched)?;
-        let keys = (0..page.len).map(|key| page.keys.get(key)).collect();
-        let page_of = match accumulators.null_count() {
-            0 => Page { window, keys, gathering: Some(gathering), accumulators },
-            _ => {
-                let owners: Vec<u32> = gathering.order.iter().map(|at| page.owners[*at as usize]).collect();
-                valid(window, keys, &owners, &accumulators, &self.intake)?
+        let (len, keys, owners) = (page.len, PageKeys::Encoded(page.keys), Some(page.owners));
+        Ok((Page { window, keys, len, owners, gathering: Some(gathering), accumulators }, page.next))
+    }
+
+    /// The rows that come of some keys of a page.
+    fn results(&mut self, page: &Page, part: Range<usize>) -> Result<Option<Batch>, TaskError> {
+        let (keys, accumulators) = self.merged(page, part)?;
+        let rows = accumulators.len();
+        if rows == 0 {
+            return Ok(None);
+        }
+        let (window, all) = (page.window, page.keys(&self.store));
+        let encoded = match &keys {
+            None => all,
+            Some(keys) => keys.iter().map(|key| all[*key as usize]).collect(),
+        };
+        let kinds = &self.settings.key_kinds;
+        let mut columns = decode_keys(kinds, encoded.iter().copied()).map_err(|error| self.intake.bug(error))?;
+        for time in [window.start, window.end] {
+            columns.push(Arc::new(Int64Array::from_value(time, rows)));
+        }
+        columns.extend(self.aggregate.instance.results(&accumulators, self.seen..self.seen)?);
+        let columns = self.settings.schema.record_batch(columns, rows).map_err(|what| self.intake.bug(what))?;
+        let timestamps = vec![window.last(); rows].into();
+        Ok(Some(Batch { columns, timestamps, arrived: self.moments.monotonic(), key_hashes: None }))
+    }
+
+    /// One accumulator a key of these of the page, and which keys these are; none for all, in their order.
+    fn merged<'a>(
+        &mut self,
+        page: &'a Page,
+        part: Range<usize>,
+    ) -> Result<(Option<Cow<'a, [u32]>>, ArrayRef), TaskError> {
+        let (whole, all) = (part.len() == page.len, &page.accumulators);
+        let Some(owners) = &page.owners else {
+            let keys = (!whole).then(|| part.clone().map(|key| key as u32).collect());
+            return Ok((keys, all.slice(part.start, part.len())));
+        };
+        let (gathering, accumulators) = match &page.gathering {
+            Some(gathering) if whole && all.null_count() == 0 => (Cow::Borrowed(gathering), all.clone()),
+            gathering => {
+                let owners = match gathering {
+                    Some(gathering) => gathering.order.iter().map(|at| owners[*at as usize]).collect(),
+                    None => owners.clone(),
+                };
+                // Without the accumulators of other keys, and those that turn out not to be there any more.
+                let here: NullBuffer = owners.iter().map(|key| part.contains(&(*key as usize))).collect();
+                let there = NullBuffer::union(Some(&here), all.nulls());
+                let gathering = Gathering::of(&owners, there.as_ref(), page.len);
+                let ordered = gathering.ordered(all).map_err(|error| self.intake.bug(error))?;
+                (Cow::Owned(gathering), ordered)
             }
         };
-        let rows = results(&self.settings, &self.intake, &mut self.aggregate, page_of, self.seen, &self.moments)?;
-        Ok((rows, page.next))
-    }
-}
-
-/// A page without the accumulators that turn out not to be there any more.
-fn valid<'a>(
-    window: Window,
-    keys: Vec<&'a [u8]>,
-    owners: &[u32],
-    accumulators: &ArrayRef,
-    intake: &Intake,
-) -> Result<Page<'a>, TaskError> {
-    let gathering = Gathering::of(owners, accumulators.nulls(), keys.len());
-    let accumulators = gathering.ordered(accumulators).map_err(|error| intake.bug(error))?;
-    Ok(Page { window, keys, gathering: Some(gathering), accumulators })
-}
-
-/// The rows that come of a page.
-fn results(
-    settings: &WindowedSettings,
-    intake: &Intake,
-    aggregate: &mut AggregatePlugin,
-    page: Page<'_>,
-    seen: u64,
-    moments: &Moments,
-) -> Result<Option<Batch>, TaskError> {
-    let Page { window, mut keys, gathering, mut accumulators } = page;
-    if let Some(gathering) = gathering {
-        keys = gathering.keys.iter().map(|key| keys[*key as usize]).collect();
+        let (intake, seen) = (&self.intake, self.seen);
         let merge = |first: &ArrayRef, others: &ArrayRef, groups: &[u32]| {
-            aggregate.instance.merge(first, others, groups, seen..seen).map_err(TaskError::from)
+            self.aggregate.instance.merge(first, others, groups, seen..seen).map_err(TaskError::from)
         };
-        accumulators = gathering.merged(&accumulators, merge, |error| intake.bug(error))?;
+        let merged = gathering.merged(&accumulators, merge, |error| intake.bug(error))?;
+        let keys = match gathering {
+            Cow::Borrowed(gathering) => Cow::Borrowed(&gathering.keys[..]),
+            Cow::Owned(gathering) => Cow::Owned(gathering.keys),
+        };
+        Ok((Some(keys), merged))
     }
-    let rows = accumulators.len();
-    if rows == 0 {
-        return Ok(None);
-    }
-    let mut columns = decode_keys(&settings.key_kinds, keys.iter().copied()).map_err(|error| intake.bug(error))?;
-    for time in [window.start, window.end] {
-        columns.push(Arc::new(Int64Array::from_value(time, rows)));
-    }
-    columns.extend(aggregate.instance.results(&accumulators, seen..seen)?);
-    let columns = settings.schema.record_batch(columns, rows).map_err(|what| intake.bug(what))?;
-    let timestamps = vec![window.last(); rows].into();
-    Ok(Some(Batch { columns, timestamps, arrived: moments.monotonic(), key_hashes: None }))
 }
 
 #[async_trait]
 impl Operator for Slices {
     async fn batch(&mut self, batch: Batch, outputs: &mut Outputs) -> Result<(), TaskError> {
-        let records = self.seen..self.seen + batch.rows() as u64;
-        self.seen = records.end;
+        let mut numbers = RowNumbers::after(self.seen);
+        let all = batch.rows();
+        self.seen += all as u64;
         let came = self.settings.combined.then(|| combined(&batch).1.iter().sum::<i64>());
-        let mut batch = self.assign(batch, outputs).await?;
+        let batch = self.assign(batch, &mut numbers, outputs).await?;
         if let Some(came) = came {
             // Of each late accumulator one row was counted.
             let late = came - combined(&batch).1.iter().sum::<i64>();
-            let counted = (records.end - records.start) as usize - batch.rows();
-            outputs.metrics().add(&outputs.metrics().late, late as usize - counted);
+            outputs.metrics().add(&outputs.metrics().late, late as usize - (all - batch.rows()));
         }
-        let rows = batch.rows();
-        if rows == 0 {
+        if batch.rows() == 0 {
             return Ok(());
         }
-        let key: Vec<ArrayRef> = self.settings.key.iter().map(|column| batch.columns.column(*column).clone()).collect();
-        let keys = KeyRows::encode(&key, rows);
-        let known = batch.key_hashes.take();
-        let hashes = match &known {
-            Some(hashes) => &hashes[..],
-            None => {
-                self.hashes.clear();
-                keys.hash_into(rows, &mut self.hashes);
-                &self.hashes
-            }
-        };
-        self.store.touch(&keys, hashes, Some(&self.slices), &mut self.touched)?;
-        let moment = self.moments.next(self.watermark);
-        let now_ms = moment.processing_time;
-        let before = single(self.store.read(&self.touched, 0, now_ms)?, &self.intake)?;
-        let AggregatePlugin { instance, reads } = &mut self.aggregate;
-        if self.settings.combined {
-            let after = instance.merge(&before, &combined(&batch).0, &self.touched.groups, records)?;
-            return Ok(self.store.put_column(&self.touched, 0, &after, now_ms)?);
+        let mut work = Work::rows(batch, numbers);
+        while let Some(Rows { part, mut batch, numbers, records }) = self.failures.next_rows(&mut work) {
+            self.touch(&mut batch, part)?;
+            let moment = work.moment(&mut self.moments, self.watermark);
+            let result = self.aggregated(moment, &batch, records);
+            outputs.metrics().set_guests_replaced(self.aggregate.instance.replaced());
+            let Some(rejections) = self.failures.after(&mut work, result, outputs.metrics()).await? else { continue };
+            let from = (Some(self.aggregate.instance.name()), &numbers);
+            self.rejects.rows(&batch, rejections, from, outputs).await?;
         }
-        let after = instance.accumulate(moment, &batch, reads, &self.touched.groups, &before, records)?;
-        outputs.metrics().set_guests_replaced(instance.replaced());
-        self.store.put_column(&self.touched, 0, &after.values, now_ms)?;
-        self.rejects.rows(&batch, after.rejections, outputs).await
+        self.failures.report(work, &mut self.rejects, outputs).await
     }
 
     async fn watermark(&mut self, watermark: EventTime, outputs: &mut Outputs) -> Result<(), TaskError> {

@@ -153,7 +153,7 @@ impl<R: MapReader> MapReader for MapsOf<'_, R> {
 }
 
 /// These keys, with their hashes; a key may be taken several times.
-pub(super) fn select_keys(keys: &KeyRows, hashes: &[u64], rows: &[u32]) -> (KeyRows, Vec<u64>) {
+pub(in crate::dataflow) fn select_keys(keys: &KeyRows, hashes: &[u64], rows: &[u32]) -> (KeyRows, Vec<u64>) {
     let lengths = rows.iter().map(|row| keys.get(*row as usize).len());
     let offsets = OffsetBuffer::<i32>::from_lengths(lengths);
     let mut data = Vec::with_capacity(offsets[rows.len()] as usize);

@@ -1,5 +1,6 @@
 //! The YAML's shape into a [`JobSpec`]: ranges, names and what excludes what. Looks at each part of the job by itself; how the
 //! parts fit together is the plan's business.
+mod failures;
 mod operator;
 mod settings;
 mod window;
@@ -8,6 +9,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use serde_saphyr::Spanned;
 
+use failures::on_failure;
 use operator::{limits, operator, plugin};
 
 use super::{
@@ -198,6 +200,7 @@ fn sink(context: &Context<'_>, at: &Spanned<String>, raw: RawSink, base: &Path) 
     };
     let for_plugin = [
         ("on_error", raw.on_error.as_ref().map(|on_error| on_error.referenced)),
+        ("on_failure", raw.on_failure.as_ref().map(|on_failure| on_failure.referenced)),
         ("limits", raw.limits.as_ref().map(|limits| limits.referenced)),
     ];
     for (field, location) in for_plugin {
@@ -215,6 +218,7 @@ fn sink(context: &Context<'_>, at: &Spanned<String>, raw: RawSink, base: &Path) 
         connector,
         plugin: raw.plugin.map(|raw| plugin(context, raw, base)).transpose()?,
         on_error: raw.on_error.map(|on_error| on_error.value).unwrap_or_default(),
+        on_failure: raw.on_failure.map(|raw| on_failure(context, raw)).transpose()?.unwrap_or_default(),
         limits: raw.limits.map(|raw| limits(context, raw.value)).transpose()?.unwrap_or_default(),
         format: raw.format.unwrap_or(Format::Json),
         columns: raw.columns.map(|columns| context.columns(&columns)).transpose()?,

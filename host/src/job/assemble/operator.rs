@@ -3,10 +3,10 @@ use std::path::Path;
 
 use serde_saphyr::{Location, Spanned};
 
-use super::{MILLISECOND, parallelism, window::window};
+use super::{MILLISECOND, failures::on_failure, parallelism, window::window};
 use crate::job::{
-    BATCH_TIME_MAX, Code, IntervalSpec, JobError, LimitsSpec, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, OperatorSpec,
-    PluginRef, PluginSpec, SPAN_MAX, SecondSpec, StepSpec,
+    BATCH_TIME_MAX, Code, IntervalSpec, JobError, LimitsSpec, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN,
+    OUTPUTS_PER_RECORD_MAX, OperatorSpec, PluginRef, PluginSpec, RECORD_TIME_MIN, SPAN_MAX, SecondSpec, StepSpec,
     error::list,
     raw::{RawInterval, RawLimits, RawOperator, RawPlugin},
     values::Context,
@@ -86,6 +86,7 @@ pub(super) fn operator(
         uid: raw.uid.map(|uid| uid.value),
         chain: raw.chain.unwrap_or(true),
         on_error: raw.on_error.unwrap_or_default(),
+        on_failure: raw.on_failure.map(|raw| on_failure(context, raw)).transpose()?.unwrap_or_default(),
         limits: raw.limits.map(|raw| limits(context, raw.value)).transpose()?.unwrap_or_default(),
     })
 }
@@ -141,6 +142,10 @@ fn check_parts(context: &Context<'_>, at: &Spanned<String>, raw: &RawOperator, n
     }
     if needs.broadcast && raw.broadcast.is_none() {
         return missing(Code::SecondInput, "broadcast", "write `broadcast: { input: rules }`");
+    }
+    if let (Some(on_failure), true) = (&raw.on_failure, step.ends_with("_join")) {
+        let help = "leave out `on_failure:`: no plugin runs";
+        return useless(Code::Window, on_failure.referenced, "on_failure", help);
     }
     match (&raw.window, &raw.second, &raw.broadcast, &raw.limits) {
         (Some(window), ..) if !needs.window => {
@@ -235,5 +240,14 @@ pub(super) fn limits(context: &Context<'_>, raw: RawLimits) -> Result<LimitsSpec
     };
     limits.batch_time =
         context.duration_or("batch_time", &raw.batch_time, MILLISECOND..=BATCH_TIME_MAX, limits.batch_time)?;
+    let outputs = &raw.outputs_per_record;
+    limits.outputs_per_record =
+        context.number("outputs_per_record", outputs, 1..=OUTPUTS_PER_RECORD_MAX, limits.outputs_per_record)?;
+    if let Some(time) = &raw.record_time {
+        limits.record_time = Some(context.duration("record_time", time, RECORD_TIME_MIN..=BATCH_TIME_MAX)?);
+    }
+    if let Some(state) = &raw.state_per_key {
+        limits.state_per_key = Some(context.size("state_per_key", state, 1..=MEMORY_BYTES_MAX)?);
+    }
     Ok(limits)
 }

@@ -1,5 +1,6 @@
 //! The shape of a job file as YAML has it: every value with its place, nothing checked beyond types. Knows nothing of what the
 //! values mean; [`assemble`](super::assemble) does.
+mod failures;
 mod operator;
 mod settings;
 
@@ -11,6 +12,7 @@ use serde::{
 };
 use serde_saphyr::Spanned;
 
+pub(super) use failures::*;
 pub(super) use operator::*;
 pub(super) use settings::*;
 
@@ -182,6 +184,7 @@ pub(in crate::job) struct RawSink {
     pub input: Option<Spanned<OneOrMany>>,
     pub plugin: Option<Spanned<RawPlugin>>,
     pub on_error: Option<Spanned<OnError>>,
+    pub on_failure: Option<Spanned<RawOnFailure>>,
     pub limits: Option<Spanned<RawLimits>>,
     pub format: Option<Format>,
     pub columns: Option<Spanned<OneOrMany>>,
@@ -190,8 +193,8 @@ pub(in crate::job) struct RawSink {
 }
 
 /// The fields of a sink beside its connector.
-pub(in crate::job) const SINK_FIELDS: [&str; 8] =
-    ["input", "sink", "on_error", "limits", "format", "columns", "parallelism", "uid"];
+pub(in crate::job) const SINK_FIELDS: [&str; 9] =
+    ["input", "sink", "on_error", "on_failure", "limits", "format", "columns", "parallelism", "uid"];
 
 impl<'de> Deserialize<'de> for RawSink {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -210,6 +213,7 @@ impl<'de> Deserialize<'de> for RawSink {
                         "input" => raw.input = map.next_value()?,
                         "sink" => raw.plugin = map.next_value()?,
                         "on_error" => raw.on_error = map.next_value()?,
+                        "on_failure" => raw.on_failure = map.next_value()?,
                         "limits" => raw.limits = map.next_value()?,
                         "format" => raw.format = map.next_value()?,
                         "columns" => raw.columns = map.next_value()?,

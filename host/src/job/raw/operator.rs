@@ -8,7 +8,7 @@ use serde::{
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
-use super::OneOrMany;
+use super::{OneOrMany, RawOnFailure};
 use crate::{job::OnError, model::TimeDomain};
 
 #[derive(Debug, Deserialize)]
@@ -31,6 +31,7 @@ pub(in crate::job) struct RawOperator {
     pub uid: Option<Spanned<String>>,
     pub chain: Option<bool>,
     pub on_error: Option<OnError>,
+    pub on_failure: Option<Spanned<RawOnFailure>>,
     pub limits: Option<Spanned<RawLimits>>,
 }
 
@@ -148,4 +149,7 @@ pub(in crate::job) struct RawLimits {
     pub memory: Option<Spanned<String>>,
     pub batch_time: Option<Spanned<String>>,
     pub retire_memory: Option<Spanned<String>>,
+    pub outputs_per_record: Option<Spanned<i64>>,
+    pub record_time: Option<Spanned<String>>,
+    pub state_per_key: Option<Spanned<String>>,
 }

@@ -1,5 +1,6 @@
 //! The job file as it was asked for: plain data, nothing resolved. What a field means and which values it takes is said here
 //! and nowhere else.
+mod failures;
 mod operator;
 mod settings;
 mod window;
@@ -9,6 +10,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 use indexmap::IndexMap;
 use serde::Deserialize;
 
+pub use failures::*;
 pub use operator::*;
 pub use settings::*;
 pub use window::*;
@@ -195,6 +197,8 @@ pub struct SinkSpec {
     pub plugin: Option<PluginSpec>,
     /// What becomes of rows the plugin rejects.
     pub on_error: OnError,
+    /// What becomes of calls of the plugin that fail; never [`FailureAction::DeadLetter`], for there is no output to read.
+    pub on_failure: FailureSpec,
     /// Limits on the plugin.
     pub limits: LimitsSpec,
     /// Default json.

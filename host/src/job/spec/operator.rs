@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use serde_json::Value;
 
-use super::{ColumnRef, InputRef, OnError, Place, TriggerSpec, WindowSpec};
+use super::{ColumnRef, FailureSpec, InputRef, OnError, Place, TriggerSpec, WindowSpec};
 use crate::model::OperatorKind;
 
 /// An operator: one step, and what it works on.
@@ -30,6 +30,8 @@ pub struct OperatorSpec {
     pub chain: bool,
     /// What becomes of records it rejects.
     pub on_error: OnError,
+    /// What becomes of calls of its plugins that fail.
+    pub on_failure: FailureSpec,
     /// Limits on each of its plugins.
     pub limits: LimitsSpec,
 }
@@ -169,7 +171,7 @@ impl fmt::Display for PluginRef {
     }
 }
 
-/// `limits: { memory: 256MiB, batch_time: 10s, retire_memory: 128MiB }`.
+/// `limits: { memory: 256MiB, batch_time: 10s, retire_memory: 128MiB, outputs_per_record: 100, record_time: 10ms, state_per_key: 1MiB }`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitsSpec {
     /// Bytes of linear memory an instance may have, from [`MEMORY_BYTES_MIN`] to [`MEMORY_BYTES_MAX`]. Default
@@ -179,6 +181,14 @@ pub struct LimitsSpec {
     pub batch_time: Duration,
     /// An instance with more bytes of memory than this is replaced between two batches; at most `memory`. Default half of it.
     pub retire_memory: usize,
+    /// Rows a call may put out for each row, timer or window it is given, from 1 to [`OUTPUTS_PER_RECORD_MAX`]; small calls have a
+    /// floor. Default [`OUTPUTS_PER_RECORD_DEFAULT`].
+    pub outputs_per_record: u32,
+    /// What each row, timer or window adds to the time a call may take, up to `batch_time`; from 1 us to [`BATCH_TIME_MAX`].
+    /// Default: a call has all of `batch_time`.
+    pub record_time: Option<Duration>,
+    /// Bytes of state a call may write for one key, to [`MEMORY_BYTES_MAX`]. Default: no such limit.
+    pub state_per_key: Option<usize>,
 }
 
 /// One page of WebAssembly memory.
@@ -192,12 +202,22 @@ pub const BATCH_TIME_MAX: Duration = Duration::from_secs(3600);
 /// How long a call may take.
 pub const BATCH_TIME_DEFAULT: Duration = Duration::from_secs(10);
 
+/// Rows a call may put out for each it is given.
+pub const OUTPUTS_PER_RECORD_DEFAULT: u32 = 1_000_000;
+/// The highest limit on them.
+pub const OUTPUTS_PER_RECORD_MAX: u32 = 1_000_000_000;
+/// The least time a row can be given.
+pub const RECORD_TIME_MIN: Duration = Duration::from_micros(1);
+
 impl Default for LimitsSpec {
     fn default() -> Self {
         LimitsSpec {
             memory: MEMORY_BYTES_DEFAULT,
             batch_time: BATCH_TIME_DEFAULT,
             retire_memory: MEMORY_BYTES_DEFAULT / 2,
+            outputs_per_record: OUTPUTS_PER_RECORD_DEFAULT,
+            record_time: None,
+            state_per_key: None,
         }
     }
 }

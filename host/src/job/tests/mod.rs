@@ -1,4 +1,5 @@
 //! Tests of job files and plans: tables of job files, each with what comes of it.
+mod failures;
 mod fields;
 mod pages;
 mod plan;

@@ -63,16 +63,18 @@ impl Instance {
     ) -> Result<Accumulators, CallError> {
         let kind = self.description().states[0].value;
         let metrics = self.description().metrics.len();
-        self.run(records, |Running { call, functions, .. }| {
+        self.run(records, batch.rows(), |Running { call, functions, .. }| {
             let projection = Projection::of(batch, columns);
             let refs = projection.refs();
             let parts = Realigned::of(accumulators);
             let (result,): AccumulateResult = functions[ACCUMULATE]
                 .call(call, (moment, batch_ref(batch, &refs), groups, parts.accumulators(accumulators)))?;
             let Accumulated { accumulators: new, rejections, measurements } = result.map_err(fault)?;
+            let values = column_from_guest(new, kind, false, accumulators.len())
+                .map_err(|what| nonsense(format!("accumulators: {what}")))?;
+            call.budget.check_accumulators(&values)?;
             Ok(Accumulators {
-                values: column_from_guest(new, kind, false, accumulators.len())
-                    .map_err(|what| nonsense(format!("accumulators: {what}")))?,
+                values,
                 rejections: checked_rejections(rejections, batch.rows())?,
                 measurements: checked_measurements(measurements, metrics)?,
             })
@@ -88,12 +90,14 @@ impl Instance {
         records: Range<u64>,
     ) -> Result<ArrayRef, CallError> {
         let kind = self.description().states[0].value;
-        self.run(records, |Running { call, functions, .. }| {
+        self.run(records, others.len(), |Running { call, functions, .. }| {
             let (parts, other_parts) = (Realigned::of(accumulators), Realigned::of(others));
             let (result,): MergeResult = functions[MERGE]
                 .call(call, (parts.accumulators(accumulators), other_parts.accumulators(others), groups))?;
-            column_from_guest(result.map_err(fault)?, kind, false, accumulators.len())
-                .map_err(|what| nonsense(format!("accumulators: {what}")))
+            let merged = column_from_guest(result.map_err(fault)?, kind, false, accumulators.len())
+                .map_err(|what| nonsense(format!("accumulators: {what}")))?;
+            call.budget.check_accumulators(&merged)?;
+            Ok(merged)
         })
     }
 
@@ -103,7 +107,7 @@ impl Instance {
             Shape::Columns(fields) => fields.clone(),
             Shape::InputRows => Vec::new(),
         };
-        self.run(records, |Running { call, functions, .. }| {
+        self.run(records, accumulators.len(), |Running { call, functions, .. }| {
             let parts = Realigned::of(accumulators);
             let (result,): ResultsResult = functions[RESULTS].call(call, (parts.accumulators(accumulators),))?;
             columns_from_guest(result.map_err(fault)?, &declared, accumulators.len()).map_err(nonsense)

@@ -47,14 +47,15 @@ impl Instance {
         records: Range<u64>,
     ) -> Result<Written, CallError> {
         let description = self.shared_description();
-        self.run(records, |Running { call, functions, .. }| {
+        self.run(records, batch.rows(), |Running { call, functions, .. }| {
             let projection = Projection::of(batch, reads);
             let refs = projection.refs();
             let mut maps = Maps { reader: maps, states: &description.states, keys: 0 };
             let parameters = (moment, batch_ref(batch, &refs));
             let (result,): BroadcastReturn = functions[PROCESS_BROADCAST].call_reading(call, &mut maps, parameters)?;
-            let of = Changeable { states: &description.states, keys: 0, broadcast: true };
-            written(result.map_err(fault)?, &Origins::rows_of_second(batch), &description, outputs, of)
+            let of = Changeable { states: &description.states, keys: 0, broadcast: true, budget: call.budget };
+            let origins = Origins::rows_of_second(batch).within(call.budget, batch.rows());
+            written(result.map_err(fault)?, &origins, &description, outputs, of)
         })
     }
 }

@@ -4,9 +4,12 @@ use arrow_array::ArrayRef;
 use arrow_buffer::OffsetBuffer;
 
 use super::super::{
+    budget::Budget,
     columns::{Nonsense, checked_offsets, column_from_guest, length_of},
     contract::types::{self, ManyChange, MapChange, SingleChange, StateChange as Wire, TimerAction, TimerChanges},
+    error::CallFailure,
 };
+use super::nonsense;
 use crate::model::{StateChange, StateDescription, StateKind, TimeDomain, TimerChange};
 
 /// What the changes of a call may be of.
@@ -18,10 +21,19 @@ pub(super) struct Changeable<'a> {
     pub(super) keys: usize,
     /// Whether the broadcast states may be changed, and no others; otherwise it is the others.
     pub(super) broadcast: bool,
+    /// How much may be written for a key.
+    pub(super) budget: Budget,
+}
+
+/// The changes in the host's terms, if they are such as may be.
+pub(super) fn checked_changes(changes: Vec<Wire>, of: Changeable<'_>) -> Result<Vec<StateChange>, CallFailure> {
+    let changes = changes_from_guest(changes, of).map_err(nonsense)?;
+    of.budget.check_changes(&changes, of.keys)?;
+    Ok(changes)
 }
 
 /// The changes in the host's terms, or what is wrong with them.
-pub(super) fn changes_from_guest(changes: Vec<Wire>, of: Changeable<'_>) -> Result<Vec<StateChange>, Nonsense> {
+fn changes_from_guest(changes: Vec<Wire>, of: Changeable<'_>) -> Result<Vec<StateChange>, Nonsense> {
     changes
         .into_iter()
         .map(|change| {
@@ -215,7 +227,8 @@ mod tests {
 
     fn check(change: Wire, broadcast: bool) -> Result<StateChange, Nonsense> {
         let states = declared();
-        let of = Changeable { states: &states, keys: if broadcast { 0 } else { 2 }, broadcast };
+        let of =
+            Changeable { states: &states, keys: if broadcast { 0 } else { 2 }, broadcast, budget: Budget::default() };
         changes_from_guest(vec![change], of).map(|mut changes| changes.remove(0))
     }
 
@@ -305,7 +318,7 @@ mod tests {
     #[test]
     fn changes_keep_their_order_and_values() {
         let states = declared();
-        let of = Changeable { states: &states, keys: 2, broadcast: false };
+        let of = Changeable { states: &states, keys: 2, broadcast: false, budget: Budget::default() };
         let bits = Column { validity: None, values: Values::Boolean(vec![0b01]) };
         let wire = vec![
             put(0, &[1, 0], with_null(&[0, 7])),

@@ -8,6 +8,7 @@ use arrow_select::take::take_record_batch;
 
 use super::{
     super::{
+        budget::Budget,
         columns::{Nonsense, columns_from_guest},
         contract::types::{Emission, Measurement, Rejection, Rows},
         error::CallFailure,
@@ -39,6 +40,8 @@ pub(super) struct Origins<'a> {
     passed_on: Option<&'a RecordBatch>,
     /// How many input rows there are to reject.
     rejectable: usize,
+    /// How many rows may stem from all of them, in all outputs together.
+    outputs_max: usize,
     arrived: Duration,
 }
 
@@ -55,6 +58,7 @@ impl<'a> Origins<'a> {
             times: input.timestamps.clone(),
             passed_on: None,
             rejectable: input.rows(),
+            outputs_max: usize::MAX,
             arrived: input.arrived,
         }
     }
@@ -66,13 +70,26 @@ impl<'a> Origins<'a> {
             times: last,
             passed_on: None,
             rejectable: elements.rows(),
+            outputs_max: usize::MAX,
             arrived: elements.arrived,
         }
     }
 
     /// What is not of a batch, such as timers, with their times.
     pub(super) fn of_no_batch(name: &'static str, times: Vec<EventTime>, arrived: Duration) -> Origins<'a> {
-        Origins { names: (name, "call"), times: times.into(), passed_on: None, rejectable: 0, arrived }
+        Origins {
+            names: (name, "call"),
+            times: times.into(),
+            passed_on: None,
+            rejectable: 0,
+            outputs_max: usize::MAX,
+            arrived,
+        }
+    }
+
+    /// With no more outputs than a call with so many rows, timers or windows may have.
+    pub(super) fn within(self, budget: Budget, items: usize) -> Origins<'a> {
+        Origins { outputs_max: budget.outputs_max(items), ..self }
     }
 }
 
@@ -84,6 +101,10 @@ pub(super) fn emitted(
     schemas: &[Schema],
 ) -> Result<Emitted, CallFailure> {
     let Emission { main, side_outputs, rejections, measurements } = emission;
+    let rows = side_outputs.iter().map(|side| side.rows.origins.len()).sum::<usize>() + main.origins.len();
+    if rows > origins.outputs_max {
+        return Err(CallFailure::Outputs { rows, max: origins.outputs_max });
+    }
     let declared = &description.side_outputs;
     let side_outputs = side_outputs
         .into_iter()

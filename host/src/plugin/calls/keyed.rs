@@ -3,6 +3,7 @@ use std::{ops::Range, time::Duration};
 
 use super::{
     super::{
+        budget::Budget,
         contract::{
             BatchRef, KeysRef, StateValuesRef, TimersRef,
             types::{Fault, KeyedResult, Moment},
@@ -11,7 +12,7 @@ use super::{
         instance::{Call, Function, Instance, Running},
         maps::Maps,
     },
-    changes::{Changeable, changes_from_guest, timers_from_guest},
+    changes::{Changeable, checked_changes, timers_from_guest},
     emission::{Emitted, Origins, emitted},
     fault,
     input::{Keys, Projection, States, Timers, batch_ref, keys_ref},
@@ -67,12 +68,12 @@ pub(super) fn keyed_emitted(
     origins: &Origins<'_>,
     description: &Description,
     outputs: &[Schema],
-    keys: usize,
+    (keys, budget): (usize, Budget),
 ) -> Result<KeyedEmitted, CallFailure> {
-    let of = Changeable { states: &description.states, keys, broadcast: false };
+    let of = Changeable { states: &description.states, keys, broadcast: false, budget };
     Ok(KeyedEmitted {
         emitted: emitted(result.emission, origins, description, outputs)?,
-        states: changes_from_guest(result.states, of).map_err(nonsense)?,
+        states: checked_changes(result.states, of)?,
         timers: timers_from_guest(result.timers, keys).map_err(nonsense)?,
     })
 }
@@ -129,7 +130,7 @@ impl Instance {
         (outputs, records): (&[Schema], Range<u64>),
     ) -> Result<KeyedEmitted, CallError> {
         let description = self.shared_description();
-        self.run(records, |Running { call, functions, .. }| {
+        self.run(records, batch.rows(), |Running { call, functions, .. }| {
             let KeyedInput { keys, states, maps } = input;
             let (projection, key_columns) = (Projection::of(batch, reads), Projection::all(keys.columns));
             let (refs, key_refs) = (projection.refs(), key_columns.refs());
@@ -138,7 +139,8 @@ impl Instance {
             let mut maps = Maps { reader: maps, states: &description.states, keys: keys.count };
             let parameters = (moment, batch_ref(batch, &refs), keys_ref(&keys, &key_refs), &state_refs[..]);
             let (result,): KeyedReturn = functions[function].call_reading(call, &mut maps, parameters)?;
-            keyed_emitted(result.map_err(fault)?, &origins, &description, outputs, keys.count)
+            let origins = origins.within(call.budget, batch.rows());
+            keyed_emitted(result.map_err(fault)?, &origins, &description, outputs, (keys.count, call.budget))
         })
     }
 
@@ -154,7 +156,7 @@ impl Instance {
         records: Range<u64>,
     ) -> Result<KeyedEmitted, CallError> {
         let description = self.shared_description();
-        self.run(records, |Running { call, functions, .. }| {
+        self.run(records, timers.len(), |Running { call, functions, .. }| {
             let KeyedInput { keys, states, maps } = input;
             let timers = Timers::of(timers);
             let key_columns = Projection::all(keys.columns);
@@ -164,8 +166,9 @@ impl Instance {
             let mut maps = Maps { reader: maps, states: &description.states, keys: keys.count };
             let parameters = (moment, timers.as_ref(), keys_ref(&keys, &key_refs), &state_refs[..]);
             let (result,): KeyedReturn = functions[FIRE].call_reading(call, &mut maps, parameters)?;
-            let origins = Origins::of_no_batch("timer", timers.times, arrived);
-            keyed_emitted(result.map_err(fault)?, &origins, &description, outputs, keys.count)
+            let items = timers.times.len();
+            let origins = Origins::of_no_batch("timer", timers.times, arrived).within(call.budget, items);
+            keyed_emitted(result.map_err(fault)?, &origins, &description, outputs, (keys.count, call.budget))
         })
     }
 }

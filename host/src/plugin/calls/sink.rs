@@ -10,11 +10,10 @@ use super::{
         error::{CallError, CallFailure, LoadError},
         instance::{Call, Function, Instance, Running},
     },
-    changes::{Changeable, changes_from_guest},
+    changes::{Changeable, checked_changes},
     emission::{Emitted, Origins, emitted},
     fault,
     input::{Projection, States, batch_ref},
-    nonsense,
 };
 use crate::model::{Batch, Description, NO_WATERMARK, Schema, StateChange, StateValues};
 
@@ -53,7 +52,7 @@ pub(super) fn written(
 ) -> Result<Written, CallFailure> {
     Ok(Written {
         emitted: emitted(result.emission, origins, description, outputs)?,
-        states: changes_from_guest(result.states, of).map_err(nonsense)?,
+        states: checked_changes(result.states, of)?,
     })
 }
 
@@ -70,15 +69,16 @@ impl Instance {
         records: Range<u64>,
     ) -> Result<Written, CallError> {
         let description = self.shared_description();
-        self.run(records, |Running { call, functions, .. }| {
+        self.run(records, batch.rows(), |Running { call, functions, .. }| {
             let projection = Projection::of(batch, reads);
             let refs = projection.refs();
             let states = States::of(states);
             let state_refs = states.refs();
             let (result,): SinkReturn =
                 functions[WRITE].call(call, (moment, batch_ref(batch, &refs), &state_refs[..]))?;
-            let of = Changeable { states: &description.states, keys: KEYS, broadcast: false };
-            written(result.map_err(fault)?, &Origins::rows(batch), &description, outputs, of)
+            let of = Changeable { states: &description.states, keys: KEYS, broadcast: false, budget: call.budget };
+            let origins = Origins::rows(batch).within(call.budget, batch.rows());
+            written(result.map_err(fault)?, &origins, &description, outputs, of)
         })
     }
 
@@ -94,11 +94,12 @@ impl Instance {
     ) -> Result<Written, CallError> {
         let description = self.shared_description();
         let end = if moment.watermark == NO_WATERMARK { 0 } else { moment.watermark };
-        self.run(records, |Running { call, functions, .. }| {
+        // The end is of no rows: what it may put out and take has no measure.
+        self.run(records, usize::MAX, |Running { call, functions, .. }| {
             let states = States::of(states);
             let state_refs = states.refs();
             let (result,): SinkReturn = functions[FINISH].call(call, (moment, &state_refs[..]))?;
-            let of = Changeable { states: &description.states, keys: KEYS, broadcast: false };
+            let of = Changeable { states: &description.states, keys: KEYS, broadcast: false, budget: call.budget };
             let origins = Origins::of_no_batch("end", vec![end], arrived);
             written(result.map_err(fault)?, &origins, &description, outputs, of)
         })

@@ -37,11 +37,12 @@ impl Instance {
         records: Range<u64>,
     ) -> Result<Emitted, CallError> {
         let description = self.shared_description();
-        self.run(records, |Running { call, functions, .. }| {
+        self.run(records, batch.rows(), |Running { call, functions, .. }| {
             let projection = Projection::of(batch, columns);
             let refs = projection.refs();
             let (result,): ProcessResult = functions[PROCESS].call(call, (moment, batch_ref(batch, &refs)))?;
-            emitted(result.map_err(fault)?, &Origins::rows(batch), &description, outputs)
+            let origins = Origins::rows(batch).within(call.budget, batch.rows());
+            emitted(result.map_err(fault)?, &origins, &description, outputs)
         })
     }
 }

@@ -3,6 +3,7 @@ use std::ops::Range;
 
 use super::{
     super::{
+        budget::Budget,
         contract::{
             BatchRef, Decision as WireDecision, StateValuesRef, TimersRef, Verdict as WireVerdict, WindowsRef,
             types::{Fault, Moment},
@@ -10,7 +11,7 @@ use super::{
         error::{CallError, CallFailure, LoadError},
         instance::{Call, Function, Instance, Running},
     },
-    changes::{Changeable, changes_from_guest, timers_from_guest},
+    changes::{Changeable, checked_changes, timers_from_guest},
     emission::checked_measurements,
     fault,
     input::{Elements, Projection, States, Timers, Windows, batch_ref},
@@ -53,7 +54,7 @@ fn verdict(
     wire: WireVerdict,
     description: &Description,
     windows: usize,
-    wanted: usize,
+    (wanted, budget): (usize, Budget),
 ) -> Result<Verdict, CallFailure> {
     let WireVerdict { decisions, states, timers, measurements } = wire;
     if decisions.len() != wanted {
@@ -65,10 +66,10 @@ fn verdict(
         WireDecision::Purge => Decision::Purge,
         WireDecision::FireAndPurge => Decision::FireAndPurge,
     };
-    let of = Changeable { states: &description.states, keys: windows, broadcast: false };
+    let of = Changeable { states: &description.states, keys: windows, broadcast: false, budget };
     Ok(Verdict {
         decisions: decisions.into_iter().map(decision).collect(),
-        states: changes_from_guest(states, of).map_err(nonsense)?,
+        states: checked_changes(states, of)?,
         timers: timers_from_guest(timers, windows).map_err(nonsense)?,
         measurements: checked_measurements(measurements, description.metrics.len())?,
     })
@@ -85,7 +86,7 @@ impl Instance {
         records: Range<u64>,
     ) -> Result<Verdict, CallError> {
         let description = self.shared_description();
-        self.run(records, |Running { call, functions, .. }| {
+        self.run(records, elements.batch.rows(), |Running { call, functions, .. }| {
             let Elements { batch, reads, groups } = elements;
             let projection = Projection::of(batch, reads);
             let refs = projection.refs();
@@ -93,7 +94,7 @@ impl Instance {
             let state_refs = states.refs();
             let parameters = (moment, batch_ref(batch, &refs), wire.as_ref(), groups, &state_refs[..]);
             let (result,): VerdictReturn = functions[ON_ELEMENTS].call(call, parameters)?;
-            verdict(result.map_err(fault)?, &description, windows.len(), batch.rows())
+            verdict(result.map_err(fault)?, &description, windows.len(), (batch.rows(), call.budget))
         })
     }
 
@@ -108,12 +109,12 @@ impl Instance {
         records: Range<u64>,
     ) -> Result<Verdict, CallError> {
         let description = self.shared_description();
-        self.run(records, |Running { call, functions, .. }| {
+        self.run(records, timers.len(), |Running { call, functions, .. }| {
             let (times, wire, states) = (Timers::of(timers), Windows::of(windows), States::of(states));
             let state_refs = states.refs();
             let parameters = (moment, times.as_ref(), wire.as_ref(), groups, &state_refs[..]);
             let (result,): VerdictReturn = functions[ON_TIMERS].call(call, parameters)?;
-            verdict(result.map_err(fault)?, &description, windows.len(), timers.len())
+            verdict(result.map_err(fault)?, &description, windows.len(), (timers.len(), call.budget))
         })
     }
 
@@ -128,12 +129,12 @@ impl Instance {
         records: Range<u64>,
     ) -> Result<Verdict, CallError> {
         let description = self.shared_description();
-        self.run(records, |Running { call, functions, .. }| {
+        self.run(records, windows.len(), |Running { call, functions, .. }| {
             let (wire, states) = (Windows::of(windows), States::of(states));
             let state_refs = states.refs();
             let (result,): VerdictReturn =
                 functions[MERGE].call(call, (moment, wire.as_ref(), groups, &state_refs[..]))?;
-            verdict(result.map_err(fault)?, &description, windows.len(), windows.len())
+            verdict(result.map_err(fault)?, &description, windows.len(), (windows.len(), call.budget))
         })
     }
 }

@@ -38,7 +38,8 @@ impl Instance {
         records: Range<u64>,
     ) -> Result<KeyedEmitted, CallError> {
         let description = self.shared_description();
-        self.run(records, |Running { call, functions, .. }| {
+        let items = windows.len() + elements.batch.rows();
+        self.run(records, items, |Running { call, functions, .. }| {
             let Elements { batch, reads, groups } = elements;
             let KeyedInput { keys, states, maps } = input;
             let (projection, key_columns) = (Projection::of(batch, reads), Projection::all(keys.columns));
@@ -50,8 +51,10 @@ impl Instance {
             let parameters =
                 (moment, wire.as_ref(), keys_ref(&keys, &key_refs), batch_ref(batch, &refs), groups, &state_refs[..]);
             let (result,): KeyedReturn = functions[PROCESS].call_reading(call, &mut maps, parameters)?;
-            let origins = Origins::windows(windows.iter().map(|window| window.last()).collect(), batch);
-            let result = keyed_emitted(result.map_err(fault)?, &origins, &description, outputs, windows.len())?;
+            let origins = Origins::windows(windows.iter().map(|window| window.last()).collect(), batch)
+                .within(call.budget, items);
+            let result =
+                keyed_emitted(result.map_err(fault)?, &origins, &description, outputs, (windows.len(), call.budget))?;
             match result.timers.len() {
                 0 => Ok(result),
                 timers => Err(nonsense(format!("{timers} changes of timers, which a process-window does not have"))),
