@@ -2,7 +2,7 @@
 //!
 //! Layers, each importing only from those above it: [`model`] (what flows), [`job`] and [`window`] (what was asked for, pure),
 //! [`checkpoint`] (what is durable), [`state`], [`codec`], [`connector`] and [`plugin`] (the rim, each behind an interface), [`dataflow`] (the data path),
-//! [`control`] (from a job file to a running job), and [`cli`] and [`bench`] on top. `docs/ARCHITECTURE.md` is the map.
+//! [`control`] (from a job file to a running job), [`service`] (the jobs of a server), and [`cli`] and [`bench`] on top. `docs/ARCHITECTURE.md` is the map.
 #![warn(missing_docs)]
 pub mod bench;
 pub mod checkpoint;
@@ -14,6 +14,7 @@ pub mod dataflow;
 pub mod job;
 pub mod model;
 pub mod plugin;
+pub mod service;
 pub mod state;
 pub mod window;
 mod writer;

@@ -3,6 +3,7 @@
 mod coordinator;
 mod error;
 mod joins;
+mod observer;
 mod operators;
 mod placement;
 mod plugins;
@@ -19,6 +20,7 @@ mod windows;
 mod wiring;
 
 pub use error::RunError;
+pub use observer::{CheckpointDone, JobObserver};
 pub use placement::{AllHere, Placement};
 pub use plugins::{LocalPlugins, PluginSource, SourceError};
 pub use prepare::{Bound, PluginId, Prepared, prepare};

@@ -1,7 +1,7 @@
 //! Where a job's checkpoints and savepoints are, from which of them it starts, and where it keeps state meanwhile.
 use std::{path::PathBuf, sync::Arc};
 
-use super::RunError;
+use super::{JobObserver, RunError};
 #[cfg(feature = "rocksdb")]
 use crate::state::{Claim, Compression, RocksDbSettings};
 use crate::{
@@ -36,6 +36,8 @@ pub struct JobOptions {
     pub allow_non_restored_state: bool,
     /// Whether an interrupted job leaves a savepoint, and where.
     pub savepoint_on_stop: Option<PathBuf>,
+    /// Who hears what happens.
+    pub observer: Option<Arc<dyn JobObserver>>,
 }
 
 impl JobOptions {
@@ -56,6 +58,7 @@ impl Default for JobOptions {
             from: StartFrom::default(),
             allow_non_restored_state: false,
             savepoint_on_stop: None,
+            observer: None,
         }
     }
 }
