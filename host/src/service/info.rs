@@ -1,5 +1,5 @@
 //! What others see of jobs.
-use std::{collections::VecDeque, path::PathBuf};
+use std::{collections::VecDeque, path::PathBuf, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -204,13 +204,14 @@ impl Jobs {
         self.0.entries().values().map(|entry| entry.metrics()).collect()
     }
 
-    /// Digests of the plugins of all jobs that run or may start again.
-    pub fn plugins(&self) -> std::collections::BTreeSet<String> {
+    /// A job that runs or may start again, and needs a plugin: one by the digest of its component, or an uploaded one as jobs name it,
+    /// such as `word-count@1.0.0` or `sha256:` and a digest.
+    pub fn user(&self, plugin: &str) -> Option<JobInfo> {
         let entries = self.0.entries();
-        let records = entries.values().map(|entry| entry.record());
-        records
-            .filter(|record| record.phase.state != State::Finished)
-            .flat_map(|record| record.plugins.clone())
-            .collect()
+        let needs = |entry: &&Arc<Entry>| {
+            let record = entry.record();
+            record.phase.state != State::Finished && record.plugins.contains(plugin)
+        };
+        entries.values().find(needs).map(|entry| entry.info())
     }
 }

@@ -319,7 +319,7 @@ impl Inner {
             from_savepoint.as_deref().map(prepare::check_savepoint).transpose()?;
             let name = spec.name.clone();
             let prepared = prepare::compile(spec, &*inner.source)?;
-            let plugins = prepare::digests(&prepared);
+            let plugins = prepare::plugins(&prepared);
             inner.folders.make(&id, &text)?;
             let record = Record {
                 id,

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     checkpoint::{MANIFESTS, Manifest},
     control::{JobOptions, PluginSource, Prepared, RunError, prepare},
-    job::{CheckpointSpec, Code, JOB_FILE_BYTES_MAX, JobDefaults, JobError, JobSpec, parse_with},
+    job::{CheckpointSpec, Code, JOB_FILE_BYTES_MAX, JobDefaults, JobError, JobSpec, PluginRef, parse_with},
 };
 
 /// From one checkpoint to the next, for a job that does not say.
@@ -85,9 +85,14 @@ pub(super) fn open(
     Ok(Ready { prepared, options: JobOptions { allow_non_restored_state, ..options }, parallelism })
 }
 
-/// The digests of a job's plugins.
-pub(super) fn digests(prepared: &Prepared) -> BTreeSet<String> {
-    prepared.plugins.values().map(|bound| bound.plugin.digest().to_owned()).collect()
+/// A job's plugins: digests of their components, and those that were uploaded also as the job names them.
+pub(super) fn plugins(prepared: &Prepared) -> BTreeSet<String> {
+    let operators = prepared.spec.operators.values().flat_map(|operator| operator.plugins());
+    let named = operators.map(|(_, plugin)| plugin);
+    let named = named.chain(prepared.spec.sinks.values().filter_map(|sink| sink.plugin.as_ref()));
+    let uploaded = named.map(|plugin| &plugin.plugin).filter(|plugin| !matches!(plugin, PluginRef::Path(_)));
+    let digests = prepared.plugins.values().map(|bound| bound.plugin.digest().to_owned());
+    uploaded.map(PluginRef::to_string).chain(digests).collect()
 }
 
 /// The highest number of a checkpoint where a job's are; 0 if there is none.

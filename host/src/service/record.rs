@@ -48,7 +48,7 @@ pub(super) struct Record {
     pub(super) allow_non_restored_state: bool,
     /// Where its checkpoints are.
     pub(super) checkpoints: PathBuf,
-    /// Digests of its plugins.
+    /// Its plugins: digests of their components, and those that were uploaded also as the job names them.
     pub(super) plugins: BTreeSet<String>,
     /// Why it has failed, if it has.
     pub(super) error: Option<String>,

@@ -78,7 +78,7 @@ impl Inner {
     /// From its start to its end; nothing of it runs then.
     async fn run_once(&self, entry: &Arc<Entry>, ready: &Ready) -> Result<JobReport, ServiceError> {
         {
-            entry.record().plugins = prepare::digests(&ready.prepared);
+            entry.record().plugins = prepare::plugins(&ready.prepared);
         }
         let options = self.options(entry, ready).await?;
         let spawner =

@@ -21,12 +21,13 @@ const HEAVY: [(&str, &str); 5] = [
 ];
 
 /// Where errors get their codes, other than in the job's.
-const ERRORS: [&str; 5] = [
+const ERRORS: [&str; 6] = [
     "host/src/plugin/error.rs",
     "host/src/checkpoint/error.rs",
     "host/src/dataflow/error.rs",
     "host/src/control/error.rs",
     "host/src/state/error.rs",
+    "host/src/service/error.rs",
 ];
 
 fn read(path: &Path) -> String {
