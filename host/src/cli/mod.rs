@@ -3,6 +3,7 @@ mod bench;
 mod plugin;
 mod progress;
 mod run;
+mod serve;
 
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
@@ -38,6 +39,8 @@ enum Command {
     Run(run::Run),
     /// Check a job and show how it would run.
     Check(run::Check),
+    /// Run a server: plugins and jobs over HTTP.
+    Serve(serve::Serve),
     /// Make and look at plugins.
     #[command(subcommand)]
     Plugin(plugin::Plugin),
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Run(run) => run.execute(),
         Command::Check(check) => check.execute(),
+        Command::Serve(serve) => serve.execute(),
         Command::Plugin(plugin) => plugin.execute(),
         Command::Bench(bench) => bench.execute(),
     };
