@@ -11,6 +11,8 @@ mod events;
 mod idempotency;
 mod job_metrics;
 mod jobs;
+#[cfg(test)]
+mod jobs_over_http;
 mod limits;
 mod metrics;
 mod operations;

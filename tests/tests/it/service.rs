@@ -142,7 +142,7 @@ name: words
 sources: { lines: { file: { path: '${IN}' } } }
 operators:
   words: { input: lines, transform: { plugin: '${WORD_COUNT}' } }
-  counts: { input: words, key: word, window: global, aggregate: { plugin: '${WORD_COUNT}' } }
+  counts: { input: words, key: word, window: { global: {}, trigger: event_time }, aggregate: { plugin: '${WORD_COUNT}' } }
 sinks: { out: { input: counts, file: { path: '${OUT}' } } }";
     let given = BTreeMap::from([("OUT".to_owned(), input.path().join("out").display().to_string())]);
     let submission = |variables| Submission { text: text.to_owned(), variables, ..Submission::default() };
