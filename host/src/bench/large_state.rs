@@ -253,6 +253,7 @@ impl Runner<'_> {
             created_ms: 0,
             max_parallelism: MAX_PARALLELISM_DEFAULT,
             finished: false,
+            versions: Vec::new(),
             nodes: vec![DraftNode { uid: "bench".to_owned(), subtasks: subtasks.collect() }],
         };
         let manifest: Manifest = self.runtime.block_on(publish(&self.store, draft, &self.durable))?;

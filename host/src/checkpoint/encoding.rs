@@ -8,13 +8,18 @@ use super::{
     api::GET_BYTES_MAX,
     manifest::{NodeState, PartEntry, StoreEntry, SubtaskEntry},
 };
-use crate::model::{OperatorState, Redistribution, SnapshotKind, SplitPosition, StoreFormat};
+use crate::model::{
+    OperatorKind, OperatorState, OperatorVersion, Redistribution, SnapshotKind, SplitPosition, StoreFormat,
+};
 
 /// What every manifest begins with.
 const MAGIC: [u8; 8] = *b"WMILLMAN";
 
-/// The version that is written, and the only one that is read.
-const VERSION: u16 = 1;
+/// The version that is written, and the latest that is read.
+const VERSION: u16 = 2;
+
+/// Without versions of plugins; otherwise the same.
+const WITHOUT_VERSIONS: u16 = 1;
 
 /// Magic bytes, version, length.
 const HEADER_BYTES: usize = 8 + 2 + 8;
@@ -28,7 +33,7 @@ const CLAIM_BYTES_MAX: usize = 256 << 20;
 /// A manifest's bytes. Fails with one that is too large or contradicts itself, so that what was written can be read.
 pub(super) fn encode(name: &str, manifest: &Manifest) -> Result<Vec<u8>, StoreError> {
     manifest.check().map_err(|what| StoreError::damaged(name, what))?;
-    let payload = bincode::encode_to_vec(Manifest1::from(manifest), config::standard())
+    let payload = bincode::encode_to_vec(Manifest2::from(manifest), config::standard())
         .map_err(|error| StoreError::damaged(name, error.to_string()))?;
     let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len() + TRAILER_BYTES);
     bytes.extend_from_slice(&MAGIC);
@@ -59,7 +64,7 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Manifest, StoreError> {
     }
     let (version, rest) = rest.split_first_chunk().ok_or_else(|| damaged("it is too short"))?;
     let found = u16::from_le_bytes(*version);
-    if found != VERSION {
+    if !(WITHOUT_VERSIONS..=VERSION).contains(&found) {
         return Err(StoreError::Version { name: name.to_owned(), found, supported: VERSION });
     }
     let (length, payload) = rest.split_first_chunk().ok_or_else(|| damaged("it is too short"))?;
@@ -67,14 +72,34 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Manifest, StoreError> {
         return Err(damaged("its length differs"));
     }
     let limited = config::standard().with_limit::<CLAIM_BYTES_MAX>();
-    let (read, taken): (Manifest1, usize) =
-        bincode::decode_from_slice(payload, limited).map_err(|error| damaged(&error.to_string()))?;
+    let read = match found {
+        WITHOUT_VERSIONS => bincode::decode_from_slice(payload, limited)
+            .map(|(manifest, taken)| (Manifest2 { manifest, versions: Vec::new() }, taken)),
+        _ => bincode::decode_from_slice::<Manifest2, _>(payload, limited),
+    };
+    let (read, taken) = read.map_err(|error| damaged(&error.to_string()))?;
     if taken != payload.len() {
         return Err(damaged("bytes are left over"));
     }
     let manifest = Manifest::try_from(read).map_err(damaged)?;
     manifest.check().map_err(|what| damaged(&what))?;
     Ok(manifest)
+}
+
+#[derive(Encode, Decode)]
+struct Manifest2 {
+    manifest: Manifest1,
+    versions: Vec<Version2>,
+}
+
+#[derive(Encode, Decode)]
+struct Version2 {
+    change: u64,
+    uid: String,
+    kind: String,
+    plugin: String,
+    digest: String,
+    configuration: String,
 }
 
 #[derive(Encode, Decode)]
@@ -135,6 +160,20 @@ struct OperatorState1 {
     name: String,
     redistribution: u8,
     elements: Vec<Vec<u8>>,
+}
+
+impl From<&Manifest> for Manifest2 {
+    fn from(manifest: &Manifest) -> Manifest2 {
+        let version = |version: &OperatorVersion| Version2 {
+            change: version.change,
+            uid: version.uid.clone(),
+            kind: version.kind.interface().to_owned(),
+            plugin: version.plugin.clone(),
+            digest: version.digest.clone(),
+            configuration: version.configuration.clone(),
+        };
+        Manifest2 { manifest: Manifest1::from(manifest), versions: manifest.versions.iter().map(version).collect() }
+    }
 }
 
 impl From<&Manifest> for Manifest1 {
@@ -206,10 +245,17 @@ impl From<&StoreEntry> for Store1 {
 }
 
 /// Fails on a number that means nothing in this version.
-impl TryFrom<Manifest1> for Manifest {
+impl TryFrom<Manifest2> for Manifest {
     type Error = &'static str;
 
-    fn try_from(read: Manifest1) -> Result<Manifest, &'static str> {
+    fn try_from(read: Manifest2) -> Result<Manifest, &'static str> {
+        let Manifest2 { manifest: read, versions } = read;
+        let version = |read: Version2| {
+            let kind = OperatorKind::ALL.into_iter().find(|kind| kind.interface() == read.kind);
+            let Version2 { change, uid, plugin, digest, configuration, .. } = read;
+            let kind = kind.ok_or("it has a plugin of an unknown kind")?;
+            Ok(OperatorVersion { change, uid, kind, plugin, digest, configuration })
+        };
         let node = |node: Node1| {
             let parallelism = u32::try_from(node.subtasks.len()).map_err(|_| "it has too many subtasks")?;
             let subtasks = node.subtasks.into_iter().map(SubtaskEntry::try_from).collect::<Result<_, _>>()?;
@@ -227,6 +273,7 @@ impl TryFrom<Manifest1> for Manifest {
             created_ms: read.created_ms,
             max_parallelism: read.max_parallelism,
             finished: read.finished,
+            versions: versions.into_iter().map(version).collect::<Result<_, &'static str>>()?,
             nodes: read.nodes.into_iter().map(node).collect::<Result<_, &'static str>>()?,
         })
     }

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::{BlobReference, RestoreError, api::is_name};
 use crate::model::{
-    Blob, EventTime, KeyGroups, MAX_PARALLELISM_LIMIT, OperatorState, Part, SnapshotKind, SplitPosition, StoreFormat,
-    StoreSnapshot, SubtaskState,
+    Blob, EventTime, KeyGroups, MAX_PARALLELISM_LIMIT, OperatorState, OperatorVersion, Part, SnapshotKind,
+    SplitPosition, StoreFormat, StoreSnapshot, SubtaskState,
 };
 
 /// What names of manifests begin with.
@@ -31,6 +31,8 @@ pub struct Manifest {
     pub max_parallelism: u32,
     /// The job has ended with it: there is nothing left to run.
     pub finished: bool,
+    /// Plugins in force at its barrier that are not those of the job file.
+    pub versions: Vec<OperatorVersion>,
     /// Sources, operators and sinks, each uid once.
     pub nodes: Vec<NodeState>,
 }
@@ -104,6 +106,8 @@ pub struct Draft {
     pub max_parallelism: u32,
     /// The job ends with it.
     pub finished: bool,
+    /// Plugins in force at its barrier that are not those of the job file.
+    pub versions: Vec<OperatorVersion>,
     /// Sources, operators and sinks, each uid once.
     pub nodes: Vec<DraftNode>,
 }

@@ -83,6 +83,7 @@ fn manifest(draft: Draft, durable: &BTreeMap<String, BlobReference>) -> Result<M
         created_ms: draft.created_ms,
         max_parallelism: draft.max_parallelism,
         finished: draft.finished,
+        versions: draft.versions,
         nodes,
     })
 }

@@ -9,13 +9,13 @@ use super::{
     CheckpointDone, JobObserver, JobOptions, RunError,
     publish::{Header, Published, Savepoint, Target, publish_all},
     restore::Restored,
-    run::{Command, Shared},
+    run::{Command, NewVersion, Shared},
 };
 use crate::{
     checkpoint::{self, Decision, Pending, Progress, Schedule},
     dataflow::{Barrier, Control, Environment, Last, Report, Spawned, TaskError},
     job::{CheckpointMode, CheckpointSpec},
-    model::SnapshotKind,
+    model::{OperatorVersion, SnapshotKind, latest_versions},
 };
 
 /// What a task's future came to; the outer error is a panic's message.
@@ -45,6 +45,14 @@ pub(super) enum Ended {
     Cancelled,
 }
 
+/// A change whose barrier is out.
+struct Changing {
+    checkpoint: u64,
+    pending: Pending,
+    new: NewVersion,
+    done: oneshot::Sender<()>,
+}
+
 type Done = Option<oneshot::Sender<Result<(), String>>>;
 
 /// A checkpoint whose barrier is out.
@@ -52,6 +60,8 @@ struct InFlight {
     barrier: Barrier,
     /// None once all tasks have passed it.
     pending: Option<Pending>,
+    /// What is in force after its barrier.
+    versions: Vec<OperatorVersion>,
     savepoint: Option<Savepoint>,
     began: Duration,
     began_ms: i64,
@@ -69,6 +79,9 @@ pub(super) struct Coordinator<'a> {
     target: Option<Target>,
     savepoints: super::OpenStore,
     stop_savepoint: Option<PathBuf>,
+    /// What is in force for what comes after the latest barrier.
+    versions: Vec<OperatorVersion>,
+    changing: Option<Changing>,
     start: u64,
     /// None if there are none but the last.
     schedule: Option<Schedule>,
@@ -123,6 +136,8 @@ impl<'a> Coordinator<'a> {
             target,
             savepoints: options.open.clone(),
             stop_savepoint: options.savepoint_on_stop.clone(),
+            versions: shared.in_force.versions(),
+            changing: None,
             start: restored.start,
             next_checkpoint: restored.highest + 1,
             in_flight: BTreeMap::new(),
@@ -160,6 +175,7 @@ impl<'a> Coordinator<'a> {
                     self.savepoint(directory, last, Some(done))?;
                 }
                 Event::Command(Command::Checkpoint { last, done }) => self.checkpoint(last, done)?,
+                Event::Command(Command::Change { new, done }) => self.change(new, done)?,
                 Event::Stop => match self.stop_savepoint.take() {
                     Some(directory) => self.savepoint(directory, Last::Stop, None)?,
                     None => {
@@ -191,7 +207,7 @@ impl<'a> Coordinator<'a> {
             Some(report) = self.reports.recv() => Event::Report(report),
             Some(published) = self.published.1.recv() => Event::Published(published),
             () = stop.cancelled(), if self.last.is_none() => Event::Stop,
-            Some(command) = commands.recv(), if self.last.is_none() => Event::Command(command),
+            Some(command) = commands.recv(), if self.last.is_none() && self.changing.is_none() => Event::Command(command),
             () = timer => Event::Timer,
         }
     }
@@ -251,16 +267,34 @@ impl<'a> Coordinator<'a> {
         let mode = self.shared.prepared.spec.checkpoints.as_ref().map_or(CheckpointMode::ExactlyOnce, |spec| spec.mode);
         let aligned = mode == CheckpointMode::ExactlyOnce || last != Last::No;
         let kept = savepoint.is_some() || self.target.is_some();
-        let barrier = Barrier { checkpoint, kind, kept, last, aligned };
+        let barrier = Barrier { checkpoint, kind, kept, last, aligned, change: None };
         let (began, began_ms) = (self.environment.clock.monotonic(), self.environment.clock.now_ms());
         let pending = Some(Pending::new(checkpoint, 0..self.tasks.len()));
         let base = self.complete;
-        self.in_flight.insert(checkpoint, InFlight { barrier, pending, savepoint, began, began_ms, base });
+        let versions = self.versions.clone();
+        self.in_flight.insert(checkpoint, InFlight { barrier, pending, versions, savepoint, began, began_ms, base });
         self.progress.triggered(checkpoint, began);
         if last != Last::No {
             self.last = Some(barrier);
         }
         tracing::debug!(checkpoint, ?last, "a barrier goes out");
+        self.send(barrier)
+    }
+
+    /// Lets the barrier of a change out, which saves nothing: checkpoints after it have the change.
+    fn change(&mut self, new: NewVersion, done: oneshot::Sender<()>) -> Result<(), RunError> {
+        let (checkpoint, change) = (self.next_checkpoint, Some(new.version.change));
+        self.next_checkpoint += 1;
+        self.versions = latest_versions(self.versions.iter().chain([&new.version]));
+        let pending = Pending::new(checkpoint, 0..self.tasks.len());
+        let kind = SnapshotKind::Checkpoint;
+        tracing::debug!(change, "the barrier of a change goes out");
+        self.changing = Some(Changing { checkpoint, pending, new, done });
+        self.send(Barrier { checkpoint, kind, kept: false, last: Last::No, aligned: true, change })
+    }
+
+    fn send(&self, barrier: Barrier) -> Result<(), RunError> {
+        let checkpoint = barrier.checkpoint;
         for task in self.tasks.iter().filter(|task| task.is_source && !task.done) {
             if task.controls.try_send(Control::Trigger(barrier)).is_err() {
                 // Without it, whoever waits for this source's barrier would wait for ever.
@@ -276,6 +310,11 @@ impl<'a> Coordinator<'a> {
     fn report(&mut self, report: Report) {
         match report {
             Report::SourceEnded { task } => self.tasks[task].ended = true,
+            Report::Acknowledged { task, checkpoint, .. }
+                if self.changing.as_ref().is_some_and(|it| it.checkpoint == checkpoint) =>
+            {
+                self.changed(task);
+            }
             Report::Acknowledged { task, checkpoint, left } => {
                 if let Some(pending) = self.in_flight.get_mut(&checkpoint).and_then(|it| it.pending.as_mut()) {
                     pending.acknowledge(task, left.into_iter().map(|left| (left.uid, left.subtask, left.state)));
@@ -283,6 +322,22 @@ impl<'a> Coordinator<'a> {
                 self.publish_next();
             }
         }
+    }
+
+    /// The barrier of a change has passed a task.
+    fn changed(&mut self, task: usize) {
+        let Some(mut changing) = self.changing.take() else { return };
+        changing.pending.acknowledge(task, std::iter::empty());
+        if !changing.pending.is_complete() {
+            self.changing = Some(changing);
+            return;
+        }
+        let NewVersion { version, prepared } = changing.new;
+        let OperatorVersion { change, uid, plugin, .. } = &version;
+        tracing::info!(change, operator = uid, plugin, "in force");
+        self.shared.in_force.accept(version, prepared);
+        // Whoever asked may be gone.
+        let _ = changing.done.send(());
     }
 
     /// Has the earliest checkpoint that all tasks have passed made durable, one at a time.
@@ -302,6 +357,7 @@ impl<'a> Coordinator<'a> {
             start: self.start,
             created_ms: in_flight.began_ms,
             max_parallelism: plan.max_parallelism,
+            versions: std::mem::take(&mut in_flight.versions),
         };
         let savepoint = in_flight.savepoint.as_ref().map(|savepoint| savepoint.store.clone());
         let work = publish_all(header, in_flight.barrier, nodes, savepoint, self.target.clone(), others);

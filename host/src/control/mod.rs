@@ -1,7 +1,9 @@
 //! From a job file to a running job and its report: finds and builds plugins, wires the plan's tasks together, starts them, and
 //! waits for them. Knows everything below it; must not know who asked, nor how progress is shown.
+mod change;
 mod coordinator;
 mod error;
+mod in_force;
 mod joins;
 mod observer;
 mod operators;
@@ -19,6 +21,7 @@ mod supervise;
 mod windows;
 mod wiring;
 
+pub use change::{ChangeError, ChangeRequest, Changed, ReadyChange};
 pub use error::RunError;
 pub use observer::{CheckpointDone, JobObserver};
 pub use placement::{AllHere, Placement};

@@ -10,7 +10,7 @@ use crate::{
         retention, survey,
     },
     dataflow::{Barrier, Last},
-    model::SnapshotKind,
+    model::{OperatorVersion, SnapshotKind},
 };
 
 /// Durable blobs by name.
@@ -74,6 +74,7 @@ pub(super) struct Header {
     pub(super) start: u64,
     pub(super) created_ms: i64,
     pub(super) max_parallelism: u32,
+    pub(super) versions: Vec<OperatorVersion>,
 }
 
 /// Makes a checkpoint durable wherever it belongs: a savepoint in its own directory, the last barrier's always also in the job's, where
@@ -86,9 +87,9 @@ pub(super) async fn publish_all(
     target: Option<Target>,
     others: Vec<InFlight>,
 ) -> Published {
-    let Header { job, start, created_ms, max_parallelism } = header;
+    let Header { job, start, created_ms, max_parallelism, versions } = header;
     let (checkpoint, kind, finished) = (barrier.checkpoint, barrier.kind, barrier.last == Last::Drain);
-    let draft = Draft { job, checkpoint, start, kind, created_ms, max_parallelism, finished, nodes };
+    let draft = Draft { job, checkpoint, start, kind, created_ms, max_parallelism, finished, versions, nodes };
     let commits = kind == SnapshotKind::Checkpoint || barrier.last != Last::No;
     let work = async {
         let mut bytes = 0;

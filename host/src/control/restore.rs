@@ -12,7 +12,7 @@ use crate::{
         CheckpointStore, Manifest, StoreError, committables, latest_below, match_nodes, redistribute,
         restore as restore_shares,
     },
-    model::{Blob, EventTime, NO_WATERMARK, SubtaskState},
+    model::{Blob, EventTime, NO_WATERMARK, OperatorVersion, SubtaskState},
 };
 
 /// What a start begins with.
@@ -26,6 +26,8 @@ pub(super) struct Restored {
     pub(super) complete: Option<u64>,
     /// What is durable there by it.
     pub(super) durable: Durable,
+    /// Plugins in force then that are not those of the job file.
+    pub(super) versions: Vec<OperatorVersion>,
     /// Whether the job had ended with what is restored.
     pub(super) finished: bool,
     /// By uid and subtask.
@@ -139,6 +141,8 @@ async fn divide(
     let matching = match_nodes(manifest, &uids);
     let nodes = if options.allow_non_restored_state { matching.matched } else { matching.complete()? };
     restored.finished = manifest.finished;
+    // Whoever starts from elsewhere does so with what the job file says.
+    restored.versions = if is_latest { manifest.versions.clone() } else { Vec::new() };
     for old in nodes {
         let Some(node) = plan.nodes.iter().find(|node| node.uid == old.uid) else { continue };
         let shares = redistribute(old, node.parallelism, plan.max_parallelism);

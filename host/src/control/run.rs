@@ -14,10 +14,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CheckpointCounts, JobOptions, JobReport, NodeReport, Placement, Prepared, RunError, supervise::Supervisor,
+    ChangeError, ChangeRequest, Changed, CheckpointCounts, JobOptions, JobReport, NodeReport, Placement, Prepared,
+    ReadyChange, RunError,
+    change::{all_versions, ready},
+    in_force::InForce,
+    supervise::Supervisor,
 };
 use crate::{
-    dataflow::{Environment, Last, LatencyHistogram, NodeMetrics, Spawned},
+    dataflow::{Changes, Environment, Last, LatencyHistogram, NodeMetrics, Spawned},
+    model::OperatorVersion,
     plugin::GUEST_STACK_BYTES_MAX,
 };
 
@@ -55,11 +60,29 @@ pub(super) enum Command {
         /// Which it was, once it is durable.
         done: oneshot::Sender<Result<u64, String>>,
     },
+    /// Another plugin, whose replacements are laid ready.
+    Change {
+        /// What is put in force.
+        new: NewVersion,
+        /// Told once it is; dropped if it does not come to that.
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// What a change puts in force.
+pub(super) struct NewVersion {
+    pub(super) version: OperatorVersion,
+    /// The job with it.
+    pub(super) prepared: Arc<Prepared>,
 }
 
 /// What all starts of a job share, to be looked at from outside.
 pub(super) struct Shared {
     pub(super) prepared: Arc<Prepared>,
+    pub(super) in_force: InForce,
+    pub(super) changes: Arc<Changes>,
+    /// Changes are made one after the other.
+    changing: tokio::sync::Mutex<()>,
     /// Per node and subtask.
     pub(super) metrics: Vec<Vec<Arc<NodeMetrics>>>,
     pub(super) latency: Arc<LatencyHistogram>,
@@ -120,6 +143,39 @@ impl JobView {
         self.commands.send(command(done)).await.map_err(|_| gone())?;
         wait.await.map_err(|_| gone())?
     }
+
+    /// What every operator and sink with plugins runs now, by its name. The change of a version is 0 if it is what the job file says.
+    pub fn versions(&self) -> Vec<(String, OperatorVersion)> {
+        all_versions(&self.shared)
+    }
+
+    /// Checks a change of a plugin or its configuration, and makes everything ready for it while the job runs on. Blocks as long as the
+    /// plugin takes to be configured in every subtask.
+    pub fn prepare_change(&self, request: ChangeRequest) -> Result<ReadyChange, ChangeError> {
+        ready(&self.shared, request)
+    }
+
+    /// Makes a change: every record before a barrier has seen the old plugin, and every one after it the new, in all subtasks. State, timers
+    /// and windows stay. When this returns the change is in force, and part of every checkpoint from then on; should the job fail before the
+    /// next is complete, it starts again with the change in force from where it starts.
+    pub async fn change(&self, ready: ReadyChange) -> Result<Changed, ChangeError> {
+        let Shared { in_force, changes, changing, .. } = &*self.shared;
+        let _one_at_a_time = changing.lock().await;
+        if !Arc::ptr_eq(&ready.base, &in_force.prepared()) {
+            return Err(ChangeError::Overtaken);
+        }
+        let ReadyChange { prepared, from, to, replacements, .. } = ready;
+        let number = to.change;
+        for (place, replacement) in replacements {
+            changes.offer(number, place, replacement);
+        }
+        let (done, wait) = oneshot::channel();
+        let new = NewVersion { version: to.clone(), prepared };
+        let sent = self.commands.send(Command::Change { new, done }).await;
+        let made = sent.is_ok() && wait.await.is_ok();
+        changes.withdraw(number);
+        if made { Ok(Changed { from, to }) } else { Err(ChangeError::Ended) }
+    }
 }
 
 impl Shared {
@@ -156,6 +212,9 @@ impl Job {
             latency: Arc::default(),
             checkpoints: CheckpointCounts::default(),
             starts: AtomicU64::new(0),
+            in_force: InForce::new(prepared.clone(), options.versions.clone()),
+            changes: Arc::default(),
+            changing: tokio::sync::Mutex::default(),
             prepared,
         });
         let (commands, asked) = mpsc::channel(COMMANDS_MAX);

@@ -1,12 +1,13 @@
 //! Where a job's checkpoints and savepoints are, from which of them it starts, and where it keeps state meanwhile.
 use std::{path::PathBuf, sync::Arc};
 
-use super::{JobObserver, RunError};
+use super::{JobObserver, PluginSource, RunError};
 #[cfg(feature = "rocksdb")]
 use crate::state::{Claim, Compression, RocksDbSettings};
 use crate::{
     checkpoint::{CheckpointStore, LocalStore, StoreError},
     job::{JobSpec, StateSpec},
+    model::OperatorVersion,
     state::StateBackend,
 };
 
@@ -38,6 +39,10 @@ pub struct JobOptions {
     pub savepoint_on_stop: Option<PathBuf>,
     /// Who hears what happens.
     pub observer: Option<Arc<dyn JobObserver>>,
+    /// Changes of plugins in earlier runs of the job, whether a checkpoint has them or not: they are in force from the start.
+    pub versions: Vec<OperatorVersion>,
+    /// Where plugins are found that a checkpoint names and the job file does not.
+    pub plugins: Option<Arc<dyn PluginSource>>,
 }
 
 impl JobOptions {
@@ -59,6 +64,8 @@ impl Default for JobOptions {
             allow_non_restored_state: false,
             savepoint_on_stop: None,
             observer: None,
+            versions: Vec::new(),
+            plugins: None,
         }
     }
 }

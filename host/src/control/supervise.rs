@@ -107,12 +107,14 @@ impl Supervisor {
             );
             return Ok(Ended::Finished);
         }
+        let current = self.shared.in_force.start(&restored.versions, self.options.plugins.as_deref())?;
         self.shared.metrics.iter().flatten().for_each(|metrics| metrics.start());
         self.shared.starts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (reports, reported) = mpsc::channel(REPORTS_MAX);
         let drop_vanished = self.options.allow_non_restored_state;
-        let wired = Wiring::new(&self.shared, &self.environment, backend, drop_vanished, &mut restored, reports)
-            .tasks(&*self.placement)?;
+        let wired =
+            Wiring::new((&self.shared, &current), &self.environment, backend, drop_vanished, &mut restored, reports)
+                .tasks(&*self.placement)?;
         let (ends, ended) = mpsc::channel(wired.len().max(1));
         let mut tasks = Vec::with_capacity(wired.len());
         let mut running = Vec::with_capacity(wired.len());

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     dataflow::{
-        AggregatePlugin, Combiner, Operator, ProcessPlugin, StateHome, TaskError, TriggerPlugin, WindowWork,
+        AggregatePlugin, Combiner, Operator, Place, ProcessPlugin, StateHome, TaskError, TriggerPlugin, WindowWork,
         WindowedSettings, windowed,
     },
     job::{AssignerSpec, FiringSpec, PlanEdge, Role, StepSpec, TriggerSpec, WindowSpec},
@@ -83,7 +83,10 @@ impl Wiring<'_> {
         };
         let aggregate = self.aggregate(&parts)?;
         let (rejects, moments) = (self.rejects_of(&parts)?, self.moments(&parts));
-        Combiner::new(&node.name, windows, aggregate, rejects, moments, (node.outputs.len(), self.metrics(node.id, 0)))
+        let outputs = (node.outputs.len(), self.metrics(node.id, 0));
+        let place = Place { uid: node.uid.clone(), edge: Some(edge.id.0), subtask };
+        let changes = (place, self.shared.changes.clone());
+        Combiner::new(&node.name, windows, aggregate, rejects, moments, outputs, changes)
     }
 
     fn aggregate(&self, parts: &Parts<'_>) -> Result<AggregatePlugin, TaskError> {

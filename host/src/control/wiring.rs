@@ -30,6 +30,8 @@ pub(super) struct Wired {
 /// The tasks of a job, wired to each other but not running.
 pub(super) struct Wiring<'a> {
     pub(super) shared: &'a Shared,
+    /// With the plugins in force.
+    prepared: &'a Prepared,
     pub(super) environment: &'a Environment,
     pub(super) backend: &'a StateBackend,
     /// Whether state nobody declares any more may be left behind.
@@ -46,7 +48,7 @@ pub(super) fn bug(node: &str, what: impl ToString) -> TaskError {
 
 impl<'a> Wiring<'a> {
     pub(super) fn new(
-        shared: &'a Shared,
+        (shared, prepared): (&'a Shared, &'a Prepared),
         environment: &'a Environment,
         backend: &'a StateBackend,
         drop_vanished: bool,
@@ -54,15 +56,16 @@ impl<'a> Wiring<'a> {
         reports: mpsc::Sender<Report>,
     ) -> Wiring<'a> {
         let (senders, receivers) = (HashMap::new(), HashMap::new());
-        let mut wiring = Wiring { shared, environment, backend, drop_vanished, restored, reports, senders, receivers };
-        for edge in shared.prepared.plan.edges.iter().filter(|edge| !edge.chained) {
+        let mut wiring =
+            Wiring { shared, prepared, environment, backend, drop_vanished, restored, reports, senders, receivers };
+        for edge in prepared.plan.edges.iter().filter(|edge| !edge.chained) {
             wiring.connect(edge);
         }
         wiring
     }
 
     pub(super) fn prepared(&self) -> &'a Prepared {
-        &self.shared.prepared
+        self.prepared
     }
 
     pub(super) fn plan(&self) -> &'a Plan {
@@ -121,7 +124,8 @@ impl<'a> Wiring<'a> {
     }
 
     fn identity(&self, node: &PlanNode, subtask: u32) -> StageIdentity {
-        StageIdentity { uid: node.uid.as_str().into(), subtask, start: self.restored.start }
+        let changes = self.shared.changes.clone();
+        StageIdentity { uid: node.uid.as_str().into(), subtask, start: self.restored.start, changes }
     }
 
     fn source(

@@ -52,7 +52,7 @@ mod tests {
     use crate::{dataflow::Last, model::SnapshotKind};
 
     fn barrier(checkpoint: u64, aligned: bool) -> Barrier {
-        Barrier { checkpoint, kind: SnapshotKind::Checkpoint, kept: true, last: Last::No, aligned }
+        Barrier { checkpoint, kind: SnapshotKind::Checkpoint, kept: true, last: Last::No, aligned, change: None }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! know how rows get to every subtask.
 use async_trait::async_trait;
 
-use super::{Keyed, Operator, Outputs, TaskError, keyed::Port};
+use super::{Keyed, Operator, Outputs, Replacement, TaskError, keyed::Port};
 use crate::{
     checkpoint::CommitPermit,
     model::{Batch, EventTime, NoMaps, SnapshotRequest, SubtaskState},
@@ -59,6 +59,10 @@ impl Operator for Broadcast {
 
     async fn wake(&mut self, now_ms: i64, outputs: &mut Outputs) -> Result<(), TaskError> {
         self.keyed.wake(now_ms, outputs).await
+    }
+
+    fn replace(&mut self, new: Replacement) -> Result<(), TaskError> {
+        self.keyed.replace(new)
     }
 
     async fn snapshot(&mut self, request: &SnapshotRequest) -> Result<SubtaskState, TaskError> {

@@ -6,7 +6,7 @@ use arrow_array::{Array, ArrayRef, UInt32Array};
 use arrow_select::take::take_record_batch;
 use async_trait::async_trait;
 
-use super::{Operator, Outputs, Rejects, TaskError, moments::Moments};
+use super::{Operator, Outputs, Rejects, Replacement, TaskError, moments::Moments};
 use crate::{
     checkpoint::CommitPermit,
     model::{
@@ -254,6 +254,13 @@ impl Operator for Keyed {
 
     async fn wake(&mut self, now_ms: i64, outputs: &mut Outputs) -> Result<(), TaskError> {
         self.fire(TimeDomain::Processing, now_ms, outputs).await
+    }
+
+    fn replace(&mut self, new: Replacement) -> Result<(), TaskError> {
+        let reads = [new.reads, new.second_reads];
+        self.settings.inputs.iter_mut().zip(reads).for_each(|(input, reads)| input.reads = reads);
+        (self.instance, self.settings.key_wanted) = (new.instance, new.keys);
+        Ok(())
     }
 
     async fn snapshot(&mut self, request: &SnapshotRequest) -> Result<SubtaskState, TaskError> {

@@ -16,7 +16,8 @@ pub enum Message {
     End,
 }
 
-/// Divides a stream into what a checkpoint holds and what comes after.
+/// Divides a stream into what a checkpoint holds and what comes after, or into what the version before a change sees and what that after
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Barrier {
     /// Counts up over all starts of a job.
@@ -29,6 +30,8 @@ pub struct Barrier {
     pub last: Last,
     /// Whether a task waits with what came after it on one input until it has come on all.
     pub aligned: bool,
+    /// Whether it is that of a change: stages take their replacements, and nothing is saved.
+    pub change: Option<u64>,
 }
 
 /// Whether a barrier is the last of its run.

@@ -2,6 +2,7 @@
 //! interfaces of plugins, connectors, formats and state; must not know who asked for the job, nor any of Kafka, HTTP or files.
 mod alignment;
 mod broadcast;
+mod change;
 mod environment;
 mod error;
 mod exchange;
@@ -24,6 +25,7 @@ mod windowed;
 
 pub use alignment::Alignment;
 pub use broadcast::Broadcast;
+pub use change::{Changes, Place, Replacement};
 pub use environment::{Environment, Spawned, Spawner, TokioSpawner};
 pub use error::{FailureClass, TaskError};
 pub use exchange::{Exchanges, MemoryExchanges, QUEUE_BATCHES_MAX, Receiver, Sender};

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Barrier, Combiner, Last, Left, Message, NodeMetrics, Sender, TaskError, partition::partition};
+use super::{
+    Barrier, Changes, Combiner, Last, Left, Message, NodeMetrics, Place, Replacement, Sender, TaskError,
+    partition::partition,
+};
 use crate::{
     checkpoint::CommitPermit,
     model::{Batch, EventTime, Schema, SnapshotRequest, SubtaskState},
@@ -61,6 +64,11 @@ pub trait Operator: Send {
         Ok(())
     }
 
+    /// From now on another plugin works in place of that of its kind, with the state there is.
+    fn replace(&mut self, _new: Replacement) -> Result<(), TaskError> {
+        Err(bug("an operator without plugins has got one"))
+    }
+
     /// Nothing comes any more, and everything that was prepared is committed.
     async fn close(&mut self) -> Result<(), TaskError> {
         Ok(())
@@ -68,7 +76,7 @@ pub trait Operator: Send {
 }
 
 /// Who a stage is.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct StageIdentity {
     /// Of the node.
     pub uid: Arc<str>,
@@ -76,6 +84,8 @@ pub struct StageIdentity {
     pub subtask: u32,
     /// Which start of the job this is.
     pub start: u64,
+    /// What may take the place of its plugins.
+    pub changes: Arc<Changes>,
 }
 
 impl StageIdentity {
@@ -134,8 +144,15 @@ impl Stage {
         self.outputs.pause().await
     }
 
-    /// Passes a barrier on, then notes what is left here and in the stages chained behind.
+    /// Passes a barrier on, then notes what is left here and in the stages chained behind; or takes what the barrier's change has for
+    /// it.
     pub(super) async fn barrier(&mut self, barrier: Barrier, left: &mut Vec<Left>) -> Result<(), TaskError> {
+        if let Some(change) = barrier.change {
+            self.outputs.barrier(barrier, left).await?;
+            let StageIdentity { uid, subtask, changes, .. } = &self.identity;
+            let place = Place { uid: uid.to_string(), edge: None, subtask: *subtask };
+            return changes.take(change, &place).map_or(Ok(()), |new| self.operator.replace(new));
+        }
         if barrier.last == Last::Drain {
             self.operator.finish(&mut self.outputs).await?;
         }
@@ -277,7 +294,12 @@ impl Outputs {
         for target in self.ports.iter_mut().flatten() {
             match &mut target.route {
                 Route::Chained(stage) => Box::pin(stage.barrier(barrier, left)).await?,
-                route => route.broadcast(Message::Barrier(barrier)).await?,
+                route => {
+                    if let (Some(change), Route::Combined(combiner, _)) = (barrier.change, &mut *route) {
+                        combiner.change(change);
+                    }
+                    route.broadcast(Message::Barrier(barrier)).await?;
+                }
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use async_trait::async_trait;
 
-use super::{LatencyHistogram, Operator, Outputs, SinkPlugin, TaskError};
+use super::{LatencyHistogram, Operator, Outputs, Replacement, SinkPlugin, TaskError};
 use crate::{
     checkpoint::CommitPermit,
     codec::Encoder,
@@ -106,6 +106,16 @@ impl Operator for SinkStage {
     async fn pause(&mut self) -> Result<(), TaskError> {
         let failed = self.failed();
         self.writer.flush().await.map_err(failed)
+    }
+
+    fn replace(&mut self, new: Replacement) -> Result<(), TaskError> {
+        match &mut self.plugin {
+            Some(plugin) => {
+                plugin.replace(new);
+                Ok(())
+            }
+            None => Err(TaskError::Bug { node: self.node.clone(), what: "it has no plugin to replace".to_owned() }),
+        }
     }
 
     async fn snapshot(&mut self, request: &SnapshotRequest) -> Result<SubtaskState, TaskError> {

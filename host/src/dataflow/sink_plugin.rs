@@ -1,6 +1,6 @@
 //! The plugin of a sink: makes of rows what is written, and keeps lists of its subtask meanwhile. Must not know how, or where, anything is
 //! written.
-use super::{Outputs, Rejects, TaskError, moments::Moments};
+use super::{Outputs, Rejects, Replacement, TaskError, moments::Moments};
 use crate::{
     model::{Batch, EventTime, Schema, SubtaskState},
     plugin::{Instance, Written},
@@ -57,6 +57,10 @@ impl SinkPlugin {
         self.lists.apply(&states)?;
         outputs.metrics().set_guests_replaced(self.instance.replaced());
         Ok(emitted.main)
+    }
+
+    pub(super) fn replace(&mut self, new: Replacement) {
+        (self.instance, self.reads) = (new.instance, new.reads);
     }
 
     pub(super) fn snapshot(&self) -> Result<SubtaskState, TaskError> {

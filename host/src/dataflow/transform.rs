@@ -1,7 +1,7 @@
 //! The stage that runs a transform plugin: a batch in, its outputs out.
 use async_trait::async_trait;
 
-use super::{Operator, Outputs, Rejects, TaskError, moments::Moments};
+use super::{Operator, Outputs, Rejects, Replacement, TaskError, moments::Moments};
 use crate::{
     checkpoint::CommitPermit,
     model::{Batch, EventTime, Schema, SnapshotRequest, SubtaskState},
@@ -55,6 +55,11 @@ impl Operator for Transform {
     async fn watermark(&mut self, watermark: EventTime, outputs: &mut Outputs) -> Result<(), TaskError> {
         self.watermark = watermark;
         outputs.watermark(watermark).await
+    }
+
+    fn replace(&mut self, new: Replacement) -> Result<(), TaskError> {
+        (self.instance, self.reads) = (new.instance, new.reads);
+        Ok(())
     }
 
     async fn snapshot(&mut self, _request: &SnapshotRequest) -> Result<SubtaskState, TaskError> {

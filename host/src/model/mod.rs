@@ -8,6 +8,7 @@ mod raw;
 mod schema;
 mod snapshot;
 mod time;
+mod version;
 
 pub use batch::Batch;
 pub use description::{
@@ -25,3 +26,4 @@ pub use snapshot::{
     StoreSnapshot, SubtaskState,
 };
 pub use time::{Clock, EventTime, NO_WATERMARK, SystemClock, TimeDomain, WATERMARK_END};
+pub use version::{OperatorVersion, latest_versions};

@@ -11,7 +11,7 @@ use super::{
     build::componentize,
     contract::{self, PACKAGE, VERSION, logging, map_state},
     describe::description_from_wire,
-    engine::{COMPONENT_BYTES_MAX, PluginEngine},
+    engine::{COMPONENT_BYTES_MAX, PluginEngine, digest},
     error::LoadError,
     guest::GuestState,
     instance::{Call, Instance, Limits, Placement},
@@ -62,8 +62,9 @@ impl Plugin {
 
     /// The same from memory; `path` is only for messages.
     pub fn from_bytes(engine: &PluginEngine, bytes: &[u8], path: &Path) -> Result<Arc<Plugin>, LoadError> {
+        let digest = digest(bytes);
         let bytes = componentize(bytes).map_err(|error| LoadError::Invalid(format!("{}: {error}", path.display())))?;
-        let (component, digest) = engine.compile(&bytes)?;
+        let component = engine.compile(&bytes)?;
         let imports = check_imports(engine, &component)?;
         let exports = check_exports(engine, &component)?;
         let mut linker = Linker::new(engine.engine());
@@ -134,7 +135,7 @@ impl Plugin {
         self.exports.listener.is_some()
     }
 
-    /// SHA-256 of the component, in hexadecimal digits.
+    /// SHA-256 of the file it was loaded from, in hexadecimal digits.
     pub fn digest(&self) -> &str {
         &self.digest
     }

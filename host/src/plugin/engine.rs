@@ -65,18 +65,17 @@ impl PluginEngine {
     }
 
     /// Compiles a component, or takes what was compiled before from the same bytes by an equal engine.
-    pub(super) fn compile(&self, bytes: &[u8]) -> Result<(Component, String), LoadError> {
-        let digest = hex(&Sha256::digest(bytes));
+    pub(super) fn compile(&self, bytes: &[u8]) -> Result<Component, LoadError> {
         let Some(cache) = &self.cache else {
-            return Ok((self.compile_anew(bytes)?, digest));
+            return self.compile_anew(bytes);
         };
         let mut hasher = DefaultHasher::new();
         self.engine.precompile_compatibility_hash().hash(&mut hasher);
-        let path = cache.join(format!("{digest}-{:016x}.compiled", hasher.finish()));
+        let path = cache.join(format!("{}-{:016x}.compiled", digest(bytes), hasher.finish()));
         if path.exists() {
             // SAFETY: the directory is the user's own and files appear in it whole, by rename, written by this very function.
             match unsafe { Component::deserialize_file(&self.engine, &path) } {
-                Ok(component) => return Ok((component, digest)),
+                Ok(component) => return Ok(component),
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "a compiled component is unusable; compiling anew")
                 }
@@ -86,7 +85,7 @@ impl PluginEngine {
         if let Err(error) = keep(&component, cache, &path) {
             tracing::warn!(path = %path.display(), %error, "compiled code cannot be kept; it will be compiled again next time");
         }
-        Ok((component, digest))
+        Ok(component)
     }
 
     fn compile_anew(&self, bytes: &[u8]) -> Result<Component, LoadError> {
@@ -103,8 +102,10 @@ fn keep(component: &Component, cache: &Path, path: &Path) -> std::io::Result<()>
     Ok(())
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// SHA-256, in hexadecimal digits.
+pub(super) fn digest(bytes: &[u8]) -> String {
     use std::fmt::Write;
+    let bytes = Sha256::digest(bytes);
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");

@@ -100,6 +100,7 @@ impl Inner {
             let savepoint = record.from_savepoint.clone().filter(|_| latest <= record.from_savepoint_until);
             savepoint.map_or(StartFrom::Latest, StartFrom::Savepoint)
         };
-        Ok(JobOptions { from, observer: Some(entry.clone()), ..ready.options.clone() })
+        let plugins = Some(self.source.clone());
+        Ok(JobOptions { from, plugins, observer: Some(entry.clone()), ..ready.options.clone() })
     }
 }

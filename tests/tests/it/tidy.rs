@@ -22,7 +22,8 @@ const HEAVY: [(&str, &str); 6] = [
 ];
 
 /// Where errors get their codes, other than in the job's.
-const ERRORS: [&str; 14] = [
+const ERRORS: [&str; 15] = [
+    "host/src/control/change.rs",
     "host/src/plugin/error.rs",
     "host/src/checkpoint/error.rs",
     "host/src/dataflow/error.rs",

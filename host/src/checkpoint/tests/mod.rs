@@ -11,7 +11,8 @@ use futures::FutureExt;
 
 use super::*;
 use crate::model::{
-    Blob, OperatorState, Part, Redistribution, SnapshotKind, SplitPosition, StoreFormat, StoreSnapshot, SubtaskState,
+    Blob, OperatorKind, OperatorState, OperatorVersion, Part, Redistribution, SnapshotKind, SplitPosition, StoreFormat,
+    StoreSnapshot, SubtaskState,
 };
 
 /// Without a runtime nothing waits: stores do their work where they are asked.
@@ -54,6 +55,14 @@ fn draft(checkpoint: u64, parts: Vec<Part>) -> Draft {
         created_ms: -5,
         max_parallelism: 8,
         finished: false,
+        versions: vec![OperatorVersion {
+            change: 3,
+            uid: "count".into(),
+            kind: OperatorKind::Aggregate,
+            plugin: "sum@2.0.0".into(),
+            digest: "ab".into(),
+            configuration: "{}".into(),
+        }],
         nodes: vec![DraftNode { uid: "count".into(), subtasks: vec![state] }],
     }
 }

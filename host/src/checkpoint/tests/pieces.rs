@@ -149,6 +149,7 @@ fn state_of_a_node_that_is_gone_is_not_lost_silently() {
         created_ms: 0,
         max_parallelism: 8,
         finished: false,
+        versions: vec![],
         nodes: vec![stateless, node(2, 8)],
     };
     let restored = match_nodes(&manifest, &["new", "n"]).complete().unwrap();

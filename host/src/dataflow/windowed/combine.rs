@@ -6,7 +6,7 @@ use arrow_array::{ArrayRef, Int64Array, cast::AsArray, new_null_array, types::In
 
 use super::{AggregatePlugin, intake::Intake};
 use crate::{
-    dataflow::{Moments, NodeMetrics, Outputs, Rejects, TaskError},
+    dataflow::{Changes, Moments, NodeMetrics, Outputs, Place, Rejects, TaskError},
     model::{Batch, Field, Kind, NO_WATERMARK, Schema, Window},
     window::Sliding,
 };
@@ -26,6 +26,8 @@ pub struct Combiner {
     outputs: Outputs,
     schema: Schema,
     seen: u64,
+    place: Place,
+    changes: Arc<Changes>,
 }
 
 impl Combiner {
@@ -37,13 +39,21 @@ impl Combiner {
         rejects: Rejects,
         moments: Moments,
         (ports, metrics): (usize, Arc<NodeMetrics>),
+        (place, changes): (Place, Arc<Changes>),
     ) -> Result<Combiner, TaskError> {
         let intake = Intake { node: node.to_owned(), key: Vec::new(), late: None };
         let kind = accumulator(&aggregate, &intake)?;
         let schema = Schema::new([Field::new("rows", Kind::Int64), Field::new("accumulator", kind)]);
         let schema = schema.map_err(|what| intake.bug(what))?;
         let outputs = Outputs::new((0..ports).map(|_| Vec::new()).collect(), metrics);
-        Ok(Combiner { intake, windows, aggregate, rejects, moments, outputs, schema, seen: 0 })
+        Ok(Combiner { intake, windows, aggregate, rejects, moments, outputs, schema, seen: 0, place, changes })
+    }
+
+    /// The barrier of a change goes by.
+    pub(in crate::dataflow) fn change(&mut self, change: u64) {
+        if let Some(new) = self.changes.take(change, &self.place) {
+            self.aggregate = AggregatePlugin { instance: new.instance, reads: new.reads };
+        }
     }
 
     /// The accumulators of a batch, each at the start of its slice.

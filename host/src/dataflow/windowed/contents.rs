@@ -15,7 +15,7 @@ use super::{
     state::{indices_of, many, single, states_of},
 };
 use crate::{
-    dataflow::TaskError,
+    dataflow::{Replacement, TaskError},
     model::{Batch, Kind, Schema, Shape, StateChange, StateDescription, StateKind},
     plugin::Instance,
     state::{KeyedStore, Touched},
@@ -82,6 +82,13 @@ impl Contents {
                 key: None,
                 time_to_live: None,
             }],
+        }
+    }
+
+    /// From now on another aggregate works.
+    pub(super) fn replace(&mut self, new: Replacement) {
+        if let Contents::Accumulators(aggregate, _) = self {
+            **aggregate = AggregatePlugin { instance: new.instance, reads: new.reads };
         }
     }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     codec::{Encoder, Format},
-    dataflow::{Outputs, Reject, Rejects, TaskError},
+    dataflow::{Outputs, Reject, Rejects, Replacement, TaskError},
     model::{Batch, Encoded, Schema, StateChange, Window, decode_keys},
     plugin::{Elements, Instance, KeyedInput, Keys},
     state::KeyedStore,
@@ -29,6 +29,8 @@ pub(super) enum Emission {
 /// A process, and where its states lie in the store.
 pub(super) struct Process {
     plugin: ProcessPlugin,
+    /// Whether it is given kept rows, and not an aggregate's results.
+    kept: bool,
     states: Range<usize>,
     /// Turns an element into the text shown when it is rejected.
     encoder: Box<dyn Encoder>,
@@ -48,7 +50,7 @@ impl Process {
             plugin.reads = (0..plugin.reads.len()).collect();
         }
         let encoder = Format::Json.encoder(elements).map_err(|what| intake.bug(what))?;
-        Ok(Process { plugin, states, encoder })
+        Ok(Process { plugin, kept, states, encoder })
     }
 
     async fn run(
@@ -129,6 +131,17 @@ fn distinct_keys(store: &KeyedStore, panes: &Panes, fired: &[u32]) -> (Vec<u32>,
 }
 
 impl Emission {
+    /// From now on another process works.
+    pub(super) fn replace(&mut self, new: Replacement) {
+        if let Emission::Process(process) = self {
+            let plugin = &mut process.plugin;
+            (plugin.instance, plugin.keys) = (new.instance, new.keys);
+            if !process.kept {
+                plugin.reads = new.reads;
+            }
+        }
+    }
+
     /// The guest, if there is one.
     pub(super) fn instance(&mut self) -> Option<&mut Instance> {
         match self {

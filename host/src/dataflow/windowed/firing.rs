@@ -9,7 +9,7 @@ use super::{
     state::{change_of, single, states_of},
 };
 use crate::{
-    dataflow::TaskError,
+    dataflow::{Replacement, TaskError},
     model::{
         Batch, Decision, EventTime, Kind, StateChange, StateDescription, StateKind, StateValues, TimeDomain,
         TimerChange, Window,
@@ -104,6 +104,13 @@ impl Firing {
         match &self.decider {
             Decider::BuiltIn(trigger) => Some(*trigger),
             Decider::Plugin(_) => None,
+        }
+    }
+
+    /// From now on another trigger decides.
+    pub(super) fn replace(&mut self, new: Replacement) {
+        if let Decider::Plugin(plugin) = &mut self.decider {
+            **plugin = TriggerPlugin { instance: new.instance, reads: new.reads };
         }
     }
 

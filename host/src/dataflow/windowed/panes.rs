@@ -16,10 +16,10 @@ use super::{
 };
 use crate::{
     checkpoint::CommitPermit,
-    dataflow::{Moments, Operator, Outputs, Rejects, TaskError},
+    dataflow::{Moments, Operator, Outputs, Rejects, Replacement, TaskError},
     model::{
-        Batch, Decision, EventTime, KeyRows, SnapshotRequest, StateChange, SubtaskState, TimeDomain, TimerChange,
-        WATERMARK_END, Window,
+        Batch, Decision, EventTime, KeyRows, OperatorKind, SnapshotRequest, StateChange, SubtaskState, TimeDomain,
+        TimerChange, WATERMARK_END, Window,
     },
     plugin::Instance,
     state::{KeyedStore, Layout},
@@ -397,6 +397,15 @@ impl Operator for Windows {
         self.advance(TimeDomain::Processing, now_ms, outputs).await?;
         self.forget(now_ms, outputs).await?;
         self.plan_wake();
+        Ok(())
+    }
+
+    fn replace(&mut self, new: Replacement) -> Result<(), TaskError> {
+        match new.kind {
+            OperatorKind::Aggregate => self.contents.replace(new),
+            OperatorKind::Trigger => self.firing.replace(new),
+            _ => self.emission.replace(new),
+        }
         Ok(())
     }
 

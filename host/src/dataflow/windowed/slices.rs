@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     checkpoint::CommitPermit,
-    dataflow::{Moments, Operator, Outputs, Rejects, TaskError},
+    dataflow::{Moments, Operator, Outputs, Rejects, Replacement, TaskError},
     model::{Batch, EventTime, KeyRows, SnapshotRequest, SubtaskState, TimeDomain, WATERMARK_END, Window, decode_keys},
     state::{Cursor, KeyedStore, Layout, Touched},
     window::{Sliding, over_at},
@@ -276,6 +276,11 @@ impl Operator for Slices {
 
     async fn wake(&mut self, now_ms: i64, outputs: &mut Outputs) -> Result<(), TaskError> {
         self.fire(EventTime::MIN, now_ms - 1, outputs).await
+    }
+
+    fn replace(&mut self, new: Replacement) -> Result<(), TaskError> {
+        self.aggregate = AggregatePlugin { instance: new.instance, reads: new.reads };
+        Ok(())
     }
 
     async fn snapshot(&mut self, request: &SnapshotRequest) -> Result<SubtaskState, TaskError> {

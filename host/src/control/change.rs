@@ -1,0 +1,278 @@
+//! Changing the plugin of an operator, or its configuration, while the job runs: what is checked and made ready before, so that the change
+//! itself is a matter of passing a barrier. Nothing here touches the data path.
+use std::sync::Arc;
+
+use super::{Bound, PluginId, Prepared, prepare::limits, run::Shared};
+use crate::{
+    dataflow::{Place, Replacement},
+    job::{Plan, PlanNode, Role},
+    model::{Description, OperatorKind, OperatorVersion},
+    plugin::{Instance, LoadError, Placement, Plugin},
+};
+
+/// What is asked for.
+#[derive(Clone)]
+pub struct ChangeRequest {
+    /// The operator or sink, by name or uid.
+    pub operator: String,
+    /// As what the plugin is run; may be left out where the operator has one plugin only.
+    pub kind: Option<OperatorKind>,
+    /// The new plugin; the one there is if absent.
+    pub plugin: Option<Arc<Plugin>>,
+    /// The new configuration, a JSON object; the one there is if absent.
+    pub configuration: Option<String>,
+}
+
+/// Why a change is not made. The job runs on as before.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// Nobody of that name.
+    #[error("[X0101] the job has no operator or sink `{0}` with a plugin")]
+    NoOperator(String),
+    /// Several plugins.
+    #[error("[X0102] `{operator}` runs several plugins: say which is meant, one of {kinds}")]
+    WhichPlugin {
+        /// Its name.
+        operator: String,
+        /// The interfaces.
+        kinds: String,
+    },
+    /// The new plugin does not start, or refuses its configuration.
+    #[error("[X0103] `{operator}`: {error}")]
+    Plugin {
+        /// Its name.
+        operator: String,
+        /// What is wrong.
+        error: LoadError,
+    },
+    /// The job would be another one.
+    #[error(
+        "[X0104] `{operator}` cannot run {plugin} as it stands: {what}. Stop the job with a savepoint and start it with the new plugin"
+    )]
+    Plan {
+        /// Its name.
+        operator: String,
+        /// The new plugin.
+        plugin: String,
+        /// What does not fit.
+        what: String,
+    },
+    /// Its state could not be read.
+    #[error("[X0105] `{operator}` has state that {plugin} does not know: {what}")]
+    State {
+        /// Its name.
+        operator: String,
+        /// The new plugin.
+        plugin: String,
+        /// What does not fit.
+        what: String,
+    },
+    /// Another change was faster.
+    #[error("[X0106] the job was changed meanwhile: try again")]
+    Overtaken,
+    /// It ended, or failed.
+    #[error(
+        "[X0107] the job ended or failed before the change was in force; if it starts again, it does so without it"
+    )]
+    Ended,
+}
+
+/// A change that is ready to be made.
+pub struct ReadyChange {
+    pub(super) base: Arc<Prepared>,
+    pub(super) prepared: Arc<Prepared>,
+    /// What is in force until then, with the number of its change, 0 if it is that of the job file.
+    pub(super) from: OperatorVersion,
+    /// What will be in force.
+    pub(super) to: OperatorVersion,
+    pub(super) replacements: Vec<(Place, Replacement)>,
+}
+
+/// A change that was made.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    /// What was in force; its change is 0 if it is what the job file says.
+    pub from: OperatorVersion,
+    /// What is in force.
+    pub to: OperatorVersion,
+}
+
+/// What runs in an operator's or sink's place of this kind.
+fn version(prepared: &Prepared, versions: &[OperatorVersion], node: &PlanNode, id: &PluginId) -> OperatorVersion {
+    let known = versions.iter().find(|version| version.uid == node.uid && version.kind == id.1);
+    known.cloned().unwrap_or_else(|| of_bound(&prepared.plugins[id], 0, node, id.1))
+}
+
+fn of_bound(bound: &Bound, change: u64, node: &PlanNode, kind: OperatorKind) -> OperatorVersion {
+    OperatorVersion {
+        change,
+        uid: node.uid.clone(),
+        kind,
+        plugin: name_of(bound.plugin.description(kind)),
+        digest: bound.plugin.digest().to_owned(),
+        configuration: bound.configuration.clone(),
+    }
+}
+
+fn name_of(description: Option<&Description>) -> String {
+    description.map_or_else(|| "?".to_owned(), |it| format!("{}@{}", it.name, it.version))
+}
+
+/// What every operator and sink with plugins runs now.
+pub(super) fn all_versions(shared: &Shared) -> Vec<(String, OperatorVersion)> {
+    let (prepared, versions) = (shared.in_force.prepared(), shared.in_force.versions());
+    let ids = prepared.plugins.keys();
+    let of = ids.filter_map(|id| {
+        let node = prepared.plan.nodes.iter().find(|node| node.name == id.0)?;
+        Some((id.0.clone(), version(&prepared, &versions, node, id)))
+    });
+    of.collect()
+}
+
+/// Checks a change and makes everything ready for it. May take as long as the plugin takes to be configured.
+pub(super) fn ready(shared: &Shared, request: ChangeRequest) -> Result<ReadyChange, ChangeError> {
+    let base = shared.in_force.prepared();
+    let missing = || ChangeError::NoOperator(request.operator.clone());
+    let named = |node: &&PlanNode| node.name == request.operator || node.uid == request.operator;
+    let node = base.plan.nodes.iter().find(named).ok_or_else(missing)?;
+    let id = which(&base, node, request.kind)?;
+    let bound = &base.plugins[&id];
+    let new = Bound {
+        plugin: request.plugin.unwrap_or_else(|| bound.plugin.clone()),
+        configuration: request.configuration.unwrap_or_else(|| bound.configuration.clone()),
+    };
+    let failed = |error| ChangeError::Plugin { operator: node.name.clone(), error };
+    let kind = id.1;
+    let Some(described) = new.plugin.description(kind) else {
+        let what = format!("{} exports no {}", new.plugin.path().display(), kind.interface());
+        return Err(failed(LoadError::Contract(what)));
+    };
+    let plugin = name_of(Some(described));
+    let unplanned = |what| ChangeError::Plan { operator: node.name.clone(), plugin: plugin.clone(), what };
+    let unreadable = |what| ChangeError::State { operator: node.name.clone(), plugin: plugin.clone(), what };
+    let prepared = base.with([(id.clone(), new.clone())]).map_err(|error| unplanned(error.to_string()))?;
+    if let Some(old) = bound.plugin.description(kind) {
+        same_outputs(old, described).map_err(unplanned)?;
+        same_state(old, described).map_err(unreadable)?;
+    }
+    same_plan(&base.plan, &prepared.plan, node).map_err(unplanned)?;
+    let versions = shared.in_force.versions();
+    let replacements = replacements(&prepared, node, kind, &new).map_err(failed)?;
+    Ok(ReadyChange {
+        from: version(&base, &versions, node, &id),
+        to: of_bound(&new, shared.in_force.next_change(), node, kind),
+        prepared: Arc::new(prepared),
+        replacements,
+        base: base.clone(),
+    })
+}
+
+/// Which of an operator's plugins is meant.
+fn which(prepared: &Prepared, node: &PlanNode, kind: Option<OperatorKind>) -> Result<PluginId, ChangeError> {
+    let ids: Vec<&PluginId> =
+        prepared.plugins.keys().filter(|id| id.0 == node.name && kind.is_none_or(|kind| kind == id.1)).collect();
+    match ids[..] {
+        [] => Err(ChangeError::NoOperator(node.name.clone())),
+        [id] => Ok(id.clone()),
+        _ => {
+            let kinds: Vec<_> = ids.iter().map(|id| id.1.interface()).collect();
+            Err(ChangeError::WhichPlugin { operator: node.name.clone(), kinds: kinds.join(", ") })
+        }
+    }
+}
+
+/// What others read of an operator must stay as it is.
+fn same_outputs(old: &Description, new: &Description) -> Result<(), String> {
+    if old.output != new.output {
+        return Err("it writes other columns".to_owned());
+    }
+    if old.side_outputs != new.side_outputs {
+        return Err("it has other side outputs".to_owned());
+    }
+    // Rows of a window are kept as the columns a process reads.
+    if new.kind == OperatorKind::ProcessWindow && old.inputs != new.inputs {
+        return Err("it reads other columns, and open windows keep those it read so far".to_owned());
+    }
+    Ok(())
+}
+
+/// State stays where it is, so it must be what the new plugin declares.
+fn same_state(old: &Description, new: &Description) -> Result<(), String> {
+    for state in &old.states {
+        match new.states.iter().find(|other| other.name == state.name) {
+            None => return Err(format!("`{}` is no state of it", state.name)),
+            Some(other) if other.schema_version != state.schema_version => {
+                let (from, to) = (state.schema_version, other.schema_version);
+                return Err(format!("`{}` is of schema version {from}, it declares version {to}", state.name));
+            }
+            Some(other) if other != state => {
+                return Err(format!("`{}` is of another kind or type, or expires otherwise", state.name));
+            }
+            Some(_) => {}
+        }
+    }
+    if old.states == new.states {
+        return Ok(());
+    }
+    Err("it declares more states than there are, or in another order".to_owned())
+}
+
+/// Everything but the columns that the plugins of one node read must be as it was.
+fn same_plan(old: &Plan, new: &Plan, node: &PlanNode) -> Result<(), String> {
+    let blank = |role: &Role| match role.clone() {
+        Role::Operator { step, key, second_key, .. } => Role::Operator { step, plugins: Vec::new(), key, second_key },
+        Role::Sink { connector, writes, shaped, written, .. } => {
+            Role::Sink { connector, plugin: None, writes, shaped, written }
+        }
+        role @ Role::Source { .. } => role,
+    };
+    for (before, after) in old.nodes.iter().zip(&new.nodes) {
+        let same_role = match before.id == node.id {
+            true => blank(&before.role) == blank(&after.role),
+            false => before.role == after.role,
+        };
+        let others = before.input == after.input && before.second == after.second && before.outputs == after.outputs;
+        if !same_role || !others || before.parallelism != after.parallelism {
+            return Err(format!(
+                "`{}` would have other columns, since they follow from what its readers ask for",
+                before.name
+            ));
+        }
+    }
+    match old.edges == new.edges && old.tasks == new.tasks {
+        true => Ok(()),
+        false => Err("rows would go other ways".to_owned()),
+    }
+}
+
+/// A guest for every place where the plugin runs.
+fn replacements(
+    prepared: &Prepared,
+    node: &PlanNode,
+    kind: OperatorKind,
+    bound: &Bound,
+) -> Result<Vec<(Place, Replacement)>, LoadError> {
+    let plan = &prepared.plan;
+    let node = plan.node(node.id);
+    let columns =
+        node.role.plugin(kind).ok_or_else(|| LoadError::Contract("the plan has no such plugin".to_owned()))?;
+    let replacement = |subtask| -> Result<Replacement, LoadError> {
+        let placement = Placement { operator: node.name.clone(), subtask, parallelism: node.parallelism };
+        let spec = prepared.limits(&node.name);
+        let instance: Instance = bound.plugin.instantiate(kind, &bound.configuration, placement, limits(&spec))?;
+        let (reads, second_reads) = (columns.reads.clone(), columns.second_reads.clone());
+        Ok(Replacement { kind, instance, reads, second_reads, keys: columns.keys.clone() })
+    };
+    let place = |edge, subtask| Place { uid: node.uid.clone(), edge, subtask };
+    let mut all = Vec::new();
+    for subtask in 0..node.parallelism {
+        all.push((place(None, subtask), replacement(subtask)?));
+    }
+    for edge in plan.edges.iter().filter(|edge| edge.to == node.id && edge.combined && kind == OperatorKind::Aggregate)
+    {
+        for subtask in 0..plan.node(edge.from).parallelism {
+            all.push((place(Some(edge.id.0), subtask), replacement(subtask)?));
+        }
+    }
+    Ok(all)
+}

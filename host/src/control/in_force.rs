@@ -1,0 +1,115 @@
+//! Which plugins a job runs now: those of its job file, and what was put in their place since. Must not know how that comes about.
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{Bound, PluginSource, Prepared, RunError, SourceError};
+use crate::{
+    job::PluginRef,
+    model::{OperatorVersion, latest_versions},
+    plugin::{LoadError, Plugin},
+};
+
+/// The plugins a job runs.
+pub(super) struct InForce {
+    /// As the job file has it.
+    base: Arc<Prepared>,
+    now: Mutex<Now>,
+}
+
+struct Now {
+    prepared: Arc<Prepared>,
+    /// All changes there have been since the job was first started, as far as they are known, the last of each plugin.
+    accepted: Vec<OperatorVersion>,
+    /// Plugins by digest, so that going back finds them.
+    known: HashMap<String, Arc<Plugin>>,
+}
+
+impl InForce {
+    /// Of a job with these changes since its file was written.
+    pub(super) fn new(base: Arc<Prepared>, accepted: Vec<OperatorVersion>) -> InForce {
+        let known = base.plugins.values().map(|bound| (bound.plugin.digest().to_owned(), bound.plugin.clone()));
+        let now = Now { prepared: base.clone(), accepted, known: known.collect() };
+        InForce { base, now: Mutex::new(now) }
+    }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The job as it runs now.
+    pub(super) fn prepared(&self) -> Arc<Prepared> {
+        self.now().prepared.clone()
+    }
+
+    /// What is in force in place of what the job file says.
+    pub(super) fn versions(&self) -> Vec<OperatorVersion> {
+        self.now().accepted.clone()
+    }
+
+    /// The number of the next change.
+    pub(super) fn next_change(&self) -> u64 {
+        self.now().accepted.iter().map(|version| version.change).max().unwrap_or(0) + 1
+    }
+
+    /// A change is in force; `prepared` is the job with it.
+    pub(super) fn accept(&self, version: OperatorVersion, prepared: Arc<Prepared>) {
+        let mut now = self.now();
+        for bound in prepared.plugins.values() {
+            now.known.entry(bound.plugin.digest().to_owned()).or_insert_with(|| bound.plugin.clone());
+        }
+        now.accepted = latest_versions(now.accepted.iter().chain([&version]));
+        now.prepared = prepared;
+    }
+
+    /// The job as it is to start: as a checkpoint has it, and with changes that came after. Those are put in force at once, for they were
+    /// promised.
+    pub(super) fn start(
+        &self,
+        restored: &[OperatorVersion],
+        source: Option<&dyn PluginSource>,
+    ) -> Result<Arc<Prepared>, RunError> {
+        let versions = latest_versions(self.versions().iter().chain(restored));
+        let replaced = versions
+            .iter()
+            .filter_map(|version| {
+                // An operator that is gone has no plugin either.
+                let node = self.base.plan.nodes.iter().find(|node| node.uid == version.uid)?;
+                Some(self.bound(version, source).map(|bound| ((node.name.clone(), version.kind), bound)))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let prepared = if replaced.is_empty() { self.base.clone() } else { Arc::new(self.base.with(replaced)?) };
+        let mut now = self.now();
+        (now.prepared, now.accepted) = (prepared.clone(), versions);
+        Ok(prepared)
+    }
+
+    fn bound(&self, version: &OperatorVersion, source: Option<&dyn PluginSource>) -> Result<Bound, RunError> {
+        let known = self.now().known.get(&version.digest).cloned();
+        let plugin = match (known, source) {
+            (Some(plugin), _) => Ok(plugin),
+            (None, Some(source)) => source.load(&PluginRef::Digest(version.digest.clone())),
+            (None, None) => {
+                let what = format!(
+                    "{} is in force since a change of the running job, and is nowhere to be found",
+                    version.plugin
+                );
+                Err(LoadError::Unknown(what).into())
+            }
+        };
+        let plugin = plugin.map_err(|error| match error {
+            SourceError::Load(error) => RunError::Plugin {
+                place: self.base.spec.file.to_string(),
+                operator: version.uid.clone(),
+                plugin: version.plugin.clone(),
+                error,
+            },
+            SourceError::Build(error) => {
+                RunError::Build { place: self.base.spec.file.to_string(), operator: version.uid.clone(), error }
+            }
+        })?;
+        self.now().known.insert(version.digest.clone(), plugin.clone());
+        Ok(Bound { plugin, configuration: version.configuration.clone() })
+    }
+}
