@@ -178,7 +178,7 @@ impl Jobs {
 
     /// Jobs in the order of their ids, the first `limit` after the one whose id is `after`.
     pub fn list(&self, after: Option<&str>, limit: usize) -> Vec<JobInfo> {
-        let after = after.map_or(std::ops::Bound::Unbounded, |id| std::ops::Bound::Excluded(id));
+        let after = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
         let entries = self.0.entries();
         let some: Vec<_> = entries.range::<str, _>((after, std::ops::Bound::Unbounded)).take(limit).collect();
         some.into_iter().map(|(_, entry)| entry.info()).collect()

@@ -235,8 +235,8 @@ impl Inner {
     pub(super) fn find(&self, job: &str) -> Result<Arc<Entry>, ServiceError> {
         let entries = self.entries();
         let named = || {
-            let unfinished = entries.values().filter(|entry| !entry.state().is_terminal());
-            unfinished.into_iter().find(|entry| entry.record().name == job)
+            let mut unfinished = entries.values().filter(|entry| !entry.state().is_terminal());
+            unfinished.find(|entry| entry.record().name == job)
         };
         entries.get(job).or_else(named).cloned().ok_or_else(|| ServiceError::NoJob(job.to_owned()))
     }
