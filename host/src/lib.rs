@@ -2,8 +2,10 @@
 //!
 //! Layers, each importing only from those above it: [`model`] (what flows), [`job`] and [`window`] (what was asked for, pure),
 //! [`checkpoint`] (what is durable), [`state`], [`codec`], [`connector`] and [`plugin`] (the rim, each behind an interface), [`dataflow`] (the data path),
-//! [`control`] (from a job file to a running job), and [`cli`] and [`bench`] on top. `docs/ARCHITECTURE.md` is the map.
+//! [`control`] (from a job file to a running job), [`service`] (the jobs of a server), [`registry`] and [`audit`] (what else a server keeps), [`web`]
+//! (how it is asked), and [`cli`] and [`bench`] on top. `docs/ARCHITECTURE.md` is the map.
 #![warn(missing_docs)]
+pub mod audit;
 pub mod bench;
 pub mod checkpoint;
 pub mod cli;
@@ -14,6 +16,9 @@ pub mod dataflow;
 pub mod job;
 pub mod model;
 pub mod plugin;
+pub mod registry;
+pub mod service;
 pub mod state;
+pub mod web;
 pub mod window;
 mod writer;

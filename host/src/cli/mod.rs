@@ -3,14 +3,18 @@ mod bench;
 mod plugin;
 mod progress;
 mod run;
+mod serve;
 
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{
     control::RunError,
+    model::{Clock, SystemClock},
     plugin::{PluginEngine, build},
+    service::JobLogs,
 };
 
 /// The job, or the command, failed while it ran.
@@ -38,6 +42,8 @@ enum Command {
     Run(run::Run),
     /// Check a job and show how it would run.
     Check(run::Check),
+    /// Run a server: plugins and jobs over HTTP.
+    Serve(serve::Serve),
     /// Make and look at plugins.
     #[command(subcommand)]
     Plugin(plugin::Plugin),
@@ -69,14 +75,19 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("WASMILL_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let logs = JobLogs::new(clock.clone());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        .finish()
+        .with(logs.clone())
         .init();
     let result = match arguments.command {
         Command::Run(run) => run.execute(),
         Command::Check(check) => check.execute(),
+        Command::Serve(serve) => serve.execute(clock, logs),
         Command::Plugin(plugin) => plugin.execute(),
         Command::Bench(bench) => bench.execute(),
     };

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use changing::Changing;
 
 use super::{
-    JobOptions, RunError,
+    CheckpointDone, JobObserver, JobOptions, RunError,
     publish::{Header, Published, Savepoint, Target, publish_all},
     restore::Restored,
     run::{Command, Shared},
@@ -85,6 +85,9 @@ pub(super) struct Coordinator<'a> {
     complete: Option<u64>,
     next_checkpoint: u64,
     in_flight: BTreeMap<u64, InFlight>,
+    /// Who waits for checkpoints, by their numbers.
+    waiting: BTreeMap<u64, oneshot::Sender<Result<u64, String>>>,
+    observer: Option<Arc<dyn JobObserver>>,
     publishing: Option<(u64, Spawned)>,
     published: (mpsc::Sender<Published>, mpsc::Receiver<Published>),
     /// The barrier this start ends with, once it is out.
@@ -134,6 +137,8 @@ impl<'a> Coordinator<'a> {
             start: restored.start,
             next_checkpoint: restored.highest + 1,
             in_flight: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            observer: options.observer.clone(),
             publishing: None,
             published: mpsc::channel(1),
             last: None,
@@ -159,10 +164,13 @@ impl<'a> Coordinator<'a> {
                 }
                 Event::Report(report) => self.report(report),
                 Event::Published(published) => self.published(published)?,
-                Event::Command(Command::Savepoint { directory, stop, done }) => {
-                    let last = if stop { Last::Stop } else { Last::No };
+                // What whoever asked has given up on.
+                Event::Command(Command::Savepoint { done, .. }) if done.is_closed() => {}
+                Event::Command(Command::Checkpoint { done, .. }) if done.is_closed() => {}
+                Event::Command(Command::Savepoint { directory, last, done }) => {
                     self.savepoint(directory, last, Some(done))?;
                 }
+                Event::Command(Command::Checkpoint { last, done }) => self.checkpoint(last, done)?,
                 Event::Command(Command::Change { offer, new, done }) => self.change(offer, new, done)?,
                 Event::Stop => match self.stop_savepoint.take() {
                     Some(directory) => self.savepoint(directory, Last::Stop, None)?,
@@ -239,6 +247,16 @@ impl<'a> Coordinator<'a> {
                 }
             }
         }
+    }
+
+    /// A checkpoint somebody asked for, who may be gone when it is done.
+    fn checkpoint(&mut self, last: Last, done: oneshot::Sender<Result<u64, String>>) -> Result<(), RunError> {
+        if self.target.is_none() && last == Last::No {
+            drop(done.send(Err("the job keeps no checkpoints".into())));
+            return Ok(());
+        }
+        self.waiting.insert(self.next_checkpoint, done);
+        self.trigger(SnapshotKind::Checkpoint, last, None)
     }
 
     /// Lets a barrier out.
@@ -353,6 +371,9 @@ impl<'a> Coordinator<'a> {
         self.shared.checkpoints.completed(took, bytes);
         self.progress.completed(checkpoint, now);
         tracing::debug!(checkpoint, ?took, bytes, "complete");
+        if let Some(observer) = &self.observer {
+            observer.checkpoint_completed(CheckpointDone { checkpoint, kind: in_flight.barrier.kind, took, bytes });
+        }
         if let (Some(target), Some(durable)) = (&mut self.target, complete.durable) {
             target.durable = durable;
             self.complete = Some(checkpoint);
@@ -363,6 +384,10 @@ impl<'a> Coordinator<'a> {
             for id in earlier.map(|(id, _)| *id).collect::<Vec<_>>() {
                 self.in_flight.remove(&id);
                 self.progress.completed(id, now);
+            }
+            let later = self.waiting.split_off(&(checkpoint + 1));
+            for done in std::mem::replace(&mut self.waiting, later).into_values() {
+                let _ = done.send(Ok(checkpoint));
             }
             self.tell_all(&Control::Completed(permit));
         }
@@ -388,6 +413,12 @@ impl<'a> Coordinator<'a> {
     fn failed(&mut self, barrier: Barrier, why: &str) -> Result<(), RunError> {
         let checkpoint = barrier.checkpoint;
         self.shared.checkpoints.failed();
+        if let Some(observer) = &self.observer {
+            observer.checkpoint_failed(checkpoint, why);
+        }
+        if let Some(done) = self.waiting.remove(&checkpoint) {
+            let _ = done.send(Err(why.to_owned()));
+        }
         self.progress.failed(checkpoint, self.environment.clock.monotonic());
         self.tell_all(&Control::Aborted(checkpoint));
         if barrier.last != Last::No {

@@ -5,6 +5,7 @@ mod coordinator;
 mod error;
 mod in_force;
 mod joins;
+mod observer;
 mod operators;
 mod placement;
 mod plugins;
@@ -23,6 +24,7 @@ mod wiring;
 
 pub use change::{ChangeError, ChangeRequest, Changed, ReadyChange, TrialSpec};
 pub use error::RunError;
+pub use observer::{CheckpointDone, JobObserver};
 pub use placement::{AllHere, Placement};
 pub use plugins::{LocalPlugins, PluginSource, SourceError};
 pub use prepare::{Bound, PluginId, Prepared, prepare};

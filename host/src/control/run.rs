@@ -22,7 +22,7 @@ use super::{
     supervise::Supervisor,
 };
 use crate::{
-    dataflow::{Changes, Environment, LatencyHistogram, NodeMetrics, Offer, Place, Spawned},
+    dataflow::{Changes, Environment, Last, LatencyHistogram, NodeMetrics, Offer, Place, Spawned},
     model::OperatorVersion,
     plugin::GUEST_STACK_BYTES_MAX,
 };
@@ -30,7 +30,7 @@ use crate::{
 /// Stack the host's own code may use below a guest's.
 const HOST_STACK_BYTES_MAX: usize = 1 << 20;
 
-/// Savepoints asked for that nobody has begun yet; whoever asks for one more waits.
+/// Checkpoints and savepoints asked for that nobody has begun yet; whoever asks for one more waits.
 const COMMANDS_MAX: usize = 16;
 
 /// The threads of the data path: as many as there are processors, each with room for a guest's stack. Nothing else may run
@@ -50,9 +50,16 @@ pub(super) enum Command {
         /// The directory.
         directory: PathBuf,
         /// Whether the job ends with it.
-        stop: bool,
+        last: Last,
         /// Whether it is done.
         done: oneshot::Sender<Result<(), String>>,
+    },
+    /// A checkpoint.
+    Checkpoint {
+        /// Whether the job ends with it.
+        last: Last,
+        /// Which it was, once it is durable.
+        done: oneshot::Sender<Result<u64, String>>,
     },
     /// A barrier at which stages take what is laid ready for them.
     Change {
@@ -128,9 +135,24 @@ impl JobView {
 
     /// Takes a savepoint into a directory, and ends the job with it if asked to; its windows stay open. Fails with what is wrong.
     pub async fn savepoint(&self, directory: PathBuf, stop: bool) -> Result<(), String> {
+        self.end_with_savepoint(directory, if stop { Last::Stop } else { Last::No }).await
+    }
+
+    /// The same, with a choice of how the job ends. Fails as well if the job fails meanwhile; it may then start again and go on.
+    pub async fn end_with_savepoint(&self, directory: PathBuf, last: Last) -> Result<(), String> {
+        self.ask(|done| Command::Savepoint { directory, last, done }).await
+    }
+
+    /// Takes a checkpoint now, and ends the job with it if asked to. Its number, once it is durable; fails with what is wrong, and if
+    /// the job keeps no checkpoints and does not end.
+    pub async fn checkpoint(&self, last: Last) -> Result<u64, String> {
+        self.ask(|done| Command::Checkpoint { last, done }).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Command) -> Result<T, String> {
         let (done, wait) = oneshot::channel();
-        let gone = || "the job has ended".to_owned();
-        self.commands.send(Command::Savepoint { directory, stop, done }).await.map_err(|_| gone())?;
+        let gone = || "the job has ended, or failed meanwhile".to_owned();
+        self.commands.send(command(done)).await.map_err(|_| gone())?;
         wait.await.map_err(|_| gone())?
     }
 

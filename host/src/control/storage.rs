@@ -1,7 +1,7 @@
 //! Where a job's checkpoints and savepoints are, from which of them it starts, and where it keeps state meanwhile.
 use std::{path::PathBuf, sync::Arc};
 
-use super::{PluginSource, RunError};
+use super::{JobObserver, PluginSource, RunError};
 #[cfg(feature = "rocksdb")]
 use crate::state::{Claim, Compression, RocksDbSettings};
 use crate::{
@@ -37,6 +37,8 @@ pub struct JobOptions {
     pub allow_non_restored_state: bool,
     /// Whether an interrupted job leaves a savepoint, and where.
     pub savepoint_on_stop: Option<PathBuf>,
+    /// Who hears what happens.
+    pub observer: Option<Arc<dyn JobObserver>>,
     /// Changes of plugins in earlier runs of the job, whether a checkpoint has them or not: they are in force from the start.
     pub versions: Vec<OperatorVersion>,
     /// Where plugins are found that a checkpoint names and the job file does not.
@@ -61,6 +63,7 @@ impl Default for JobOptions {
             from: StartFrom::default(),
             allow_non_restored_state: false,
             savepoint_on_stop: None,
+            observer: None,
             versions: Vec::new(),
             plugins: None,
         }

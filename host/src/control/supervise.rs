@@ -79,6 +79,9 @@ impl Supervisor {
             let Some(delay) = delay else { return Err(error) };
             let wait = humantime::format_duration(Duration::from_millis(delay.as_millis() as u64));
             tracing::warn!("the job has failed and starts again in {wait}: {error}");
+            if let Some(observer) = &self.options.observer {
+                observer.restarting(&error, delay);
+            }
             tokio::select! {
                 () = clock.sleep_until(now + delay) => {}
                 () = self.stop.cancelled() => return Err(error),
@@ -136,6 +139,9 @@ impl Supervisor {
             tasks.push(Started { controls: task.controls, is_source: task.is_source, ended: false, done: false });
         }
         drop(ends);
+        if let Some(observer) = &self.options.observer {
+            observer.started();
+        }
         let coordinator =
             Coordinator::new(&self.shared, &self.environment, &self.options, restored, tasks, reported, ended);
         let ended = coordinator.run(&mut self.commands, &self.stop).await;

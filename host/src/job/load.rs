@@ -1,12 +1,25 @@
 //! A job file into a [`JobSpec`]. All errors have the place in the file as it was written.
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::{
-    Code, JobError, JobSpec, Place, assemble::assemble, raw::RawJob, substitute::substitute, values::Context, yaml,
+    CheckpointSpec, Code, JobError, JobSpec, Place, assemble::assemble, raw::RawJob, substitute::substitute,
+    values::Context, yaml,
 };
 
 /// The longest job file.
 pub const JOB_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What a job has that does not say otherwise.
+#[derive(Clone, Debug, Default)]
+pub struct JobDefaults {
+    /// When and where checkpoints are taken. Default: none are.
+    pub checkpoints: Option<CheckpointSpec>,
+    /// The folder savepoints go to that are asked for without one. Default: none.
+    pub savepoints: Option<PathBuf>,
+}
 
 /// Reads a job file, with the process's environment variables. Paths in it are relative to its folder.
 pub fn load(path: &Path) -> Result<JobSpec, JobError> {
@@ -31,6 +44,17 @@ pub fn parse(
     env: &dyn Fn(&str) -> Option<String>,
     base_dir: &Path,
 ) -> Result<JobSpec, JobError> {
+    parse_with(text, name, env, base_dir, JobDefaults::default())
+}
+
+/// As [`parse`], with other defaults: the job is as if they were written in its file.
+pub fn parse_with(
+    text: &str,
+    name: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    base_dir: &Path,
+    defaults: JobDefaults,
+) -> Result<JobSpec, JobError> {
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     let text = substitute(text, env)
         .map_err(|refused| JobError::new(Code::Variable, name, refused.place, refused.message).help(refused.help))?;
@@ -41,5 +65,5 @@ pub fn parse(
         let error = JobError::new(explained.code, name, text.original(explained.place), explained.message);
         JobError { help: explained.help, ..error }
     })?;
-    assemble(raw, &Context { file: name, text: &text }, base_dir)
+    assemble(raw, &Context { file: name, text: &text }, base_dir, defaults)
 }

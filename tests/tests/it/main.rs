@@ -16,6 +16,7 @@ mod process;
 mod recovery;
 mod refused;
 mod savepoints;
+mod service;
 mod simulated;
 mod tidy;
 mod windows;

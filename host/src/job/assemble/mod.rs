@@ -16,6 +16,7 @@ use super::{
     BATCH_BYTES_MAX, BATCH_RECORDS_MAX, BatchSpec, Code, ColumnRef, FLUSH_MAX, JobError, JobSpec, OperatorSpec, Place,
     RestartStrategy, SPAN_MAX, SinkSpec, SourceSpec, TimeSpec,
     error::{list, suggest},
+    load::JobDefaults,
     raw::{Named, RawBatch, RawJob, RawOperator, RawSink, RawSource, RawTime, SINK_FIELDS, SOURCE_FIELDS},
     values::Context,
 };
@@ -27,7 +28,12 @@ use crate::{
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-pub(super) fn assemble(raw: RawJob, context: &Context<'_>, base: &Path) -> Result<JobSpec, JobError> {
+pub(super) fn assemble(
+    raw: RawJob,
+    context: &Context<'_>,
+    base: &Path,
+    defaults: JobDefaults,
+) -> Result<JobSpec, JobError> {
     let missing = |field: &str, example: &str| {
         // The YAML reader knows no place for what is not there; the file's first line is as good as any.
         let place = Place { line: 1, column: 1 };
@@ -49,6 +55,7 @@ pub(super) fn assemble(raw: RawJob, context: &Context<'_>, base: &Path) -> Resul
         .iter()
         .try_for_each(|(name, operator)| check_key_groups(context, name, operator, job_parallelism, max_parallelism))?;
     let checkpoints = raw.checkpoints.map(|raw| settings::checkpoints(context, raw, base)).transpose()?;
+    let checkpoints = checkpoints.or(defaults.checkpoints);
     let restart = raw.restart.map(|raw| settings::restart(context, raw)).transpose()?;
     Ok(JobSpec {
         file: context.file.into(),
@@ -65,7 +72,11 @@ pub(super) fn assemble(raw: RawJob, context: &Context<'_>, base: &Path) -> Resul
             None => RestartStrategy::None,
         }),
         checkpoints,
-        savepoints: raw.savepoints.map(|path| context.path("savepoints", &path, base)).transpose()?,
+        savepoints: raw
+            .savepoints
+            .map(|path| context.path("savepoints", &path, base))
+            .transpose()?
+            .or(defaults.savepoints),
     })
 }
 

@@ -6,17 +6,12 @@ use serde_saphyr::Spanned;
 use super::MILLISECOND;
 use crate::job::{
     BACKGROUND_JOBS_MAX, BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, BLOOM_BITS_MAX, CHECKPOINT_FAILURES_MAX,
-    CHECKPOINT_SPAN_MIN, CHECKPOINTS_CONCURRENT_MAX, CHECKPOINTS_RETAINED_MAX, CheckpointSpec, Code, JobError,
-    MULTIPLIER_MAX, OPEN_FILES_MAX, RESTARTS_MAX, RestartStrategy, RocksDbSpec, SPAN_MAX, STATE_BYTES_MAX,
-    STATE_BYTES_MIN, StateSpec,
+    CHECKPOINT_SPAN_MIN, CHECKPOINT_TIMEOUT_DEFAULT, CHECKPOINTS_CONCURRENT_MAX, CHECKPOINTS_RETAINED_DEFAULT,
+    CHECKPOINTS_RETAINED_MAX, CheckpointSpec, Code, JobError, MULTIPLIER_MAX, OPEN_FILES_MAX, RESTARTS_MAX,
+    RestartStrategy, RocksDbSpec, SPAN_MAX, STATE_BYTES_MAX, STATE_BYTES_MIN, StateSpec,
     raw::{RawBackend, RawCheckpoints, RawExponentialDelay, RawFailureRate, RawFixedDelay, RawRestart, RawState},
     values::Context,
 };
-
-/// A checkpoint that takes longer than this is given up.
-const TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
-/// Complete checkpoints that are kept.
-const RETAIN_DEFAULT: u32 = 2;
 
 pub(super) fn state(context: &Context<'_>, raw: RawState, base: &Path) -> Result<StateSpec, JobError> {
     if raw.backend.value == RawBackend::Memory {
@@ -91,11 +86,11 @@ pub(super) fn checkpoints(
         directory: context.path("directory", &raw.directory, base)?,
         interval,
         mode: raw.mode.unwrap_or_default(),
-        timeout: context.duration_or("timeout", &raw.timeout, span, TIMEOUT_DEFAULT)?,
+        timeout: context.duration_or("timeout", &raw.timeout, span, CHECKPOINT_TIMEOUT_DEFAULT)?,
         min_pause: context.duration_or("min_pause", &raw.min_pause, Duration::ZERO..=SPAN_MAX, Duration::ZERO)?,
         max_concurrent: context.number("max_concurrent", &raw.max_concurrent, 1..=CHECKPOINTS_CONCURRENT_MAX, 1)?,
         tolerable_failures: context.number("tolerable_failures", failures, 0..=CHECKPOINT_FAILURES_MAX, 0)?,
-        retain: context.number("retain", &raw.retain, 1..=CHECKPOINTS_RETAINED_MAX, RETAIN_DEFAULT)?,
+        retain: context.number("retain", &raw.retain, 1..=CHECKPOINTS_RETAINED_MAX, CHECKPOINTS_RETAINED_DEFAULT)?,
         on_cancel: raw.on_cancel.unwrap_or_default(),
     })
 }

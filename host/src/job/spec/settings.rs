@@ -109,6 +109,28 @@ pub struct CheckpointSpec {
     pub on_cancel: OnCancel,
 }
 
+impl CheckpointSpec {
+    /// All defaults, in a folder, one after each interval.
+    pub fn every(interval: Duration, directory: PathBuf) -> CheckpointSpec {
+        CheckpointSpec {
+            place: Place::default(),
+            directory,
+            interval: Some(interval),
+            mode: CheckpointMode::default(),
+            timeout: CHECKPOINT_TIMEOUT_DEFAULT,
+            min_pause: Duration::ZERO,
+            max_concurrent: 1,
+            tolerable_failures: 0,
+            retain: CHECKPOINTS_RETAINED_DEFAULT,
+            on_cancel: OnCancel::default(),
+        }
+    }
+}
+
+/// How long a checkpoint may take.
+pub const CHECKPOINT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
+/// Complete checkpoints that are kept.
+pub const CHECKPOINTS_RETAINED_DEFAULT: u32 = 2;
 /// The shortest interval and timeout of checkpoints.
 pub const CHECKPOINT_SPAN_MIN: Duration = Duration::from_millis(10);
 /// The most checkpoints under way at a time.

@@ -1,0 +1,56 @@
+//! What is known of an uploaded plugin, as it is kept in the index.
+use std::fmt;
+
+use schemars::JsonSchema;
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+use super::RegistryError;
+
+/// An uploaded plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Lower-case letters, digits and hyphens.
+    pub name: String,
+    /// A semantic version.
+    pub version: String,
+    /// SHA-256 of the uploaded file, in 64 hexadecimal digits.
+    pub digest: String,
+    /// Bytes of the uploaded file.
+    pub size: u64,
+    /// When it was uploaded, in ms since 1970-01-01 UTC.
+    pub uploaded_ms: i64,
+    /// Who has uploaded it.
+    pub uploaded_by: String,
+    /// The key that signed it, as base64; none if no signature was asked for.
+    pub signed_by: Option<String>,
+    /// Names of the interfaces it imports.
+    pub imports: Vec<String>,
+    /// The operators in it, a kind each.
+    pub operators: Vec<OperatorRecord>,
+}
+
+/// An operator of a plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OperatorRecord {
+    /// The interface of the contract, such as `transform`.
+    pub kind: String,
+    /// The JSON schema of its configuration, as text; empty if it has none.
+    pub configuration: String,
+}
+
+impl Record {
+    /// The version, parsed.
+    pub fn semantic_version(&self) -> Result<Version, RegistryError> {
+        Version::parse(&self.version)
+            .map_err(|error| RegistryError::Name(format!("`{}` is no semantic version: {error}", self.version)))
+    }
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.version)
+    }
+}

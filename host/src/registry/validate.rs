@@ -1,0 +1,141 @@
+//! What an upload must stand before it is kept: bounds, the compiler, the contract, its own description, and being configured. Guarantees
+//! an answer in bounded time, whatever the bytes are.
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use super::{Inner, OperatorRecord, RegistryError, upload::Received};
+use crate::{
+    job::PluginRef,
+    model::Description,
+    plugin::{GUEST_STACK_BYTES_MAX, Limits, LoadError, Placement, Plugin, PluginEngine, build::check_bounds},
+};
+
+/// The longest checking an upload may take, with the wait for the one before.
+const CHECK_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// The longest an operator may take to read an empty configuration.
+const CONFIGURE_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Bytes of memory an operator may have meanwhile.
+const CONFIGURE_MEMORY_BYTES_MAX: usize = 256 << 20;
+
+/// Stack of the thread that checks: the compiler's and the guest's.
+const STACK_BYTES: usize = GUEST_STACK_BYTES_MAX + (8 << 20);
+
+/// Bytes of a configuration schema.
+const SCHEMA_BYTES_MAX: usize = 256 << 10;
+
+/// What was found.
+pub(super) struct Found {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) imports: Vec<String>,
+    pub(super) operators: Vec<OperatorRecord>,
+}
+
+/// Checks an upload, one at a time. Once the time is up the answer is an error; the thread ends when it is done, and only then may the
+/// next upload be checked.
+pub(super) async fn validate(inner: &Arc<Inner>, received: &Received) -> Result<Found, RegistryError> {
+    let over = inner.clock.sleep_until(inner.clock.monotonic() + CHECK_TIME_MAX);
+    let check = async {
+        let closed = |_| RegistryError::Busy;
+        let permit = inner.compiling.clone().acquire_owned().await.map_err(closed)?;
+        let (done, result) = oneshot::channel();
+        let (inner, path, digest) = (inner.clone(), received.file.to_path_buf(), received.digest.clone());
+        let spawned = std::thread::Builder::new().name("check".into()).stack_size(STACK_BYTES).spawn(move || {
+            let _permit = permit;
+            let checked = catch_unwind(AssertUnwindSafe(|| check(&inner.engine, &path)));
+            let checked =
+                checked.unwrap_or_else(|_| Err(LoadError::Invalid("the compiler broke down on it".into()).into()));
+            // Whoever asked may have gone.
+            let _ = done.send(checked.map(|(found, plugin)| {
+                inner.remember(&digest, &plugin);
+                found
+            }));
+        });
+        spawned.map_err(RegistryError::io("thread `check`"))?;
+        result.await.unwrap_or_else(|_| Err(RegistryError::Internal("a check has no result".into())))
+    };
+    tokio::select! {
+        found = check => found,
+        () = over => Err(RegistryError::TimedOut(CHECK_TIME_MAX.as_secs())),
+    }
+}
+
+fn check(engine: &PluginEngine, path: &Path) -> Result<(Found, Arc<Plugin>), RegistryError> {
+    let bytes = std::fs::read(path).map_err(RegistryError::io(path))?;
+    check_bounds(&bytes)?;
+    let plugin = Plugin::from_bytes(engine, &bytes, Path::new("the upload"))?;
+    drop(bytes);
+    let found = found(&plugin)?;
+    for description in plugin.descriptions() {
+        check_schema(description)?;
+        configure(&plugin, description)?;
+    }
+    Ok((found, plugin))
+}
+
+/// Name and version, which all its operators share.
+fn found(plugin: &Plugin) -> Result<Found, RegistryError> {
+    let [first, others @ ..] = plugin.descriptions() else {
+        return Err(RegistryError::Name("the component has no operator".into()));
+    };
+    if let Some(other) = others.iter().find(|other| (&other.name, &other.version) != (&first.name, &first.version)) {
+        return Err(RegistryError::Name(format!(
+            "the component's operators call themselves {}@{} and {}@{}; all must have the same name and version",
+            first.name, first.version, other.name, other.version
+        )));
+    }
+    if PluginRef::uploaded(&format!("{}@{}", first.name, first.version)).is_none() {
+        return Err(RegistryError::Name(format!(
+            "the plugin calls itself {}@{}; a name has lower-case letters, digits and hyphens, a version is MAJOR.MINOR.PATCH",
+            first.name, first.version
+        )));
+    }
+    let operators = plugin.descriptions().iter().map(|description| OperatorRecord {
+        kind: description.kind.interface().to_owned(),
+        configuration: description.configuration.clone(),
+    });
+    Ok(Found {
+        name: first.name.clone(),
+        version: first.version.to_string(),
+        imports: plugin.imports().to_vec(),
+        operators: operators.collect(),
+    })
+}
+
+fn check_schema(description: &Description) -> Result<(), RegistryError> {
+    let text = description.configuration.as_str();
+    if text.is_empty() {
+        return Ok(());
+    }
+    let wrong = |what: String| {
+        let operator = format!("{} ({})", description.name, description.kind.interface());
+        RegistryError::Schema { operator, what }
+    };
+    if text.len() > SCHEMA_BYTES_MAX {
+        return Err(wrong(format!("it has {} bytes, {SCHEMA_BYTES_MAX} are allowed", text.len())));
+    }
+    let schema = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+    jsonschema::validator_for(&schema).map(|_| ()).map_err(|error| wrong(error.to_string()))
+}
+
+/// A plugin that needs settings may say so; it may not break down.
+fn configure(plugin: &Arc<Plugin>, description: &Description) -> Result<(), RegistryError> {
+    let placement = Placement { operator: description.name.clone(), subtask: 0, parallelism: 1 };
+    let limits = Limits {
+        memory_bytes: CONFIGURE_MEMORY_BYTES_MAX,
+        batch_time: CONFIGURE_TIME_MAX,
+        retire_memory_bytes: usize::MAX,
+    };
+    match plugin.instantiate(description.kind, "{}", placement, limits) {
+        Ok(_) | Err(LoadError::Configuration(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,234 @@
+//! A job the server knows: its record, and while it runs, what runs. Every change of state goes through here, and is told to
+//! whoever listens. Must not know who asks for it, nor how jobs are run.
+use std::{
+    collections::VecDeque,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::{sync::watch, task::JoinHandle};
+
+use super::{
+    CheckpointInfo, EventKind, Illegal, Phase, ServiceError, State, Step,
+    error::code,
+    events::Events,
+    graph::{JobGraph, Sample},
+    prepare::Ready,
+    record::{Folders, Record},
+    spawner::Alive,
+};
+use crate::{
+    control::{CheckpointDone, JobObserver, JobView, Prepared, RunError},
+    model::{Clock, SnapshotKind},
+};
+
+/// Checkpoints of a job that are remembered.
+const CHECKPOINTS_MAX: usize = 100;
+
+/// What is there while a job runs, or was counted since the server started.
+#[derive(Default)]
+pub(super) struct Live {
+    /// What starts the job, waits for its end, and sees to what comes then.
+    pub(super) work: Option<JoinHandle<()>>,
+    pub(super) view: Option<(JobView, Arc<Prepared>)>,
+    /// What it was like when it ended.
+    pub(super) last: Option<JobGraph>,
+    pub(super) samples: VecDeque<Sample>,
+    /// With what it goes on once it has stopped.
+    pub(super) next: Option<Ready>,
+    pub(super) checkpoints: VecDeque<CheckpointInfo>,
+    pub(super) completed: u64,
+    pub(super) failed: u64,
+    pub(super) restarts: u64,
+}
+
+/// A job.
+pub(super) struct Entry {
+    pub(super) id: String,
+    record: Mutex<Record>,
+    /// Held while the record is written.
+    disk: Mutex<()>,
+    state: watch::Sender<State>,
+    live: Mutex<Live>,
+    pub(super) alive: Alive,
+    folders: Arc<Folders>,
+    events: Arc<Events>,
+    clock: Arc<dyn Clock>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Entry {
+    pub(super) fn new(record: Record, folders: Arc<Folders>, events: Arc<Events>, clock: Arc<dyn Clock>) -> Entry {
+        Entry {
+            id: record.id.clone(),
+            state: watch::Sender::new(record.phase.state),
+            record: Mutex::new(record),
+            disk: Mutex::default(),
+            live: Mutex::default(),
+            alive: Alive::default(),
+            folders,
+            events,
+            clock,
+        }
+    }
+
+    pub(super) fn record(&self) -> MutexGuard<'_, Record> {
+        lock(&self.record)
+    }
+
+    pub(super) fn live(&self) -> MutexGuard<'_, Live> {
+        lock(&self.live)
+    }
+
+    pub(super) fn state(&self) -> State {
+        *self.state.borrow()
+    }
+
+    /// Waits until the state is one of those.
+    pub(super) async fn until(&self, wanted: impl Fn(State) -> bool) -> State {
+        match self.state.subscribe().wait_for(|state| wanted(*state)).await {
+            Ok(state) => *state,
+            // The sender is here, so it does not end.
+            Err(_) => self.state(),
+        }
+    }
+
+    /// What a reply says, unless the state becomes one in which none is to be waited for.
+    pub(super) async fn reply<T>(
+        &self,
+        reply: impl Future<Output = Result<T, String>>,
+        in_vain: impl Fn(State) -> bool,
+    ) -> Result<T, String> {
+        tokio::select! {
+            biased;
+            reply = reply => reply,
+            state = self.until(in_vain) => Err(match &self.record().error {
+                Some(error) if state == State::Failed => format!("the job has failed: {error}"),
+                _ => format!("the job is {state} now"),
+            }),
+        }
+    }
+
+    /// Takes a step, if the state allows it.
+    pub(super) fn step(&self, step: Step) -> Result<Phase, Illegal> {
+        let mut record = self.record();
+        let before = record.phase;
+        let after = before.after(step)?;
+        if after != before {
+            record.phase = after;
+            record.changed_ms = self.clock.now_ms();
+            if !after.state.is_terminal() {
+                record.error = None;
+            }
+            self.changed(Some(before.state), after.state);
+        }
+        Ok(after)
+    }
+
+    /// Tells of a state. Within the record's lock, so that they are told in order.
+    fn changed(&self, from: Option<State>, to: State) {
+        self.state.send_replace(to);
+        self.tell(EventKind::State, json!({ "from": from, "to": to }));
+    }
+
+    /// Tells of a job that is new.
+    pub(super) fn created(&self) {
+        let record = self.record();
+        self.changed(None, record.phase.state);
+    }
+
+    /// It has failed for good.
+    pub(super) fn fail(&self, error: &ServiceError) {
+        let text = error.to_string();
+        tracing::error!("the job has failed: {text}");
+        {
+            let mut record = self.record();
+            let before = record.phase;
+            let Ok(after) = before.after(Step::Failed) else { return };
+            (record.phase, record.changed_ms) = (after, self.clock.now_ms());
+            // One that is cancelled meanwhile has not failed.
+            if after.state == State::Failed {
+                record.error = Some(text.clone());
+            }
+            self.changed(Some(before.state), after.state);
+        }
+        self.tell(EventKind::Failure, json!({ "code": code(&text), "error": text }));
+    }
+
+    pub(super) fn tell(&self, kind: EventKind, detail: Value) {
+        self.events.add(&self.id, kind, detail);
+    }
+
+    /// Has the record as it is now written.
+    pub(super) async fn persist(self: &Arc<Self>) -> Result<(), ServiceError> {
+        let entry = self.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            let _disk = lock(&entry.disk);
+            let record = entry.record().clone();
+            entry.folders.write(&record)
+        });
+        written.await.unwrap_or_else(|panic| Err(RunError::Panic(panic.to_string()).into()))
+    }
+
+    /// The same, where nobody can be told that it failed.
+    pub(super) async fn persist_or_log(self: &Arc<Self>) {
+        if let Err(error) = self.persist().await {
+            tracing::error!(job = self.id, "the job's record could not be written: {error}");
+        }
+    }
+
+    fn remember(&self, info: CheckpointInfo) {
+        let mut live = self.live();
+        if live.checkpoints.len() == CHECKPOINTS_MAX {
+            live.checkpoints.pop_front();
+        }
+        live.checkpoints.push_back(info);
+        live.completed += 1;
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl JobObserver for Entry {
+    fn started(&self) {
+        // A job that is being cancelled does not care.
+        let _ = self.step(Step::Started);
+    }
+
+    fn restarting(&self, error: &RunError, pause: Duration) {
+        if self.step(Step::Restarting).is_ok() {
+            self.live().restarts += 1;
+            self.tell(EventKind::Restart, json!({ "error": error.to_string(), "pause_ms": ms(pause) }));
+        }
+    }
+
+    fn checkpoint_completed(&self, done: CheckpointDone) {
+        let CheckpointDone { checkpoint, kind, took, bytes } = done;
+        let savepoint = kind == SnapshotKind::Savepoint;
+        let completed_ms = Some(self.clock.now_ms());
+        self.remember(CheckpointInfo {
+            checkpoint,
+            savepoint,
+            completed_ms,
+            took_ms: Some(ms(took)),
+            bytes: Some(bytes),
+            kept: false,
+        });
+        if !savepoint {
+            let detail = json!({ "checkpoint": checkpoint, "took_ms": ms(took), "bytes": bytes });
+            self.tell(EventKind::Checkpoint, detail);
+        }
+    }
+
+    fn checkpoint_failed(&self, checkpoint: u64, why: &str) {
+        self.live().failed += 1;
+        self.tell(EventKind::Checkpoint, json!({ "checkpoint": checkpoint, "error": why }));
+    }
+}

@@ -1,0 +1,114 @@
+//! What happens to jobs, in order, for whoever listens: those who come late get the latest of what they have missed. Bounded, and in
+//! memory only. Must not know what events mean.
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::broadcast;
+
+use crate::model::Clock;
+
+/// Events kept for late listeners, and those that a slow listener may be behind.
+pub const EVENTS_MAX: usize = 1000;
+
+/// What kind of event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EventKind {
+    /// A new state: `from` (null for a new job), `to`.
+    State,
+    /// A checkpoint is complete (`checkpoint`, `took_ms`, `bytes`) or was given up (`checkpoint`, `error`).
+    Checkpoint,
+    /// A savepoint is complete: `path`.
+    Savepoint,
+    /// The job has failed and starts again: `error`, `pause_ms`.
+    Restart,
+    /// The job has failed for good: `code`, `error`.
+    Failure,
+}
+
+/// Something that happened to a job.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct JobEvent {
+    /// Counts up, also from one start of the server to the next; with gaps.
+    pub sequence: u64,
+    /// When, in ms since 1970-01-01 UTC.
+    pub time_ms: i64,
+    /// The job's id.
+    pub job: String,
+    /// What kind.
+    pub kind: EventKind,
+    /// What else there is to say, by kind.
+    pub detail: Value,
+}
+
+struct Log {
+    next: u64,
+    recent: VecDeque<Arc<JobEvent>>,
+}
+
+/// Takes events in and hands them out.
+pub(super) struct Events {
+    log: Mutex<Log>,
+    sender: broadcast::Sender<Arc<JobEvent>>,
+    clock: Arc<dyn Clock>,
+}
+
+/// Sequence numbers left to a ms, so that those of a later start of the server are higher.
+const SEQUENCES_PER_MS: u64 = 1000;
+
+impl Events {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Events {
+        let next = u64::try_from(clock.now_ms()).unwrap_or(0) * SEQUENCES_PER_MS;
+        let log = Mutex::new(Log { next, recent: VecDeque::new() });
+        Events { log, sender: broadcast::channel(EVENTS_MAX).0, clock }
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, job: &str, kind: EventKind, detail: Value) {
+        let time_ms = self.clock.now_ms();
+        let mut log = self.log();
+        let event = Arc::new(JobEvent { sequence: log.next, time_ms, job: job.to_owned(), kind, detail });
+        log.next += 1;
+        if log.recent.len() == EVENTS_MAX {
+            log.recent.pop_front();
+        }
+        log.recent.push_back(event.clone());
+        // Within the lock, so that listeners get them in order. Nobody may listen.
+        let _ = self.sender.send(event);
+    }
+
+    /// The events kept that came after `after`, and all that are still to come.
+    pub(super) fn since(&self, after: Option<u64>) -> (Vec<Arc<JobEvent>>, broadcast::Receiver<Arc<JobEvent>>) {
+        let log = self.log();
+        let missed = log.recent.iter().filter(|event| after.is_some_and(|after| event.sequence > after));
+        (missed.cloned().collect(), self.sender.subscribe())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::SystemClock;
+
+    #[test]
+    fn late_listeners_get_the_latest_they_missed_and_then_the_rest() {
+        let events = Events::new(Arc::new(SystemClock::new()));
+        let add = |n: usize| events.add("a", EventKind::State, n.into());
+        (0..EVENTS_MAX + 5).for_each(add);
+        let (all, _) = events.since(Some(0));
+        assert_eq!((all.len(), &all[0].detail), (EVENTS_MAX, &Value::from(5)));
+        let (missed, mut rest) = events.since(Some(all[EVENTS_MAX - 3].sequence));
+        assert_eq!(missed.iter().map(|event| event.detail.clone()).collect::<Vec<_>>(), [1003, 1004].map(Value::from));
+        add(7);
+        assert_eq!(rest.try_recv().unwrap().detail, 7);
+        assert!(events.since(None).0.is_empty());
+    }
+}

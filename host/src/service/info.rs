@@ -1,0 +1,217 @@
+//! What others see of jobs.
+use std::{collections::VecDeque, path::PathBuf, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{
+    Desired, EventKind, JobGraph, Jobs, Parallelism, Request, ServiceError, State, entry::Entry, error::code,
+    graph::graph,
+};
+use crate::{
+    checkpoint::{CheckpointStore, LocalStore, MANIFESTS, Manifest},
+    control::{NodeReport, RunError},
+};
+
+/// A job.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct JobInfo {
+    /// A UUID, later jobs have higher ones.
+    pub id: String,
+    /// Of no other unfinished job.
+    pub name: String,
+    /// What it does.
+    pub state: State,
+    /// What it is to do when the server starts.
+    pub desired: Desired,
+    /// What may be asked of it.
+    pub allowed: Vec<Request>,
+    /// When it was submitted, in ms since 1970-01-01 UTC.
+    pub created_ms: i64,
+    /// When its state last changed, in ms since 1970-01-01 UTC.
+    pub changed_ms: i64,
+    /// Names of the variables given with it; values are not shown.
+    pub variables: Vec<String>,
+    /// Where it differs from the job's text.
+    pub parallelism: Parallelism,
+    /// The savepoint it was started from.
+    pub from_savepoint: Option<PathBuf>,
+    /// The latest savepoint that was asked for.
+    pub savepoint: Option<PathBuf>,
+    /// The code of what it has failed with.
+    pub code: Option<String>,
+    /// What it has failed with.
+    pub error: Option<String>,
+    /// How many times it has failed and started again since the server, or somebody, started it.
+    pub restarts: u64,
+}
+
+/// A checkpoint or savepoint of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct CheckpointInfo {
+    /// Its number.
+    pub checkpoint: u64,
+    /// Whether it is a savepoint.
+    pub savepoint: bool,
+    /// When it was complete, in ms since 1970-01-01 UTC; null if that was before the server started.
+    pub completed_ms: Option<i64>,
+    /// From its barrier to its manifest, in ms; null if that was before the server started.
+    pub took_ms: Option<u64>,
+    /// Bytes written; null if that was before the server started.
+    pub bytes: Option<u64>,
+    /// Whether it is still where the job's checkpoints are.
+    pub kept: bool,
+}
+
+/// A job's numbers, since the server started; those of its nodes since the job was last started by it.
+#[derive(Clone, Debug)]
+pub struct JobMetrics {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub state: State,
+    /// How many times it has failed and started again.
+    pub restarts: u64,
+    /// Complete checkpoints and savepoints.
+    pub checkpoints: u64,
+    /// Checkpoints and savepoints that were given up.
+    pub checkpoints_failed: u64,
+    /// The latest complete one.
+    pub latest: Option<CheckpointInfo>,
+    /// Of its nodes; none if nothing of it runs.
+    pub nodes: Vec<NodeReport>,
+}
+
+impl Entry {
+    /// What others see of it.
+    pub(super) fn info(&self) -> JobInfo {
+        let restarts = self.live().restarts;
+        let record = self.record();
+        JobInfo {
+            id: record.id.clone(),
+            name: record.name.clone(),
+            state: record.phase.state,
+            desired: record.phase.desired,
+            allowed: record.phase.state.allows().collect(),
+            created_ms: record.created_ms,
+            changed_ms: record.changed_ms,
+            variables: record.variables.keys().cloned().collect(),
+            parallelism: record.parallelism.clone(),
+            from_savepoint: record.from_savepoint.clone(),
+            savepoint: record.savepoint.clone(),
+            code: record.error.as_deref().map(code),
+            error: record.error.clone(),
+            restarts,
+        }
+    }
+
+    /// Its graph, as it is now or was when it ended; empty if it has not run since the server started.
+    pub(super) fn graph(&self) -> JobGraph {
+        let live = self.live();
+        match &live.view {
+            Some((view, prepared)) => graph(&prepared.plan, view.nodes(), &live.samples),
+            None => live.last.clone().unwrap_or_default(),
+        }
+    }
+
+    /// Nothing of it runs any more: notes what it was like.
+    pub(super) fn close(&self) {
+        let mut live = self.live();
+        live.samples = VecDeque::new();
+        if let Some((view, prepared)) = live.view.take() {
+            live.last = Some(graph(&prepared.plan, view.nodes(), &live.samples));
+        }
+    }
+
+    /// A savepoint is complete.
+    pub(super) fn saved(&self, path: PathBuf) {
+        self.tell(EventKind::Savepoint, serde_json::json!({ "path": path }));
+        self.record().savepoint = Some(path);
+    }
+
+    /// What is remembered of its checkpoints, and those that are there, by number.
+    pub(super) async fn checkpoints(&self) -> Result<Vec<CheckpointInfo>, ServiceError> {
+        let directory = self.record().checkpoints.clone();
+        let names = match directory.is_dir() {
+            true => {
+                LocalStore::open(&directory).map_err(RunError::from)?.list(MANIFESTS).await.map_err(RunError::from)?
+            }
+            false => Vec::new(),
+        };
+        let mut found: Vec<_> = self.live().checkpoints.iter().cloned().collect();
+        for checkpoint in names.iter().filter_map(|name| Manifest::checkpoint_of(name)) {
+            match found.iter_mut().find(|info| info.checkpoint == checkpoint) {
+                Some(info) => info.kept = true,
+                None => found.push(CheckpointInfo {
+                    checkpoint,
+                    savepoint: false,
+                    completed_ms: None,
+                    took_ms: None,
+                    bytes: None,
+                    kept: true,
+                }),
+            }
+        }
+        found.sort_by_key(|info| info.checkpoint);
+        Ok(found)
+    }
+
+    fn metrics(&self) -> JobMetrics {
+        let live = self.live();
+        let nodes = live.view.as_ref().map(|(view, _)| view.nodes()).unwrap_or_default();
+        let (restarts, checkpoints, checkpoints_failed) = (live.restarts, live.completed, live.failed);
+        let latest = live.checkpoints.back().cloned();
+        drop(live);
+        let record = self.record();
+        let (id, name, state) = (record.id.clone(), record.name.clone(), record.phase.state);
+        JobMetrics { id, name, state, restarts, checkpoints, checkpoints_failed, latest, nodes }
+    }
+}
+
+impl Jobs {
+    /// A job, by its id or, if it is unfinished, its name.
+    pub fn get(&self, job: &str) -> Result<JobInfo, ServiceError> {
+        Ok(self.0.find(job)?.info())
+    }
+
+    /// Jobs in the order of their ids, the first `limit` after the one whose id is `after`.
+    pub fn list(&self, after: Option<&str>, limit: usize) -> Vec<JobInfo> {
+        let after = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let entries = self.0.entries();
+        let some: Vec<_> = entries.range::<str, _>((after, std::ops::Bound::Unbounded)).take(limit).collect();
+        some.into_iter().map(|(_, entry)| entry.info()).collect()
+    }
+
+    /// The text of a job as it was submitted, its variables not filled in.
+    pub fn text(&self, job: &str) -> Result<String, ServiceError> {
+        self.0.folders.text(&self.0.find(job)?.id)
+    }
+
+    /// A job's graph, as it is now or was when it ended; empty if it has not run since the server started.
+    pub fn graph(&self, job: &str) -> Result<JobGraph, ServiceError> {
+        Ok(self.0.find(job)?.graph())
+    }
+
+    /// A job's checkpoints and savepoints, by number: those of late, and all that are kept.
+    pub async fn checkpoints(&self, job: &str) -> Result<Vec<CheckpointInfo>, ServiceError> {
+        self.0.find(job)?.checkpoints().await
+    }
+
+    /// Numbers of all jobs.
+    pub fn metrics(&self) -> Vec<JobMetrics> {
+        self.0.entries().values().map(|entry| entry.metrics()).collect()
+    }
+
+    /// A job that runs or may start again, and needs a plugin: one by the digest of its component, or an uploaded one as jobs name it,
+    /// such as `word-count@1.0.0` or `sha256:` and a digest.
+    pub fn user(&self, plugin: &str) -> Option<JobInfo> {
+        let entries = self.0.entries();
+        let needs = |entry: &&Arc<Entry>| {
+            let record = entry.record();
+            record.phase.state != State::Finished && record.plugins.contains(plugin)
+        };
+        entries.values().find(needs).map(|entry| entry.info())
+    }
+}

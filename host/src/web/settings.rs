@@ -1,0 +1,34 @@
+//! What a server is told when it starts.
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
+
+/// What a server is told when it starts.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// Where it listens; port 0 takes any that is free.
+    pub address: SocketAddr,
+    /// Where it keeps everything; made if it is missing.
+    pub data: PathBuf,
+    /// The file of tokens. Without one, only callers of this machine are let in, and they may do anything.
+    pub tokens: Option<PathBuf>,
+    /// No tokens are needed; only on an address of this machine.
+    pub no_auth: bool,
+    /// HTTPS instead of HTTP.
+    pub tls: Option<TlsSettings>,
+    /// Files of public keys; if there are any, plugins must be signed by one.
+    pub signature_keys: Vec<PathBuf>,
+    /// Bytes of an uploaded plugin.
+    pub upload_bytes_max: u64,
+    /// A folder of files, each the value of the variable of its name in jobs.
+    pub secrets: Option<PathBuf>,
+    /// Requests a second of one caller.
+    pub rate: NonZeroU32,
+}
+
+/// Files for HTTPS.
+#[derive(Clone, Debug)]
+pub struct TlsSettings {
+    /// PEM: the certificate, then those that vouch for it.
+    pub certificate: PathBuf,
+    /// PEM: its private key.
+    pub key: PathBuf,
+}

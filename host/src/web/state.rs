@@ -1,0 +1,37 @@
+//! What handlers share.
+use std::sync::{Arc, atomic::AtomicBool};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Idempotency, Metrics, auth::Access, limits::Rate};
+use crate::{
+    audit::AuditLog,
+    model::Clock,
+    registry::{InUse, Registry},
+    service::Jobs,
+};
+
+/// What handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Uploaded plugins.
+    pub registry: Registry,
+    /// Who may still need a plugin.
+    pub in_use: Arc<dyn InUse>,
+    /// The jobs.
+    pub jobs: Jobs,
+    /// Who has changed what.
+    pub audit: Arc<AuditLog>,
+    /// Answers that were given.
+    pub idempotency: Arc<Idempotency>,
+    /// What the server counts.
+    pub metrics: Arc<Metrics>,
+    /// Whether the server takes work: it does not while it stops.
+    pub ready: Arc<AtomicBool>,
+    /// Cancelled once the server stops: what never ends by itself ends then.
+    pub stopping: CancellationToken,
+    pub(super) access: Arc<Access>,
+    pub(super) rate: Arc<Rate>,
+}
