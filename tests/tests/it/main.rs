@@ -14,6 +14,8 @@ mod process;
 mod recovery;
 mod refused;
 mod savepoints;
+mod server;
 mod simulated;
 mod tidy;
+mod uploads;
 mod windows;
