@@ -56,12 +56,7 @@ fn every_change_is_found_and_placed() {
     // A forger who computes the entry's own hash again is found one later.
     let mut forged = Entry::parse(format!("{}\n", lines[1]).as_bytes()).unwrap();
     forged.who = "eve".into();
-    let forged = Entry::new(
-        1,
-        forged.time_ms,
-        Event { who: "eve".into(), ..event(1) },
-        forged.previous.clone(),
-    );
+    let forged = Entry::new(1, forged.time_ms, Event { who: "eve".into(), ..event(1) }, forged.previous.clone());
     for (changed, entry) in [
         (text.replacen("p@1.0.2", "p@1.0.9", 1), 2),
         (join(&[lines[0], lines[2], lines[3]]), 1),

@@ -7,7 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CommandError, CommandResult, engine, progress::Progress};
 use crate::{
-    control::{AllHere, Job, JobOptions, JobReport, JobView, LocalPlugins, Prepared, RunError, StartFrom, data_runtime, prepare},
+    control::{
+        AllHere, Job, JobOptions, JobReport, JobView, LocalPlugins, Prepared, RunError, StartFrom, data_runtime,
+        prepare,
+    },
     dataflow::{Environment, MemoryExchanges, TokioSpawner},
     job,
     model::SystemClock,

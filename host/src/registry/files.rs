@@ -30,7 +30,9 @@ impl Files {
     pub(super) fn open(directory: &Path) -> Result<(Files, Vec<Record>), RegistryError> {
         let [blobs, plugins, uploads] = [BLOBS, PLUGINS, UPLOADS].map(|folder| directory.join(folder));
         match fs::remove_dir_all(&uploads) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(RegistryError::Io { path: uploads, error }),
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(RegistryError::Io { path: uploads, error });
+            }
             _ => {}
         }
         for folder in [&blobs, &plugins, &uploads] {

@@ -148,12 +148,7 @@ impl Registry {
 
     /// Checks an upload and keeps it. `signature` is base64 of an ed25519 signature of the SHA-256 of the file. The same bytes again
     /// give the same record. Not undone by dropping the future: what was begun may still be kept.
-    pub async fn push(
-        &self,
-        upload: Upload,
-        signature: Option<&str>,
-        by: &str,
-    ) -> Result<Pushed, RegistryError> {
+    pub async fn push(&self, upload: Upload, signature: Option<&str>, by: &str) -> Result<Pushed, RegistryError> {
         let received = upload.finish().await?;
         signature::check(&self.inner.policy.keys, &received.sha256, signature)?;
         if let Some(record) = self.with_digest(&received.digest) {

@@ -13,7 +13,10 @@ use super::{Inner, OperatorRecord, RegistryError, upload::Received};
 use crate::{
     job::PluginRef,
     model::Description,
-    plugin::{GUEST_STACK_BYTES_MAX, Limits, LoadError, Placement, Plugin, PluginEngine, build::check_bounds},
+    plugin::{
+        GUEST_STACK_BYTES_MAX, Limits, LoadError, Placement, Plugin, PluginEngine,
+        build::{check_bounds, is_component},
+    },
 };
 
 /// The longest checking an upload may take, with the wait for the one before.
@@ -52,9 +55,8 @@ pub(super) async fn validate(inner: &Arc<Inner>, received: &Received) -> Result<
         let spawned = std::thread::Builder::new().name("check".into()).stack_size(STACK_BYTES).spawn(move || {
             let _permit = permit;
             let checked = catch_unwind(AssertUnwindSafe(|| check(&engine, &path)));
-            let checked = checked.unwrap_or_else(|_| {
-                Err(LoadError::Invalid("the compiler broke down on it".into()).into())
-            });
+            let checked =
+                checked.unwrap_or_else(|_| Err(LoadError::Invalid("the compiler broke down on it".into()).into()));
             // Whoever asked may have gone.
             let _ = done.send(checked);
         });
@@ -70,6 +72,12 @@ pub(super) async fn validate(inner: &Arc<Inner>, received: &Received) -> Result<
 fn check(engine: &PluginEngine, path: &Path) -> Result<Found, RegistryError> {
     let bytes = std::fs::read(path).map_err(RegistryError::io(path))?;
     check_bounds(&bytes)?;
+    // What makes components of modules trusts their component types, down to overflowing its stack when one refers to itself, which
+    // would end the server.
+    if !is_component(&bytes) {
+        let what = "the upload is no component: build it with `wasmill plugin build`, or with a toolchain that makes components";
+        return Err(LoadError::Invalid(what.into()).into());
+    }
     let plugin = Plugin::from_bytes(engine, &bytes, Path::new("the upload"))?;
     drop(bytes);
     let found = found(&plugin)?;

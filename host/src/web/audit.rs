@@ -28,11 +28,7 @@ struct Part {
     limit: Option<u32>,
 }
 
-async fn list(
-    State(state): State<AppState>,
-    _: Viewer,
-    Query(part): Query<Part>,
-) -> Result<Page<Entry>, Problem> {
+async fn list(State(state): State<AppState>, _: Viewer, Query(part): Query<Part>) -> Result<Page<Entry>, Problem> {
     let limit = page::limit(part.limit)?;
     let from = match &part.cursor {
         Some(cursor) => page::place(cursor)?.parse().map_err(|_| page::bad_cursor())?,

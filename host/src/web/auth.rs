@@ -100,7 +100,8 @@ impl Access {
             Access::Tokens(tokens) => {
                 let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
                 let token = header.and_then(|value| value.split_once(' '));
-                let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
+                let token =
+                    token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
                 let token = token.ok_or_else(|| unknown("send the header `Authorization: Bearer TOKEN`"))?;
                 tokens.caller(token).ok_or_else(|| unknown("nobody has this token"))
             }
@@ -114,7 +115,8 @@ fn is_of_this_machine(headers: &HeaderMap) -> bool {
         let uri = text.parse::<Uri>().ok()?;
         Some(uri.host()?.trim_matches(['[', ']']).to_owned())
     };
-    let is_local = |name: String| name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let is_local =
+        |name: String| name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
     let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let by_name = text(header::HOST).is_none_or(|value| host(value).is_some_and(is_local));
     by_name && text(header::ORIGIN).is_none_or(|value| host(value).is_some_and(is_local))
@@ -203,7 +205,9 @@ pub(super) async fn authenticate(State(state): State<AppState>, mut request: Req
 fn allowed(parts: &Parts, role: Role) -> Result<Caller, Problem> {
     let Some(caller) = parts.extensions.get::<Caller>() else {
         let denied = parts.extensions.get::<Denied>();
-        return Err(denied.map_or_else(|| Problem::internal("a route without authentication"), |denied| denied.0.clone()));
+        return Err(
+            denied.map_or_else(|| Problem::internal("a route without authentication"), |denied| denied.0.clone())
+        );
     };
     if caller.role < role {
         let detail = format!("{} is {}; this needs {}", caller.name, caller.role.name(), role.name());

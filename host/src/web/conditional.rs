@@ -44,7 +44,9 @@ mod tests {
 
     #[test]
     fn tags_are_compared_one_by_one() {
-        for (value, same) in [(r#""a""#, true), (r#"W/"a""#, true), (r#""b", "a""#, true), ("*", true), (r#""ab""#, false)] {
+        for (value, same) in
+            [(r#""a""#, true), (r#"W/"a""#, true), (r#""b", "a""#, true), ("*", true), (r#""ab""#, false)]
+        {
             assert_eq!(not_modified(&headers(header::IF_NONE_MATCH, value), "a"), same, "{value}");
             let matched = check_match(&headers(header::IF_MATCH, value), "a");
             assert_eq!(matched.is_ok(), same, "{value}");

@@ -114,7 +114,9 @@ impl Idempotency {
     ) -> Result<Response, Problem> {
         let Some(key) = headers.get(HEADER) else { return answer.await };
         let key = key.to_str().ok().filter(|key| (1..=KEY_BYTES_MAX).contains(&key.len()));
-        let key = key.ok_or_else(|| Problem::malformed(format!("`Idempotency-Key` is ASCII text of 1 to {KEY_BYTES_MAX} bytes")))?;
+        let key = key.ok_or_else(|| {
+            Problem::malformed(format!("`Idempotency-Key` is ASCII text of 1 to {KEY_BYTES_MAX} bytes"))
+        })?;
         let key = (caller.name.clone(), key.to_owned());
         if let Some(given) = self.given(&key, fingerprint)? {
             return Ok(given);
@@ -132,7 +134,8 @@ impl Idempotency {
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, ANSWER_BYTES_MAX).await.map_err(Problem::internal)?;
         let problem = parts.extensions.get::<Problem>().cloned();
-        let answer = Answer::Given { status: parts.status, headers: parts.headers.clone(), body: body.clone(), problem };
+        let answer =
+            Answer::Given { status: parts.status, headers: parts.headers.clone(), body: body.clone(), problem };
         if let Some(kept) = self.lock().by_key.get_mut(&key) {
             kept.answer = answer;
         }
@@ -187,7 +190,14 @@ mod tests {
     use super::*;
     use crate::{model::SystemClock, web::Role};
 
-    async fn ask(all: &Idempotency, name: &str, key: &'static str, print: &str, calls: &AtomicU32, status: u16) -> (u16, String) {
+    async fn ask(
+        all: &Idempotency,
+        name: &str,
+        key: &'static str,
+        print: &str,
+        calls: &AtomicU32,
+        status: u16,
+    ) -> (u16, String) {
         let caller = Caller { name: name.into(), role: Role::Operator };
         let headers = HeaderMap::from_iter([(HEADER.parse().unwrap(), key.parse().unwrap())]);
         let answer = async {

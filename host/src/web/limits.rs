@@ -47,7 +47,8 @@ pub(super) struct Rate(RateLimiter<String, DashMapStateStore<String>, Injected, 
 impl Rate {
     /// So many requests a second, and a few seconds' worth at once.
     pub(super) fn new(each_second: NonZeroU32, clock: Arc<dyn Clock>) -> Rate {
-        let quota = Quota::per_second(each_second).allow_burst(each_second.saturating_mul(NonZeroU32::MIN.saturating_add(BURST_S - 1)));
+        let quota = Quota::per_second(each_second)
+            .allow_burst(each_second.saturating_mul(NonZeroU32::MIN.saturating_add(BURST_S - 1)));
         Rate(RateLimiter::new(quota, DashMapStateStore::default(), Injected(clock)))
     }
 
@@ -56,9 +57,9 @@ impl Rate {
         if self.0.len() > CALLERS_MAX {
             self.0.retain_recent();
         }
-        self.0.check_key(&caller).map_err(|_| {
-            Problem::new(StatusCode::TOO_MANY_REQUESTS, "R0210", "Too many requests", "ask less often")
-        })
+        self.0
+            .check_key(&caller)
+            .map_err(|_| Problem::new(StatusCode::TOO_MANY_REQUESTS, "R0210", "Too many requests", "ask less often"))
     }
 }
 

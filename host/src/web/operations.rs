@@ -2,10 +2,7 @@
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use aide::{
-    axum::{
-        ApiRouter,
-        routing::get_with,
-    },
+    axum::{ApiRouter, routing::get_with},
     swagger::Swagger,
 };
 use axum::{

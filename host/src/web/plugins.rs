@@ -170,11 +170,7 @@ fn describe_list(operation: TransformOperation<'_>) -> TransformOperation<'_> {
     describe::fails(operation, &[(400, "The cursor or limit makes no sense.")])
 }
 
-async fn list(
-    State(state): State<AppState>,
-    _: Viewer,
-    Query(part): Query<Part>,
-) -> Result<Page<Record>, Problem> {
+async fn list(State(state): State<AppState>, _: Viewer, Query(part): Query<Part>) -> Result<Page<Record>, Problem> {
     let limit = page::limit(part.limit)?;
     let place = part.cursor.as_deref().map(page::place).transpose()?;
     let after = match &place {
@@ -206,7 +202,9 @@ fn describe_look(operation: TransformOperation<'_>) -> TransformOperation<'_> {
         .id("getPlugin")
         .tag("plugins")
         .summary("A version of a plugin")
-        .response_with::<200, Json<Record>, _>(|response| response.description("What is known of it; `ETag` is its digest."));
+        .response_with::<200, Json<Record>, _>(|response| {
+            response.description("What is known of it; `ETag` is its digest.")
+        });
     let operation = describe::header::<String>(operation, "if-none-match", "The `ETag` the caller has");
     let operation = describe::empty(operation, 304, "It is what the caller has.");
     describe::fails(operation, &[(404, "There is no such plugin.")])
@@ -275,7 +273,9 @@ async fn delete(
         Err(error) => (None, error.to_string()),
     };
     let from = digest.as_ref().map(|digest| format!("sha256:{digest}"));
-    state.note(Event { who: caller.name, action: "plugin.delete".into(), subject, from, to: None, digest, outcome }).await?;
+    state
+        .note(Event { who: caller.name, action: "plugin.delete".into(), subject, from, to: None, digest, outcome })
+        .await?;
     deleted?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

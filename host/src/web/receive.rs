@@ -61,7 +61,8 @@ async fn raw(mut upload: Upload, request: Request) -> Result<Upload, Problem> {
 
 async fn form(mut upload: Upload, request: Request) -> Result<Upload, Problem> {
     let broken = |error: axum::extract::multipart::MultipartError| Problem::malformed(error.body_text());
-    let mut form = Multipart::from_request(request, &()).await.map_err(|error| Problem::malformed(error.body_text()))?;
+    let mut form =
+        Multipart::from_request(request, &()).await.map_err(|error| Problem::malformed(error.body_text()))?;
     let mut field = form.next_field().await.map_err(broken)?;
     let Some(file) = field.as_mut().filter(|field| field.name() == Some(FIELD)) else {
         return Err(Problem::malformed(format!("the form's first field is to be `{FIELD}`")));

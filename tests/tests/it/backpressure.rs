@@ -129,7 +129,8 @@ fn a_sink_that_stands_still_holds_the_source() {
     let mut spec = job::parse(JOB, "job.yaml", &variable, Path::new("")).unwrap();
     spec.sources["lines"].connector = Box::new(source.clone());
     spec.sinks["out"].connector = Box::new(sink.clone());
-    let prepared = Arc::new(prepare(spec, &LocalPlugins::new(jobs::engine(), false)).unwrap_or_else(|error| panic!("{error}")));
+    let prepared =
+        Arc::new(prepare(spec, &LocalPlugins::new(jobs::engine(), false)).unwrap_or_else(|error| panic!("{error}")));
     assert_eq!(prepared.plan.tasks.len(), 3, "{}", prepared.plan);
 
     // Each source and operator has a batch in hand that it waits to hand over, each sink one it is writing.

@@ -9,7 +9,9 @@ use std::{
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use wasmill::{
-    control::{AllHere, Job, JobOptions, JobReport, LocalPlugins, NodeReport, Prepared, RunError, data_runtime, prepare},
+    control::{
+        AllHere, Job, JobOptions, JobReport, LocalPlugins, NodeReport, Prepared, RunError, data_runtime, prepare,
+    },
     dataflow::{Environment, MemoryExchanges, TokioSpawner},
     job,
     model::SystemClock,

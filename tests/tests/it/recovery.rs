@@ -40,7 +40,8 @@ fn live(case: &Path, rocksdb: bool, seed: u64, out: &Path) -> Result<(), String>
             let inner = std::mem::replace(&mut source.connector, Box::new(wasmill_tests::gate::Nothing));
             source.connector = Box::new(Gated { inner, gate: gate.clone(), records: random.usize(1..4) });
         }
-        let prepared = Arc::new(prepare(spec, &LocalPlugins::new(jobs::engine(), false)).map_err(|error| error.to_string())?);
+        let prepared =
+            Arc::new(prepare(spec, &LocalPlugins::new(jobs::engine(), false)).map_err(|error| error.to_string())?);
         let last = life + 1 == LIVES.len();
         let kill_after = (!last).then(|| random.usize(1..6));
         jobs::runtime().block_on(async {

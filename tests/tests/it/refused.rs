@@ -90,7 +90,10 @@ fn what_the_others_are_made_from_is_taken() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("suspect.wasm"), fine("0.1.0", PROCESS, str::to_owned)).unwrap();
     let prepared = jobs::prepared(JOB, directory.path(), &Variables::new()).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(prepared.plugins[&("suspect".to_owned(), OperatorKind::Transform)].plugin.descriptions()[0].name, "fine");
+    assert_eq!(
+        prepared.plugins[&("suspect".to_owned(), OperatorKind::Transform)].plugin.descriptions()[0].name,
+        "fine"
+    );
 }
 
 #[test]

@@ -3,7 +3,10 @@ use std::{path::Path, time::Duration};
 
 use super::{JOB, read, with};
 use crate::{
-    job::{AssignerSpec, Code, JobSpec, OnError, PluginRef, PluginSpec, RestartStrategy, StateSpec, TriggerSpec, load, parse},
+    job::{
+        AssignerSpec, Code, JobSpec, OnError, PluginRef, PluginSpec, RestartStrategy, StateSpec, TriggerSpec, load,
+        parse,
+    },
     model::{Field, Kind, TimeDomain},
 };
 
