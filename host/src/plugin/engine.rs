@@ -60,6 +60,11 @@ impl PluginEngine {
         Some(set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?.join("wasmill"))
     }
 
+    /// The same engine, but what it compiles is not kept: for components that may not be wanted.
+    pub fn without_cache(&self) -> PluginEngine {
+        PluginEngine { engine: self.engine.clone(), cache: None }
+    }
+
     pub(super) fn engine(&self) -> &Engine {
         &self.engine
     }

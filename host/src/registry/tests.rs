@@ -8,7 +8,7 @@ use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 use super::*;
-use crate::model::SystemClock;
+use crate::{model::SystemClock, plugin::build::componentize};
 
 /// A transform that says of itself that it is `fine` and a version of five characters, and passes its input's rows on.
 const FINE: &str = r#"(module
@@ -29,7 +29,7 @@ fn component(name: &str, version: &str, salt: &str, configure: &str) -> Vec<u8> 
     let (package, _) = resolve.push_dir(contract).unwrap();
     let world = resolve.select_world(&[package], Some("transform-operator")).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
-    module
+    componentize(&module).unwrap().into_owned()
 }
 
 fn fine(version: &str, salt: &str) -> Vec<u8> {
@@ -161,7 +161,7 @@ async fn signatures_are_checked_before_anything_else() {
 #[tokio::test]
 async fn what_misbehaves_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let registry = open(directory.path(), Policy { upload_bytes_max: 8 << 10, ..Policy::default() }).unwrap();
+    let registry = open(directory.path(), Policy { upload_bytes_max: 32 << 10, ..Policy::default() }).unwrap();
     let refused = async |bytes: &[u8]| push(&registry, bytes, None).await.unwrap_err().to_string();
     let traps = refused(&component("fine", "1.0.0", "a", "unreachable")).await;
     assert!(traps.starts_with("[P0205]"), "{traps}");
@@ -169,7 +169,7 @@ async fn what_misbehaves_is_refused() {
     assert!(loops.starts_with("[P0205]"), "{loops}");
     let name = refused(&component("Fine", "1.0.0", "a", "i32.const 4096")).await;
     assert!(name.starts_with("[R0111]"), "{name}");
-    let large = refused(&[0; 9 << 10]).await;
+    let large = refused(&[0; 33 << 10]).await;
     assert!(large.starts_with("[R0101]"), "{large}");
     assert!(registry.list(None, None, 10).is_empty());
     assert_eq!(files(&directory.path().join("uploads")), 0);

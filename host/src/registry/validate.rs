@@ -13,7 +13,10 @@ use super::{Inner, OperatorRecord, RegistryError, upload::Received};
 use crate::{
     job::PluginRef,
     model::Description,
-    plugin::{GUEST_STACK_BYTES_MAX, Limits, LoadError, Placement, Plugin, PluginEngine, build::check_bounds},
+    plugin::{
+        GUEST_STACK_BYTES_MAX, Limits, LoadError, Placement, Plugin, PluginEngine,
+        build::{check_bounds, is_component},
+    },
 };
 
 /// The longest checking an upload may take, with the wait for the one before.
@@ -47,17 +50,15 @@ pub(super) async fn validate(inner: &Arc<Inner>, received: &Received) -> Result<
         let closed = |_| RegistryError::Busy;
         let permit = inner.compiling.clone().acquire_owned().await.map_err(closed)?;
         let (done, result) = oneshot::channel();
-        let (inner, path, digest) = (inner.clone(), received.file.to_path_buf(), received.digest.clone());
+        // Refused uploads are not to fill the disk; what is taken is compiled again when the first job wants it.
+        let (engine, path) = (inner.engine.without_cache(), received.file.to_path_buf());
         let spawned = std::thread::Builder::new().name("check".into()).stack_size(STACK_BYTES).spawn(move || {
             let _permit = permit;
-            let checked = catch_unwind(AssertUnwindSafe(|| check(&inner.engine, &path)));
+            let checked = catch_unwind(AssertUnwindSafe(|| check(&engine, &path)));
             let checked =
                 checked.unwrap_or_else(|_| Err(LoadError::Invalid("the compiler broke down on it".into()).into()));
             // Whoever asked may have gone.
-            let _ = done.send(checked.map(|(found, plugin)| {
-                inner.remember(&digest, &plugin);
-                found
-            }));
+            let _ = done.send(checked);
         });
         spawned.map_err(RegistryError::io("thread `check`"))?;
         result.await.unwrap_or_else(|_| Err(RegistryError::Internal("a check has no result".into())))
@@ -68,9 +69,15 @@ pub(super) async fn validate(inner: &Arc<Inner>, received: &Received) -> Result<
     }
 }
 
-fn check(engine: &PluginEngine, path: &Path) -> Result<(Found, Arc<Plugin>), RegistryError> {
+fn check(engine: &PluginEngine, path: &Path) -> Result<Found, RegistryError> {
     let bytes = std::fs::read(path).map_err(RegistryError::io(path))?;
     check_bounds(&bytes)?;
+    // What makes components of modules trusts their component types, down to overflowing its stack when one refers to itself, which
+    // would end the server.
+    if !is_component(&bytes) {
+        let what = "the upload is no component: build it with `wasmill plugin build`, or with a toolchain that makes components";
+        return Err(LoadError::Invalid(what.into()).into());
+    }
     let plugin = Plugin::from_bytes(engine, &bytes, Path::new("the upload"))?;
     drop(bytes);
     let found = found(&plugin)?;
@@ -78,7 +85,7 @@ fn check(engine: &PluginEngine, path: &Path) -> Result<(Found, Arc<Plugin>), Reg
         check_schema(description)?;
         configure(&plugin, description)?;
     }
-    Ok((found, plugin))
+    Ok(found)
 }
 
 /// Name and version, which all its operators share.

@@ -80,7 +80,7 @@ pub(super) fn upload_body(mut operation: TransformOperation<'_>) -> TransformOpe
         ("multipart/form-data", media(form)),
     ];
     operation.inner_mut().request_body = Some(ReferenceOr::Item(openapi::RequestBody {
-        description: Some("A component, or a core module that carries its component type.".into()),
+        description: Some("A component.".into()),
         content: content.into_iter().map(|(name, media)| (name.to_owned(), media)).collect(),
         required: true,
         ..openapi::RequestBody::default()

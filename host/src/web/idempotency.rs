@@ -45,7 +45,13 @@ enum Answer {
     /// The request is being answered.
     Pending,
     /// It was.
-    Given { status: StatusCode, headers: HeaderMap, body: Bytes },
+    Given {
+        status: StatusCode,
+        headers: HeaderMap,
+        body: Bytes,
+        /// What went wrong, if something did.
+        problem: Option<Problem>,
+    },
 }
 
 struct Kept {
@@ -127,7 +133,9 @@ impl Idempotency {
         }
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, ANSWER_BYTES_MAX).await.map_err(Problem::internal)?;
-        let answer = Answer::Given { status: parts.status, headers: parts.headers.clone(), body: body.clone() };
+        let problem = parts.extensions.get::<Problem>().cloned();
+        let answer =
+            Answer::Given { status: parts.status, headers: parts.headers.clone(), body: body.clone(), problem };
         if let Some(kept) = self.lock().by_key.get_mut(&key) {
             kept.answer = answer;
         }
@@ -159,7 +167,10 @@ impl Idempotency {
                 "Idempotency key used",
                 "the same request is being answered; ask again later",
             )),
-            Some(Kept { answer: Answer::Given { status, headers, body }, .. }) => {
+            Some(Kept { answer: Answer::Given { problem: Some(problem), .. }, .. }) => {
+                Ok(Some(problem.clone().into_response()))
+            }
+            Some(Kept { answer: Answer::Given { status, headers, body, problem: None }, .. }) => {
                 Ok(Some((*status, headers.clone(), body.clone()).into_response()))
             }
             None => {

@@ -69,6 +69,15 @@ fn fine(version: &str, process: &str, edit: impl Fn(&str) -> String) -> Vec<u8> 
     module
 }
 
+/// [`FINE`], with more in its module.
+pub fn fine_with(more: &str) -> Vec<u8> {
+    let text = FINE.replace("VERSION", "0.1.0").replace("PROCESS", PROCESS);
+    let text = text.strip_suffix(')').expect("a module ends with a parenthesis");
+    let mut module = wat(&format!("{text} {more})"));
+    embed(&mut module, &guests::root().join("wit"));
+    module
+}
+
 fn embed(module: &mut Vec<u8>, contract: &Path) {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(contract).unwrap_or_else(|error| panic!("{error:#}"));

@@ -46,6 +46,11 @@ fn within(what: &'static str, found: u64, max: u64) -> Result<(), BoundsError> {
     if found > max { Err(BoundsError { what, found, max }) } else { Ok(()) }
 }
 
+/// Whether bytes are a component, and not a core module that is still to be made into one.
+pub fn is_component(bytes: &[u8]) -> bool {
+    Parser::is_component(bytes)
+}
+
 /// Refuses what is too large to compile in bounded time and memory. What is no WebAssembly at all passes: whoever loads it says so.
 pub fn check_bounds(bytes: &[u8]) -> Result<(), BoundsError> {
     let mut counts = Counts { copies: 1, ..Counts::default() };

@@ -7,7 +7,7 @@ mod new;
 mod rust;
 mod toolchain;
 
-pub use bounds::{BoundsError, check_bounds};
+pub use bounds::{BoundsError, check_bounds, is_component};
 pub use componentize::{ComponentizeError, componentize};
 pub use new::{Language, NewError, new};
 pub use rust::{BUILD_DIRECTORY_VARIABLE, BuildError, Options, build};
