@@ -4,7 +4,7 @@ mod changing;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use changing::Changing;
@@ -49,7 +49,7 @@ pub(super) enum Ended {
     Cancelled,
 }
 
-type Done = Option<tokio::sync::oneshot::Sender<Result<(), String>>>;
+type Done = Option<oneshot::Sender<Result<(), String>>>;
 
 /// A checkpoint whose barrier is out.
 struct InFlight {

@@ -140,6 +140,7 @@ fn configure(plugin: &Arc<Plugin>, description: &Description) -> Result<(), Regi
         memory_bytes: CONFIGURE_MEMORY_BYTES_MAX,
         batch_time: CONFIGURE_TIME_MAX,
         retire_memory_bytes: usize::MAX,
+        budget: Budget::default(),
     };
     match plugin.instantiate(description.kind, "{}", placement, limits) {
         Ok(_) | Err(LoadError::Configuration(_)) => Ok(()),
