@@ -286,7 +286,7 @@ mod tests {
         for wrong in ["Bearer c", "Bearer ", "Basic a", "a", &format!("Bearer {}", hash("a")), &"x".repeat(9000)] {
             assert_eq!(caller(wrong).unwrap_err().status, 401, "{wrong}");
         }
-        assert_eq!(access.caller(&HeaderMap::new()).unwrap_err().code, "R0201");
+        assert_eq!(&*access.caller(&HeaderMap::new()).unwrap_err().code, "R0201");
     }
 
     #[test]

@@ -41,23 +41,20 @@ pub fn fingerprint(action: &str, body_digest: &str) -> String {
 /// By caller and key.
 type Key = (String, String);
 
-enum Answer {
-    /// The request is being answered.
-    Pending,
-    /// It was.
-    Given {
-        status: StatusCode,
-        headers: HeaderMap,
-        body: Bytes,
-        /// What went wrong, if something did.
-        problem: Option<Problem>,
-    },
+/// How a request was answered.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+    /// What went wrong, if something did.
+    problem: Option<Problem>,
 }
 
 struct Kept {
     fingerprint: String,
     since: Duration,
-    answer: Answer,
+    /// None while it is being answered.
+    answer: Option<Answer>,
 }
 
 #[derive(Default)]
@@ -134,10 +131,9 @@ impl Idempotency {
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, ANSWER_BYTES_MAX).await.map_err(Problem::internal)?;
         let problem = parts.extensions.get::<Problem>().cloned();
-        let answer =
-            Answer::Given { status: parts.status, headers: parts.headers.clone(), body: body.clone(), problem };
+        let answer = Answer { status: parts.status, headers: parts.headers.clone(), body: body.clone(), problem };
         if let Some(kept) = self.lock().by_key.get_mut(&key) {
-            kept.answer = answer;
+            kept.answer = Some(answer);
         }
         reserved.key = None;
         Ok(Response::from_parts(parts, Body::from(body)))
@@ -161,20 +157,20 @@ impl Idempotency {
                 "Idempotency key used",
                 "another request had this `Idempotency-Key`; use a new one",
             )),
-            Some(Kept { answer: Answer::Pending, .. }) => Err(Problem::new(
+            Some(Kept { answer: None, .. }) => Err(Problem::new(
                 StatusCode::CONFLICT,
                 "R0213",
                 "Idempotency key used",
                 "the same request is being answered; ask again later",
             )),
-            Some(Kept { answer: Answer::Given { problem: Some(problem), .. }, .. }) => {
+            Some(Kept { answer: Some(Answer { problem: Some(problem), .. }), .. }) => {
                 Ok(Some(problem.clone().into_response()))
             }
-            Some(Kept { answer: Answer::Given { status, headers, body, problem: None }, .. }) => {
+            Some(Kept { answer: Some(Answer { status, headers, body, problem: None }), .. }) => {
                 Ok(Some((*status, headers.clone(), body.clone()).into_response()))
             }
             None => {
-                let kept = Kept { fingerprint, since: now, answer: Answer::Pending };
+                let kept = Kept { fingerprint, since: now, answer: None };
                 answers.by_key.insert(key.clone(), kept);
                 answers.order.push_back(key.clone());
                 Ok(None)

@@ -26,17 +26,17 @@ const FRAMEWORK_BYTES_MAX: usize = 4 << 10;
 pub struct Problem {
     /// `/errors/` and the code.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub kind: Box<str>,
     /// The same for all problems of a status and code.
-    pub title: String,
+    pub title: Box<str>,
     /// The HTTP status.
     pub status: u16,
     /// What is wrong with this request.
-    pub detail: String,
+    pub detail: Box<str>,
     /// Stable, such as `R0106`; `docs/errors` has a page for each.
-    pub code: String,
+    pub code: Box<str>,
     /// The path that was asked for.
-    pub instance: String,
+    pub instance: Box<str>,
 }
 
 /// The code in front of an error's text, and the rest.
@@ -47,14 +47,14 @@ fn split(text: &str) -> Option<(&str, &str)> {
 
 impl Problem {
     /// A problem with a code of its own.
-    pub fn new(status: StatusCode, code: &str, title: &str, detail: impl Into<String>) -> Problem {
+    pub fn new(status: StatusCode, code: &str, title: &str, detail: impl Into<Box<str>>) -> Problem {
         Problem {
-            kind: format!("/errors/{code}"),
+            kind: format!("/errors/{code}").into(),
             title: title.into(),
             status: status.as_u16(),
             detail: detail.into(),
             code: code.into(),
-            instance: String::new(),
+            instance: Box::default(),
         }
     }
 
@@ -188,7 +188,7 @@ pub(super) async fn everywhere(request: Request, next: Next) -> Response {
             Problem::framework(status, String::from_utf8_lossy(&said).into_owned())
         }
     };
-    problem.instance = path;
+    problem.instance = path.into();
     let (body, headers) = (Json(&problem).into_response().into_body(), response.headers_mut());
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));

@@ -87,7 +87,7 @@ impl Counts {
             }
             Payload::CodeSectionEntry(body) => {
                 let range = body.range();
-                let bytes = (range.end - range.start) as u64;
+                let bytes = range.end - range.start;
                 within("bytes in a function", bytes, FUNCTION_BYTES_MAX)?;
                 self.code_bytes += bytes;
                 return within("bytes in functions", self.code_bytes, CODE_BYTES_MAX);
