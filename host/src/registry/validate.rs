@@ -14,7 +14,7 @@ use crate::{
     job::PluginRef,
     model::Description,
     plugin::{
-        GUEST_STACK_BYTES_MAX, Limits, LoadError, Placement, Plugin, PluginEngine,
+        Budget, GUEST_STACK_BYTES_MAX, Limits, LoadError, Placement, Plugin, PluginEngine,
         build::{check_bounds, is_component},
     },
 };
