@@ -19,7 +19,7 @@ use crate::{
     checkpoint::remove_all,
     dataflow::{Environment, REPORTS_MAX, TaskError},
     job::OnCancel,
-    model::{OperatorVersion, key_hash},
+    model::key_hash,
 };
 
 pub(super) struct Supervisor {
@@ -65,8 +65,11 @@ impl Supervisor {
             };
             let now = clock.monotonic();
             if let Some(back) = self.shared.in_force.roll_back(&error, now).filter(|_| !self.stop.is_cancelled()) {
-                let OperatorVersion { uid, plugin, .. } = &back;
-                tracing::warn!(operator = uid, "the version on trial has failed, {plugin} is put back: {error}");
+                let (operator, plugin) = (&back.operator, &back.to.plugin);
+                tracing::warn!(operator, "the version on trial has failed, {plugin} is put back: {error}");
+                if let Some(observer) = &self.options.observer {
+                    observer.rolled_back(back, &error);
+                }
                 continue;
             }
             failures += 1;
