@@ -1,6 +1,8 @@
 //! What happens to a running job, told to whoever wants to know as it happens. Must not know what they make of it.
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+
 use super::RunError;
 use crate::model::{OperatorVersion, SnapshotKind};
 
@@ -34,8 +36,9 @@ pub trait JobObserver: Send + Sync {
     fn started(&self);
     /// The job has failed and starts again after this pause.
     fn restarting(&self, error: &RunError, pause: Duration);
-    /// A version on trial has failed with this error: the one before is in force from the next start on, which comes at once.
-    fn rolled_back(&self, rolled_back: RolledBack, error: &RunError);
+    /// A version on trial has failed with this error: the one before is in force from the next start on, which comes once this future is
+    /// done.
+    fn rolled_back(&self, rolled_back: RolledBack, error: &RunError) -> BoxFuture<'_, ()>;
     /// A checkpoint or savepoint is durable.
     fn checkpoint_completed(&self, done: CheckpointDone);
     /// A checkpoint or savepoint was given up.

@@ -68,7 +68,7 @@ impl Supervisor {
                 let (operator, plugin) = (&back.operator, &back.to.plugin);
                 tracing::warn!(operator, "the version on trial has failed, {plugin} is put back: {error}");
                 if let Some(observer) = &self.options.observer {
-                    observer.rolled_back(back, &error);
+                    observer.rolled_back(back, &error).await;
                 }
                 continue;
             }

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::{
     sync::{Notify, watch},
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     control::{CheckpointDone, JobObserver, JobView, Prepared, RolledBack, RunError},
-    model::{Clock, SnapshotKind},
+    model::{Clock, OperatorVersion, SnapshotKind},
 };
 
 /// Checkpoints of a job that are remembered.
@@ -193,10 +194,15 @@ impl Entry {
     }
 
     /// Has what is in force be so at every start from now on.
-    pub(super) fn promise(&self, view: &JobView) {
-        let in_force: Vec<_> = view.versions().into_iter().map(|(_, version)| version).collect();
+    pub(super) fn promise(&self, in_force: impl IntoIterator<Item = OperatorVersion>) {
+        let in_force: Vec<_> = in_force.into_iter().collect();
         let mut record = self.record();
         record.versions = history::promise(&record.versions, &in_force);
+    }
+
+    /// The same with all that a job runs now.
+    pub(super) fn promise_all(&self, view: &JobView) {
+        self.promise(view.versions().into_iter().map(|(_, version)| version));
     }
 
     /// Notes a change of an operator, made or refused.
@@ -234,7 +240,7 @@ fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl JobObserver for Entry {
+impl JobObserver for Arc<Entry> {
     fn started(&self) {
         // A job that is being cancelled does not care.
         let _ = self.step(Step::Started);
@@ -242,7 +248,7 @@ impl JobObserver for Entry {
         self.unsaved.notify_one();
     }
 
-    fn rolled_back(&self, rolled_back: RolledBack, error: &RunError) {
+    fn rolled_back(&self, rolled_back: RolledBack, error: &RunError) -> BoxFuture<'_, ()> {
         let RolledBack { operator, from, to } = rolled_back;
         self.note(Change {
             time_ms: self.clock.now_ms(),
@@ -255,7 +261,8 @@ impl JobObserver for Entry {
             outcome: Outcome::RolledBack,
             reason: Some(error.to_string()),
         });
-        self.unsaved.notify_one();
+        self.promise([to]);
+        Box::pin(self.persist_or_log())
     }
 
     fn restarting(&self, error: &RunError, pause: Duration) {

@@ -260,7 +260,11 @@ mod tests {
         let mut large = change(Action::Config, 1001, 1002, Outcome::InForce);
         large.from.configuration = json!("x".repeat(HISTORY_BYTES_MAX - 100));
         remember(&mut history, large);
-        assert!(history.len() < 100 && history.last().is_some_and(|last| last.from.change == 1001), "{}", history.len());
+        assert!(
+            history.len() < 100 && history.last().is_some_and(|last| last.from.change == 1001),
+            "{}",
+            history.len()
+        );
     }
 
     #[test]

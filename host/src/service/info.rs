@@ -124,7 +124,7 @@ impl Entry {
             live.last = Some(graph(&prepared.plan, view.nodes(), &live.samples));
             live.last_operators = operators(&view);
             drop(live);
-            self.promise(&view);
+            self.promise_all(&view);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The jobs of a server: kept on disk, started, stopped, watched, and gone on with when the server starts again. Must not know how
 //! requests come in, nor who may make them.
+mod change;
 mod entry;
 mod error;
 mod events;
@@ -18,6 +19,7 @@ mod spawner;
 mod variables;
 mod work;
 
+pub use change::{CONFIGURATION_BYTES_MAX, Swapped};
 pub use error::ServiceError;
 pub use events::{EVENTS_MAX, EventKind, JobEvent};
 pub use graph::{GraphEdge, GraphNode, JobGraph};
@@ -26,7 +28,7 @@ pub use info::{CheckpointInfo, JobInfo, JobMetrics};
 pub use jobs::{JOBS_MAX, Jobs, JobsSettings, Submission};
 pub use lifecycle::{Desired, Illegal, Phase, Request, State, Step};
 pub use logs::{JobLogs, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLine};
-pub use operators::{CONFIGURATION_BYTES_MAX, OperatorInfo, Shadow, ShadowInfo, Swap, Swapped};
+pub use operators::{OperatorInfo, Shadow, ShadowInfo, Swap};
 pub use parallelism::Parallelism;
 pub use prepare::{CHECKPOINT_INTERVAL_DEFAULT, VARIABLES_BYTES_MAX};
 pub use requests::{Stop, Stopped};

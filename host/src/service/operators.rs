@@ -1,31 +1,23 @@
 //! Operators of a running job as they are seen and changed by request: other plugins, other configurations, versions tried beside them.
-//! Guarantees that what was put in force is on disk before whoever asked hears of it. Must not know how records reach an operator.
-use std::sync::Arc;
-
+//! Must not know how records reach an operator.
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Action, Change, Jobs, Outcome, Request, ServiceError, Version,
+    Action, Change, Jobs, Request, ServiceError, Swapped, Version,
+    change::{Next, Order, Target, request},
     entry::Entry,
     history::{before, merge},
-    jobs::{Inner, blocking, detached},
+    jobs::{blocking, detached},
     requests::running,
 };
 use crate::{
-    control::{ChangeError, ChangeRequest, JobView, ShadowReport, ShadowRequest, SourceError, TrialSpec},
+    control::{ChangeError, JobView, ShadowReport, ShadowRequest, TrialSpec},
     dataflow::Compared,
     job::PluginRef,
     model::{OperatorKind, OperatorVersion},
-    plugin::{LoadError, Plugin},
 };
-
-/// Bytes of a configuration as JSON.
-pub const CONFIGURATION_BYTES_MAX: usize = 64 << 10;
-
-/// What is told of a configuration that does not fit.
-const MISTAKES_MAX: usize = 5;
 
 /// What runs in the place of an operator or sink.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -52,19 +44,6 @@ pub struct Swap {
     pub trial: Option<TrialSpec>,
     /// Whether it is only checked.
     pub dry_run: bool,
-}
-
-/// A change that was made, or could be.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-pub struct Swapped {
-    /// The operator or sink, by name.
-    pub operator: String,
-    /// What was in force.
-    pub from: Version,
-    /// What is in force now, or would be.
-    pub to: Version,
-    /// Whether it is in force: not if it was only checked.
-    pub in_force: bool,
 }
 
 /// What is to be tried beside an operator.
@@ -100,50 +79,12 @@ impl From<ShadowReport> for ShadowInfo {
 
 /// What all operators and sinks with plugins run.
 pub(super) fn operators(view: &JobView) -> Vec<OperatorInfo> {
-    let info =
-        |(operator, it): (String, OperatorVersion)| OperatorInfo { operator, uid: it.uid.clone(), version: (&it).into() };
+    let info = |(operator, it): (String, OperatorVersion)| OperatorInfo {
+        operator,
+        uid: it.uid.clone(),
+        version: (&it).into(),
+    };
     view.versions().into_iter().map(info).collect()
-}
-
-/// What a request is about.
-struct Target {
-    view: JobView,
-    operator: String,
-    version: OperatorVersion,
-}
-
-/// Where its next plugin comes from.
-enum Next {
-    Same,
-    Uploaded(PluginRef),
-    Loaded(Arc<Plugin>),
-}
-
-/// A change to be made.
-struct Order {
-    who: String,
-    action: Action,
-    target: Target,
-    plugin: Next,
-    /// The one there is if absent.
-    configuration: Option<Value>,
-    trial: Option<TrialSpec>,
-    dry_run: bool,
-}
-
-/// A plugin that is not deleted meanwhile.
-struct Wanted {
-    entry: Arc<Entry>,
-    digest: String,
-}
-
-impl Drop for Wanted {
-    fn drop(&mut self) {
-        let mut live = self.entry.live();
-        if let Some(at) = live.wanted.iter().position(|digest| *digest == self.digest) {
-            live.wanted.swap_remove(at);
-        }
-    }
 }
 
 fn kind(interface: &str) -> Result<OperatorKind, ServiceError> {
@@ -153,7 +94,8 @@ fn kind(interface: &str) -> Result<OperatorKind, ServiceError> {
 
 fn uploaded(plugin: Option<&str>) -> Result<Next, ServiceError> {
     let Some(text) = plugin else { return Ok(Next::Same) };
-    let unknown = || ServiceError::Request(format!("`{text}` is no plugin: write `name@1.0.0`, or `sha256:` and a digest"));
+    let unknown =
+        || ServiceError::Request(format!("`{text}` is no plugin: write `name@1.0.0`, or `sha256:` and a digest"));
     PluginRef::uploaded(text).map(Next::Uploaded).ok_or_else(unknown)
 }
 
@@ -179,54 +121,6 @@ fn target(entry: &Entry, operator: &str, interface: Option<&str>) -> Result<Targ
             let kinds: Vec<_> = found.iter().map(|(_, version)| version.kind.interface()).collect();
             Err(ChangeError::WhichPlugin { operator: operator.to_owned(), kinds: kinds.join(", ") }.into())
         }
-    }
-}
-
-/// Fails unless a configuration is one of a plugin with this schema.
-fn fits(operator: &str, schema: &str, configuration: &Value) -> Result<(), ServiceError> {
-    let wrong = |what: String| ServiceError::Configuration { operator: operator.to_owned(), what };
-    if !configuration.is_object() {
-        return Err(wrong("a configuration is an object".to_owned()));
-    }
-    let bytes = configuration.to_string().len();
-    if bytes > CONFIGURATION_BYTES_MAX {
-        return Err(wrong(format!("the configuration has {bytes} bytes, {CONFIGURATION_BYTES_MAX} are the most")));
-    }
-    if schema.is_empty() {
-        return Ok(());
-    }
-    let broken = |error: String| wrong(format!("the plugin's schema cannot be used: {error}"));
-    let schema = serde_json::from_str(schema).map_err(|error| broken(error.to_string()))?;
-    let validator = jsonschema::validator_for(&schema).map_err(|error| broken(error.to_string()))?;
-    let mistakes = validator.iter_errors(configuration).take(MISTAKES_MAX);
-    let mistakes: Vec<_> = mistakes.map(|mistake| format!("`{}`: {mistake}", mistake.instance_path())).collect();
-    if mistakes.is_empty() { Ok(()) } else { Err(wrong(mistakes.join("; "))) }
-}
-
-impl Entry {
-    /// Whether it needs a plugin: by digest, or an uploaded one as jobs name it.
-    pub(super) fn needs(&self, plugin: &str) -> bool {
-        let (view, wanted) = {
-            let live = self.live();
-            (live.view.as_ref().map(|(view, _)| view.clone()), live.wanted.iter().any(|digest| digest == plugin))
-        };
-        let runs = |view: JobView| {
-            let tried = view.shadows().into_iter().map(|report| report.version);
-            view.versions().into_iter().map(|(_, version)| version).chain(tried).any(|it| it.digest == plugin)
-        };
-        let record = self.record();
-        let back = |promised: &super::history::Promised| {
-            before(&record.history, promised.uid(), &promised.version).is_some_and(|before| before.digest == plugin)
-        };
-        wanted
-            || view.is_some_and(runs)
-            || record.plugins.contains(plugin)
-            || record.versions.iter().any(|promised| promised.version.digest == plugin || back(promised))
-    }
-
-    fn want(self: &Arc<Self>, digest: &str) -> Wanted {
-        self.live().wanted.push(digest.to_owned());
-        Wanted { entry: self.clone(), digest: digest.to_owned() }
     }
 }
 
@@ -289,8 +183,7 @@ impl Jobs {
             false => Next::Uploaded(PluginRef::Digest(before.digest)),
         };
         let (who, configuration) = (who.to_owned(), Some(before.configuration));
-        let order =
-            Order { who, action: Action::Rollback, target, plugin, configuration, trial: None, dry_run: false };
+        let order = Order { who, action: Action::Rollback, target, plugin, configuration, trial: None, dry_run: false };
         detached(async move { inner.put(&entry, order).await }).await
     }
 
@@ -381,122 +274,4 @@ impl Jobs {
         let operator = operator.to_owned();
         detached(async move { Ok(view.discard(&operator).await?) }).await
     }
-}
-
-/// What to ask the engine for. Fails if the configuration is none of the plugin's. Blocks.
-fn request(
-    target: &Target,
-    plugin: Option<Arc<Plugin>>,
-    configuration: Option<Value>,
-    trial: Option<TrialSpec>,
-) -> Result<ChangeRequest, ServiceError> {
-    let kind = target.version.kind;
-    let configuration = configuration.unwrap_or_else(|| Version::from(&target.version).configuration);
-    let schema = target.view.description(&target.operator, kind, plugin.as_deref()).map(|it| it.configuration);
-    fits(&target.operator, schema.as_deref().unwrap_or_default(), &configuration)?;
-    Ok(ChangeRequest {
-        operator: target.operator.clone(),
-        kind: Some(kind),
-        plugin,
-        configuration: Some(configuration.to_string()),
-        trial,
-    })
-}
-
-impl Inner {
-    /// A plugin that is there and stays, and nothing if it is the one that is there already.
-    async fn plugin(
-        self: &Arc<Self>,
-        entry: &Arc<Entry>,
-        operator: &str,
-        from: Next,
-    ) -> Result<(Option<Arc<Plugin>>, Option<Wanted>), ServiceError> {
-        let reference = match from {
-            Next::Same => return Ok((None, None)),
-            Next::Loaded(plugin) => {
-                let wanted = entry.want(plugin.digest());
-                return Ok((Some(plugin), Some(wanted)));
-            }
-            Next::Uploaded(reference) => reference,
-        };
-        // Nobody closes it.
-        let _turn = self.preparing.acquire().await;
-        let (inner, entry, operator) = (self.clone(), entry.clone(), operator.to_owned());
-        blocking(move || {
-            let load = || {
-                inner.source.load(&reference).map_err(|error| {
-                    let error = match error {
-                        SourceError::Load(error) => error,
-                        SourceError::Build(error) => LoadError::Unknown(error.to_string()),
-                    };
-                    ChangeError::Plugin { operator: operator.clone(), error }
-                })
-            };
-            let wanted = entry.want(load()?.digest());
-            // It may have been deleted just before it was wanted.
-            Ok((Some(load()?), Some(wanted)))
-        })
-        .await
-    }
-
-    /// Makes a change, or checks it, and notes what came of it.
-    async fn put(self: &Arc<Self>, entry: &Arc<Entry>, order: Order) -> Result<Swapped, ServiceError> {
-        let Order { who, action, target, plugin, configuration, trial, dry_run } = order;
-        let (view, operator) = (target.view.clone(), target.operator.clone());
-        let (uid, from) = (target.version.uid.clone(), Version::from(&target.version));
-        let mut to = None;
-        let made = async {
-            let (plugin, wanted) = self.plugin(entry, &operator, plugin).await?;
-            to = intended(&from, plugin.as_deref(), configuration.as_ref(), target.version.kind);
-            let ready = blocking(move || {
-                let request = request(&target, plugin, configuration, trial)?;
-                Ok(target.view.prepare_change(request)?)
-            });
-            let ready = ready.await?;
-            if ready.from().change != from.change {
-                return Err(ChangeError::Overtaken.into());
-            }
-            if dry_run {
-                return Ok((Version::from(ready.to()), wanted));
-            }
-            let changed = view.change(ready).await?;
-            entry.promise(&view);
-            Ok((Version::from(&changed.to), wanted))
-        };
-        let made: Result<(Version, Option<Wanted>), ServiceError> = made.await;
-        if !dry_run {
-            let (to, outcome) = match &made {
-                Ok((to, _)) => (Some(to.clone()), Outcome::InForce),
-                Err(_) => (to, Outcome::Refused),
-            };
-            let reason = made.as_ref().err().map(ToString::to_string);
-            let (time_ms, who, operator, from) = (entry.now_ms(), Some(who), operator.clone(), from.clone());
-            entry.note(Change { time_ms, who, action, operator, uid, from, to, outcome, reason });
-            let written = entry.persist().await;
-            if made.is_ok() {
-                written?;
-            }
-        }
-        let (to, _wanted) = made?;
-        Ok(Swapped { operator, from, to, in_force: !dry_run })
-    }
-}
-
-/// What was to be in force, as far as that is known.
-fn intended(
-    from: &Version,
-    plugin: Option<&Plugin>,
-    configuration: Option<&Value>,
-    kind: OperatorKind,
-) -> Option<Version> {
-    let mut to = Version { change: 0, ..from.clone() };
-    if let Some(plugin) = plugin {
-        let described = plugin.description(kind)?;
-        to.plugin = format!("{}@{}", described.name, described.version);
-        to.digest = plugin.digest().to_owned();
-    }
-    // One that is too long is not kept.
-    let short = |it: &&Value| it.to_string().len() <= CONFIGURATION_BYTES_MAX;
-    to.configuration = configuration.filter(short).unwrap_or(&from.configuration).clone();
-    Some(to)
 }

@@ -9,10 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Change, Parallelism, Phase, ServiceError,
-    history::Promised,
-};
+use super::{Change, Parallelism, Phase, ServiceError, history::Promised};
 
 /// The text of a job as it was submitted.
 const TEXT: &str = "job.yaml";

@@ -94,7 +94,7 @@ impl Inner {
             tokio::select! {
                 ended = &mut end => break ended,
                 () = entry.unsaved.notified() => {
-                    entry.promise(&view);
+                    entry.promise_all(&view);
                     entry.persist_or_log().await;
                 }
             }
@@ -113,6 +113,6 @@ impl Inner {
             (savepoint.map_or(StartFrom::Latest, StartFrom::Savepoint), history::versions(&record.versions))
         };
         let plugins = Some(self.source.clone());
-        Ok(JobOptions { from, versions, plugins, observer: Some(entry.clone()), ..ready.options.clone() })
+        Ok(JobOptions { from, versions, plugins, observer: Some(Arc::new(entry.clone())), ..ready.options.clone() })
     }
 }

@@ -39,7 +39,9 @@ pub(super) fn routes() -> ApiRouter<AppState> {
         .api_route(
             "/v1/jobs/{job}/operators",
             get_with(list, |operation| {
-                found(operation.id("listOperators").tag("operators").summary("What operators and sinks with plugins run"))
+                found(
+                    operation.id("listOperators").tag("operators").summary("What operators and sinks with plugins run"),
+                )
             }),
         )
         .api_route(
@@ -84,7 +86,10 @@ pub(super) fn change(
         describe::fails(
             operation,
             &[
-                (409, "The job does not run, failed meanwhile, or was changed meanwhile; or there is nothing to change to."),
+                (
+                    409,
+                    "The job does not run, failed meanwhile, or was changed meanwhile; or there is nothing to change to.",
+                ),
                 (422, "The plugin or the configuration does not fit, for the reason given."),
             ],
         )

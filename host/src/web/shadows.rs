@@ -1,9 +1,6 @@
 //! `/v1/jobs/{job}/operators/{operator}/shadow`: versions tried beside those in force, and put in their place.
 use aide::{
-    axum::{
-        ApiRouter,
-        routing::post_with,
-    },
+    axum::{ApiRouter, routing::post_with},
     transform::TransformOperation,
 };
 use axum::{
@@ -29,13 +26,19 @@ pub(super) fn routes() -> ApiRouter<AppState> {
         .api_route(
             &format!("{OPERATOR}/shadow"),
             post_with(shadow, describe_shadow)
-                .get_with(report, change("getShadow", "What is tried beside an operator, held against what is in force"))
+                .get_with(
+                    report,
+                    change("getShadow", "What is tried beside an operator, held against what is in force"),
+                )
                 .delete_with(discard, describe_discard("endShadow")),
         )
         .api_route(&format!("{OPERATOR}/discard"), post_with(discard, describe_discard("discardShadow")))
         .api_route(
             &format!("{OPERATOR}/promote"),
-            post_with(promote, change("promoteShadow", "Put in force what is tried, with the state of what is in force")),
+            post_with(
+                promote,
+                change("promoteShadow", "Put in force what is tried, with the state of what is in force"),
+            ),
         )
 }
 
