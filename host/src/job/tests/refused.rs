@@ -64,7 +64,7 @@ fn missing_fields_are_named_with_an_example() {
             "transform: { config: {} }",
             r#"error[J0105]: the field `plugin` is missing
   --> job.yaml:6:39
-   = help: write `plugin:` with the path of a crate's folder or of a `.wasm` file"#,
+   = help: write `plugin:` with the path of a crate's folder or of a `.wasm` file, or `name@version` of an uploaded one"#,
         ),
         (
             "input: counts, print",
@@ -361,7 +361,7 @@ fn values_out_of_range_or_not_understood_are_refused() {
             "{ plugin: \"\" }",
             r#"error[J0107]: `plugin` is empty
   --> job.yaml:6:47
-   = help: write the path of a crate's folder or of a `.wasm` file"#,
+   = help: write the path of a crate's folder or of a `.wasm` file, or `name@version` of an uploaded one"#,
         ),
         (
             "{ plugin: ../plugins/words }",
