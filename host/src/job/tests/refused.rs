@@ -64,7 +64,7 @@ fn missing_fields_are_named_with_an_example() {
             "transform: { config: {} }",
             r#"error[J0105]: the field `plugin` is missing
   --> job.yaml:6:39
-   = help: write `plugin:` with the path of a crate's folder or of a `.wasm` file, or `name@version` of an uploaded one"#,
+   = help: write `plugin:` with the path of a crate's folder or of a `.wasm` file"#,
         ),
         (
             "input: counts, print",
