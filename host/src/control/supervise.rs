@@ -66,7 +66,7 @@ impl Supervisor {
             let now = clock.monotonic();
             if let Some(back) = self.shared.in_force.roll_back(&error, now).filter(|_| !self.stop.is_cancelled()) {
                 let OperatorVersion { uid, plugin, .. } = &back;
-                tracing::warn!(operator = uid, "the version on trial has failed, {plugin} is put back: {error}");
+                tracing::warn!(operator = uid, "the new version has failed, {plugin} is put back: {error}");
                 continue;
             }
             failures += 1;
