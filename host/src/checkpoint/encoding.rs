@@ -251,7 +251,7 @@ impl TryFrom<Manifest2> for Manifest {
     fn try_from(read: Manifest2) -> Result<Manifest, &'static str> {
         let Manifest2 { manifest: read, versions } = read;
         let version = |read: Version2| {
-            let kind = OperatorKind::ALL.into_iter().find(|kind| kind.interface() == read.kind);
+            let kind = OperatorKind::of_interface(&read.kind);
             let Version2 { change, uid, plugin, digest, configuration, .. } = read;
             let kind = kind.ok_or("it has a plugin of an unknown kind")?;
             Ok(OperatorVersion { change, uid, kind, plugin, digest, configuration })

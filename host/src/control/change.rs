@@ -117,6 +117,18 @@ pub struct ReadyChange {
     pub(super) offers: Vec<(Place, Offer)>,
 }
 
+impl ReadyChange {
+    /// What is in force until it is made.
+    pub fn from(&self) -> &OperatorVersion {
+        &self.from
+    }
+
+    /// What will be in force.
+    pub fn to(&self) -> &OperatorVersion {
+        &self.to
+    }
+}
+
 /// A change that can be made.
 pub(super) struct Checked {
     base: Arc<Prepared>,

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Bound, PluginSource, Prepared, RunError, SourceError};
+use super::{Bound, PluginSource, Prepared, RolledBack, RunError, SourceError};
 use crate::{
     job::PluginRef,
     model::{OperatorVersion, latest_versions},
@@ -94,19 +94,22 @@ impl InForce {
         self.now().trial.clone()
     }
 
-    /// If this failure at this time is that of a version on trial, or of one that is not in force in all subtasks yet: the version before
-    /// it, which is in force from the next start on.
-    pub(super) fn roll_back(&self, error: &RunError, at: Duration) -> Option<OperatorVersion> {
-        let changing = self.now().changing.take();
-        if let Some((_, from)) = changing.filter(|(operator, _)| error.operator() == Some(operator)) {
-            return Some(from);
-        }
+    /// If this failure is that of a version that is not in force in all subtasks yet: the one before it, with which the next start begins.
+    pub(super) fn give_up(&self, error: &RunError) -> Option<OperatorVersion> {
+        let (operator, from) = self.now().changing.take()?;
+        (error.operator() == Some(&operator)).then_some(from)
+    }
+
+    /// If this failure at this time is that of a version on trial: the version before it is in force from the next start on.
+    pub(super) fn roll_back(&self, error: &RunError, at: Duration) -> Option<RolledBack> {
         let trial = self.trial(at).filter(|trial| error.operator() == Some(&trial.operator))?;
-        let back = OperatorVersion { change: self.next_change(), ..trial.back };
+        let to = OperatorVersion { change: self.next_change(), ..trial.back };
         let mut now = self.now();
         now.trial = None;
-        now.accepted = latest_versions(now.accepted.iter().chain([&back]));
-        Some(back)
+        // It is there, since it was accepted with its trial.
+        let from = now.accepted.iter().find(|version| version.uid == to.uid && version.kind == to.kind)?.clone();
+        now.accepted = latest_versions(now.accepted.iter().chain([&to]));
+        Some(RolledBack { operator: trial.operator, from, to })
     }
 
     /// The job as it is to start: as a checkpoint has it, and with changes that came after. Those are put in force at once, for they were

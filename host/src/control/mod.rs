@@ -24,11 +24,11 @@ mod wiring;
 
 pub use change::{ChangeError, ChangeRequest, Changed, ReadyChange, TrialSpec};
 pub use error::RunError;
-pub use observer::{CheckpointDone, JobObserver};
+pub use observer::{CheckpointDone, JobObserver, RolledBack};
 pub use placement::{AllHere, Placement};
 pub use plugins::{LocalPlugins, PluginSource, SourceError};
 pub use prepare::{Bound, PluginId, Prepared, prepare};
 pub use report::{CheckpointCounts, JobReport, NodeReport, SinkReport};
 pub use run::{Job, JobView, data_runtime};
-pub use shadow::{ShadowReport, ShadowRequest};
+pub use shadow::{ReadyShadow, ShadowReport, ShadowRequest};
 pub use storage::{JobOptions, OpenStore, StartFrom};

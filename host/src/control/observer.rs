@@ -1,8 +1,10 @@
 //! What happens to a running job, told to whoever wants to know as it happens. Must not know what they make of it.
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+
 use super::RunError;
-use crate::model::SnapshotKind;
+use crate::model::{OperatorVersion, SnapshotKind};
 
 /// A checkpoint or savepoint that is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,12 +19,26 @@ pub struct CheckpointDone {
     pub bytes: u64,
 }
 
+/// A version on trial that has failed, and what was put back.
+#[derive(Clone, Debug)]
+pub struct RolledBack {
+    /// The operator or sink, by name.
+    pub operator: String,
+    /// The version that has failed.
+    pub from: OperatorVersion,
+    /// The one before, with a new number.
+    pub to: OperatorVersion,
+}
+
 /// Hears what happens to a job. Called by the job's own task, which goes on when the call returns: nothing here may block.
 pub trait JobObserver: Send + Sync {
     /// All subtasks run.
     fn started(&self);
     /// The job has failed and starts again after this pause.
     fn restarting(&self, error: &RunError, pause: Duration);
+    /// A version on trial has failed with this error: the one before is in force from the next start on, which comes once this future is
+    /// done.
+    fn rolled_back(&self, rolled_back: RolledBack, error: &RunError) -> BoxFuture<'_, ()>;
     /// A checkpoint or savepoint is durable.
     fn checkpoint_completed(&self, done: CheckpointDone);
     /// A checkpoint or savepoint was given up.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     ChangeError, ChangeRequest, Changed, CheckpointCounts, JobOptions, JobReport, NodeReport, Placement, Prepared,
-    ReadyChange, RunError, ShadowReport, ShadowRequest, TrialSpec,
+    ReadyChange, ReadyShadow, RunError, ShadowReport, ShadowRequest, TrialSpec,
     change::{all_versions, ready},
     in_force::InForce,
     shadow::{Shadows, discard, ready_shadow},
@@ -23,8 +23,8 @@ use super::{
 };
 use crate::{
     dataflow::{Changes, Environment, Last, LatencyHistogram, NodeMetrics, Offer, Place, Spawned},
-    model::OperatorVersion,
-    plugin::GUEST_STACK_BYTES_MAX,
+    model::{Description, OperatorKind, OperatorVersion},
+    plugin::{GUEST_STACK_BYTES_MAX, Plugin},
 };
 
 /// Stack the host's own code may use below a guest's.
@@ -166,6 +166,13 @@ impl JobView {
         all_versions(&self.shared)
     }
 
+    /// What a plugin says of itself where this operator or sink, by name, runs it; that it runs now if none is given.
+    pub fn description(&self, operator: &str, kind: OperatorKind, plugin: Option<&Plugin>) -> Option<Description> {
+        let prepared = self.shared.in_force.prepared();
+        let now = prepared.plugins.get(&(operator.to_owned(), kind)).map(|bound| &*bound.plugin);
+        plugin.or(now)?.description(kind).cloned()
+    }
+
     /// Checks a change of a plugin or its configuration, and makes everything ready for it while the job runs on. Blocks as long as the
     /// plugin takes to be configured in every subtask.
     pub fn prepare_change(&self, request: ChangeRequest) -> Result<ReadyChange, ChangeError> {
@@ -188,11 +195,15 @@ impl JobView {
         Ok(Changed { from, to })
     }
 
+    /// Checks a version to be tried beside that in force as a change is checked. Blocks as long as the plugin takes to be configured.
+    pub fn prepare_shadow(&self, request: ShadowRequest) -> Result<ReadyShadow, ChangeError> {
+        ready_shadow(&self.shared, request)
+    }
+
     /// Tries another version beside that in force, from a barrier on: it sees the same rows, with a copy of the state there is, and what it
     /// emits is compared and thrown away. One there was before ends. Copying state takes as long as a savepoint of the operator and a start
     /// from it, for which its tasks stand still. A shadow ends with a change of its operator, and with a failure of the job.
-    pub async fn shadow(&self, request: ShadowRequest) -> Result<ShadowReport, ChangeError> {
-        let mut ready = ready_shadow(&self.shared, request)?;
+    pub async fn shadow(&self, mut ready: ReadyShadow) -> Result<ShadowReport, ChangeError> {
         let _one_at_a_time = self.shared.changing.lock().await;
         self.pass(std::mem::take(&mut ready.offers), None).await?;
         Ok(ready.begun(&self.shared.shadows))

@@ -90,7 +90,7 @@ impl Shadows {
 }
 
 /// A shadow that is ready to begin.
-pub(super) struct ReadyShadow {
+pub struct ReadyShadow {
     operator: String,
     at: At,
     pub(super) offers: Vec<(Place, Offer)>,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use arrow_array::{Array, ArrayRef};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::TaskError;
@@ -18,7 +19,7 @@ use crate::{
 pub const SAMPLES_MAX: usize = 100;
 
 /// What came of comparing, over all subtasks.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Compared {
     /// Rows both gave.
     pub equal: u64,
@@ -37,7 +38,7 @@ pub struct Compared {
 }
 
 /// Rows that are not the same, as JSON objects.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Difference {
     /// The side output; `None` for the main one.
     pub output: Option<String>,

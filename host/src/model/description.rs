@@ -40,6 +40,11 @@ impl OperatorKind {
         OperatorKind::AsyncFunction,
     ];
 
+    /// The kind with this interface.
+    pub fn of_interface(interface: &str) -> Option<OperatorKind> {
+        OperatorKind::ALL.into_iter().find(|kind| kind.interface() == interface)
+    }
+
     /// The name of the contract's interface, and of the step in a job file (with `_` for `-`).
     pub fn interface(self) -> &'static str {
         match self {

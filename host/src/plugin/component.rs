@@ -225,7 +225,7 @@ fn check_exports(engine: &PluginEngine, component: &Component) -> Result<Exports
             "migration" => found.migration = Some(name.to_owned()),
             "checkpoint-listener" => found.listener = Some(name.to_owned()),
             _ => {
-                let operator = OperatorKind::ALL.into_iter().find(|kind| kind.interface() == interface);
+                let operator = OperatorKind::of_interface(interface);
                 found.kinds.extend(operator.map(|kind| (kind, version.to_owned())));
             }
         }

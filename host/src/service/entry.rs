@@ -7,21 +7,26 @@ use std::{
     time::Duration,
 };
 
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
 
 use super::{
-    CheckpointInfo, EventKind, Illegal, Phase, ServiceError, State, Step,
+    Action, Change, CheckpointInfo, EventKind, Illegal, OperatorInfo, Outcome, Phase, ServiceError, State, Step,
     error::code,
     events::Events,
     graph::{JobGraph, Sample},
+    history,
     prepare::Ready,
     record::{Folders, Record},
     spawner::Alive,
 };
 use crate::{
-    control::{CheckpointDone, JobObserver, JobView, Prepared, RunError},
-    model::{Clock, SnapshotKind},
+    control::{CheckpointDone, JobObserver, JobView, Prepared, RolledBack, RunError},
+    model::{Clock, OperatorVersion, SnapshotKind},
 };
 
 /// Checkpoints of a job that are remembered.
@@ -35,6 +40,9 @@ pub(super) struct Live {
     pub(super) view: Option<(JobView, Arc<Prepared>)>,
     /// What it was like when it ended.
     pub(super) last: Option<JobGraph>,
+    pub(super) last_operators: Vec<OperatorInfo>,
+    /// Digests of plugins that are about to be put in force.
+    pub(super) wanted: Vec<String>,
     pub(super) samples: VecDeque<Sample>,
     /// With what it goes on once it has stopped.
     pub(super) next: Option<Ready>,
@@ -51,6 +59,8 @@ pub(super) struct Entry {
     /// Held while the record is written.
     disk: Mutex<()>,
     state: watch::Sender<State>,
+    /// What was promised, or is known of versions, may be more than the record on disk says.
+    pub(super) unsaved: Notify,
     live: Mutex<Live>,
     pub(super) alive: Alive,
     folders: Arc<Folders>,
@@ -69,6 +79,7 @@ impl Entry {
             state: watch::Sender::new(record.phase.state),
             record: Mutex::new(record),
             disk: Mutex::default(),
+            unsaved: Notify::new(),
             live: Mutex::default(),
             alive: Alive::default(),
             folders,
@@ -182,6 +193,39 @@ impl Entry {
         }
     }
 
+    /// Has what is in force be so at every start from now on.
+    pub(super) fn promise(&self, in_force: impl IntoIterator<Item = OperatorVersion>) {
+        let in_force: Vec<_> = in_force.into_iter().collect();
+        let mut record = self.record();
+        record.versions = history::promise(&record.versions, &in_force);
+    }
+
+    /// The same with all that a job runs now.
+    pub(super) fn promise_all(&self, view: &JobView) {
+        self.promise(view.versions().into_iter().map(|(_, version)| version));
+    }
+
+    /// Notes a change of an operator, made or refused.
+    pub(super) fn note(&self, change: Change) {
+        let detail = json!({
+            "action": change.action,
+            "who": change.who,
+            "operator": change.operator,
+            "from": change.from.brief(),
+            "to": change.to.as_ref().map(history::Version::brief),
+            "outcome": change.outcome,
+            "reason": change.reason,
+        });
+        let mut record = self.record();
+        history::remember(&mut record.history, change);
+        // Within the record's lock, as states are.
+        self.tell(EventKind::Swap, detail);
+    }
+
+    pub(super) fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
     fn remember(&self, info: CheckpointInfo) {
         let mut live = self.live();
         if live.checkpoints.len() == CHECKPOINTS_MAX {
@@ -196,10 +240,29 @@ fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl JobObserver for Entry {
+impl JobObserver for Arc<Entry> {
     fn started(&self) {
         // A job that is being cancelled does not care.
         let _ = self.step(Step::Started);
+        // A savepoint may have had versions.
+        self.unsaved.notify_one();
+    }
+
+    fn rolled_back(&self, rolled_back: RolledBack, error: &RunError) -> BoxFuture<'_, ()> {
+        let RolledBack { operator, from, to } = rolled_back;
+        self.note(Change {
+            time_ms: self.clock.now_ms(),
+            who: None,
+            action: Action::Rollback,
+            operator,
+            uid: to.uid.clone(),
+            from: (&from).into(),
+            to: Some((&to).into()),
+            outcome: Outcome::RolledBack,
+            reason: Some(error.to_string()),
+        });
+        self.promise([to]);
+        Box::pin(self.persist_or_log())
     }
 
     fn restarting(&self, error: &RunError, pause: Duration) {

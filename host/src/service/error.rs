@@ -2,7 +2,10 @@
 use std::path::PathBuf;
 
 use super::{Illegal, Request};
-use crate::{control::RunError, job::JobError};
+use crate::{
+    control::{ChangeError, RunError},
+    job::JobError,
+};
 
 /// Why a request is refused, or has failed.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +69,23 @@ pub enum ServiceError {
     /// Another process has the jobs.
     #[error("[V0110] {0} is in use by another server")]
     InUse(PathBuf),
+    /// A configuration that a plugin cannot have.
+    #[error("[V0111] `{operator}`: {what}")]
+    Configuration {
+        /// The operator or sink.
+        operator: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// There is nothing to go back to.
+    #[error("[V0112] of `{0}` nothing is known that was in force before")]
+    NothingBefore(String),
+    /// A request that no plugin could fulfil.
+    #[error("[V0113] {0}")]
+    Request(String),
+    /// The change cannot be made, or was not.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
     /// The job cannot be run.
     #[error(transparent)]
     Run(#[from] RunError),

@@ -25,6 +25,8 @@ pub enum EventKind {
     Checkpoint,
     /// A savepoint is complete: `path`.
     Savepoint,
+    /// An operator's plugin or configuration was changed, or not: the entry of the operator's history.
+    Swap,
     /// The job has failed and starts again: `error`, `pause_ms`.
     Restart,
     /// The job has failed for good: `code`, `error`.

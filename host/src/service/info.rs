@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     Desired, EventKind, JobGraph, Jobs, Parallelism, Request, ServiceError, State, entry::Entry, error::code,
-    graph::graph,
+    graph::graph, operators::operators,
 };
 use crate::{
     checkpoint::{CheckpointStore, LocalStore, MANIFESTS, Manifest},
@@ -122,6 +122,9 @@ impl Entry {
         live.samples = VecDeque::new();
         if let Some((view, prepared)) = live.view.take() {
             live.last = Some(graph(&prepared.plan, view.nodes(), &live.samples));
+            live.last_operators = operators(&view);
+            drop(live);
+            self.promise_all(&view);
         }
     }
 
@@ -208,10 +211,7 @@ impl Jobs {
     /// such as `word-count@1.0.0` or `sha256:` and a digest.
     pub fn user(&self, plugin: &str) -> Option<JobInfo> {
         let entries = self.0.entries();
-        let needs = |entry: &&Arc<Entry>| {
-            let record = entry.record();
-            record.phase.state != State::Finished && record.plugins.contains(plugin)
-        };
+        let needs = |entry: &&Arc<Entry>| entry.state() != State::Finished && entry.needs(plugin);
         entries.values().find(needs).map(|entry| entry.info())
     }
 }

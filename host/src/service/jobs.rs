@@ -76,7 +76,7 @@ pub(super) struct Inner {
     entries: Mutex<BTreeMap<String, Arc<Entry>>>,
     /// Names, and folders of checkpoints, of jobs that are about to be unfinished.
     reserved: Mutex<Vec<(String, PathBuf)>>,
-    preparing: Semaphore,
+    pub(super) preparing: Semaphore,
     closing: AtomicBool,
 }
 
@@ -336,6 +336,8 @@ impl Inner {
                 plugins,
                 error: None,
                 savepoint: None,
+                versions: Vec::new(),
+                history: Vec::new(),
             };
             Ok((prepared, reservation, record))
         })

@@ -55,6 +55,8 @@ pub enum Request {
     Checkpoint,
     /// Go on with another parallelism.
     Rescale,
+    /// Another plugin or configuration of an operator, in force or beside what is, and go on.
+    Change,
     /// Be forgotten.
     Delete,
 }
@@ -126,13 +128,14 @@ impl State {
 
 impl Request {
     /// Every request.
-    pub const ALL: [Request; 7] = [
+    pub const ALL: [Request; 8] = [
         Request::Stop,
         Request::Cancel,
         Request::Restart,
         Request::Savepoint,
         Request::Checkpoint,
         Request::Rescale,
+        Request::Change,
         Request::Delete,
     ];
 }
@@ -143,7 +146,7 @@ impl Phase {
 
     /// The phase a step leads to.
     pub fn after(self, step: Step) -> Result<Phase, Illegal> {
-        use Request::{Cancel, Checkpoint, Delete, Rescale, Restart, Savepoint, Stop};
+        use Request::{Cancel, Change, Checkpoint, Delete, Rescale, Restart, Savepoint, Stop};
         use State::{Cancelled, Cancelling, Failed, Finished, Restarting, Running, Starting, Stopped, Stopping};
         let ended = |state| Phase { state, desired: Desired::Ended };
         let to_run = |state| Phase { state, desired: Desired::Running };
@@ -151,7 +154,7 @@ impl Phase {
         Ok(match (self.state, step) {
             (Running, Step::Request(Stop)) => ended(Stopping),
             (Running, Step::Request(Rescale)) | (Running, Step::Suspend) => same(Stopping),
-            (Running, Step::Request(Savepoint | Checkpoint)) => self,
+            (Running, Step::Request(Savepoint | Checkpoint | Change)) => self,
             (Starting | Running | Restarting | Stopping, Step::Request(Cancel)) => ended(Cancelling),
             (Stopped | Cancelled | Failed, Step::Request(Restart)) => to_run(Starting),
             (Stopped | Cancelled | Failed | Finished, Step::Request(Delete)) => ended(self.state),
@@ -205,13 +208,14 @@ impl fmt::Display for Request {
 mod tests {
     use super::*;
 
-    const STEPS: [(&str, Step); 15] = [
+    const STEPS: [(&str, Step); 16] = [
         ("stop", Step::Request(Request::Stop)),
         ("cancel", Step::Request(Request::Cancel)),
         ("restart", Step::Request(Request::Restart)),
         ("savepoint", Step::Request(Request::Savepoint)),
         ("checkpoint", Step::Request(Request::Checkpoint)),
         ("rescale", Step::Request(Request::Rescale)),
+        ("change", Step::Request(Request::Change)),
         ("delete", Step::Request(Request::Delete)),
         ("suspend", Step::Suspend),
         ("started", Step::Started),
@@ -235,6 +239,7 @@ mod tests {
         running savepoint running=
         running checkpoint running=
         running rescale stopping=
+        running change running=
         running suspend stopping=
         running failing restarting+
         running stopped stopped-

@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Parallelism, Phase, ServiceError};
+use super::{Change, Parallelism, Phase, ServiceError, history::Promised};
 
 /// The text of a job as it was submitted.
 const TEXT: &str = "job.yaml";
@@ -54,6 +54,12 @@ pub(super) struct Record {
     pub(super) error: Option<String>,
     /// The latest savepoint somebody asked for.
     pub(super) savepoint: Option<PathBuf>,
+    /// What is in force of its operators in place of what the text says, at every start.
+    #[serde(default)]
+    pub(super) versions: Vec<Promised>,
+    /// The latest changes of its operators.
+    #[serde(default)]
+    pub(super) history: Vec<Change>,
 }
 
 /// The folder of all jobs, in use until this is dropped.
@@ -193,6 +199,8 @@ mod tests {
             plugins: BTreeSet::from(["sha256:0".into()]),
             error: Some("no".into()),
             savepoint: Some("s".into()),
+            versions: Vec::new(),
+            history: Vec::new(),
         }
     }
 

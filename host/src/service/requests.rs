@@ -81,7 +81,7 @@ impl Jobs {
         detached(async move { inner.delete(&entry).await }).await
     }
 
-    fn to(&self, job: &str) -> Result<(Arc<Inner>, Arc<Entry>), ServiceError> {
+    pub(super) fn to(&self, job: &str) -> Result<(Arc<Inner>, Arc<Entry>), ServiceError> {
         self.0.open()?;
         Ok((self.0.clone(), self.0.find(job)?))
     }
@@ -108,7 +108,7 @@ fn check(entry: &Entry, request: Request) -> Result<(), ServiceError> {
 }
 
 /// To ask something of a job that runs.
-fn running(entry: &Entry, request: Request) -> Result<(JobView, Arc<Prepared>), ServiceError> {
+pub(super) fn running(entry: &Entry, request: Request) -> Result<(JobView, Arc<Prepared>), ServiceError> {
     check(entry, request)?;
     let view = entry.live().view.clone();
     view.ok_or_else(|| not_done(request)("the job has just ended".into()))

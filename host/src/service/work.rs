@@ -9,6 +9,7 @@ use tracing::Instrument;
 use super::{
     ServiceError, Step,
     entry::Entry,
+    history,
     jobs::Inner,
     logs,
     prepare::{self, Ready},
@@ -85,8 +86,19 @@ impl Inner {
             JobSpawner { runtime: self.data.clone(), span: logs::span(&entry.id), alive: entry.alive.clone() };
         let environment = Environment { spawner: Arc::new(spawner), ..self.environment.clone() };
         let job = Job::start(ready.prepared.clone(), environment, Arc::new(AllHere), options, CancellationToken::new());
-        entry.live().view = Some((job.view(), ready.prepared.clone()));
-        let ended = job.wait().await;
+        let view = job.view();
+        entry.live().view = Some((view.clone(), ready.prepared.clone()));
+        let end = job.wait();
+        tokio::pin!(end);
+        let ended = loop {
+            tokio::select! {
+                ended = &mut end => break ended,
+                () = entry.unsaved.notified() => {
+                    entry.promise_all(&view);
+                    entry.persist_or_log().await;
+                }
+            }
+        };
         entry.alive.none().await;
         entry.close();
         Ok(ended?)
@@ -95,12 +107,12 @@ impl Inner {
     /// From its savepoint until it has a checkpoint of its own.
     async fn options(&self, entry: &Arc<Entry>, ready: &Ready) -> Result<JobOptions, ServiceError> {
         let latest = prepare::latest_checkpoint(&ready.options).await?;
-        let from = {
+        let (from, versions) = {
             let record = entry.record();
             let savepoint = record.from_savepoint.clone().filter(|_| latest <= record.from_savepoint_until);
-            savepoint.map_or(StartFrom::Latest, StartFrom::Savepoint)
+            (savepoint.map_or(StartFrom::Latest, StartFrom::Savepoint), history::versions(&record.versions))
         };
         let plugins = Some(self.source.clone());
-        Ok(JobOptions { from, plugins, observer: Some(entry.clone()), ..ready.options.clone() })
+        Ok(JobOptions { from, versions, plugins, observer: Some(Arc::new(entry.clone())), ..ready.options.clone() })
     }
 }

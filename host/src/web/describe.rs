@@ -102,6 +102,18 @@ pub(super) fn job_body<T: JsonSchema>(mut operation: TransformOperation<'_>) -> 
     operation
 }
 
+/// The body of a change by JSON merge patch, of any shape.
+pub(super) fn patch_body(mut operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    let content = ["application/merge-patch+json", "application/json"].map(|name| (name, media(json_schema!({}))));
+    operation.inner_mut().request_body = Some(ReferenceOr::Item(openapi::RequestBody {
+        description: Some("What is put in; null takes out.".into()),
+        content: content.into_iter().map(|(name, media)| (name.to_owned(), media)).collect(),
+        required: true,
+        ..openapi::RequestBody::default()
+    }));
+    operation
+}
+
 /// A header that a request may have.
 pub(super) fn header<'t, T: JsonSchema>(
     mut operation: TransformOperation<'t>,

@@ -23,6 +23,7 @@ use sha2::{Digest, Sha256};
 use super::{AppState, Caller, Operator, Page, Problem, Viewer, describe, idempotency, page};
 use crate::{
     audit::Event,
+    control::ChangeError,
     registry::{InUse, RECORDS_MAX, Registry},
     service::{CheckpointInfo, JobGraph, JobInfo, Jobs, LOG_LINES_MAX, LogLine, ServiceError, Submission},
 };
@@ -314,6 +315,14 @@ impl From<ServiceError> for Problem {
             ServiceError::Illegal { .. } => (StatusCode::CONFLICT, "Not possible now"),
             ServiceError::NotDone { .. } => (StatusCode::CONFLICT, "Not done"),
             ServiceError::Parallelism(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Parallelism refused"),
+            ServiceError::Configuration { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Configuration refused"),
+            ServiceError::NothingBefore(_) => (StatusCode::CONFLICT, "Nothing before"),
+            ServiceError::Request(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Request refused"),
+            ServiceError::Change(ChangeError::NoOperator(_)) => (StatusCode::NOT_FOUND, "No such operator"),
+            ServiceError::Change(ChangeError::Overtaken | ChangeError::Ended | ChangeError::NoShadow(_)) => {
+                (StatusCode::CONFLICT, "Not changed")
+            }
+            ServiceError::Change(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Change refused"),
             ServiceError::TooMany(_) => (StatusCode::INSUFFICIENT_STORAGE, "Too many jobs"),
             ServiceError::Closing => (StatusCode::SERVICE_UNAVAILABLE, "Stopping"),
             ServiceError::Run(error) if error.is_before_start() => (StatusCode::UNPROCESSABLE_ENTITY, "Job refused"),

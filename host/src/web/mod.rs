@@ -16,6 +16,7 @@ mod jobs_over_http;
 mod limits;
 mod metrics;
 mod operations;
+mod operators;
 mod page;
 mod plugins;
 mod problem;
@@ -23,6 +24,7 @@ mod receive;
 mod requests;
 mod server;
 mod settings;
+mod shadows;
 mod state;
 
 pub use auth::{Admin, Caller, Operator, Role, Viewer};

@@ -34,7 +34,7 @@ use super::{
     job_metrics::JobCollector,
     jobs::{self, JobsInUse},
     limits::{self, REQUEST_TIME_MAX, REQUESTS_MAX, Rate, TimeLimit, UPLOAD_TIME_MAX},
-    metrics, operations, plugins, problem, requests,
+    metrics, operations, operators, plugins, problem, requests, shadows,
 };
 use crate::{
     audit::AuditLog,
@@ -188,10 +188,13 @@ fn router(state: &AppState) -> Router {
         .merge(plugins::routes())
         .merge(super::audit::routes())
         .merge(jobs::routes())
+        .merge(operators::routes())
         .merge(events::routes());
     let slow = TimeLimit { clock: state.clock.clone(), time: UPLOAD_TIME_MAX };
     let slow = jobs::changes()
         .merge(requests::routes())
+        .merge(operators::changes())
+        .merge(shadows::routes())
         .layer(DefaultBodyLimit::max(SUBMISSION_BYTES_MAX))
         .layer(from_fn_with_state(slow, limits::time));
     let described = usual(resources).merge(slow).merge(plugins::uploads(state)).finish_api_with(&mut openapi, |api| {

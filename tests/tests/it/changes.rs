@@ -273,7 +273,8 @@ fn a_shadow_sees_what_the_version_in_force_sees_and_changes_nothing() {
         let shadow = |limit: i64, ignored: &[&str]| {
             let configuration = Some(format!(r#"{{ "limit": {limit}, "mark": 0 }}"#));
             let change = ChangeRequest { configuration, ..request(Some(next.clone()), 0) };
-            view.shadow(ShadowRequest { change, ignored: ignored.iter().map(|name| (*name).to_owned()).collect() })
+            let ignored = ignored.iter().map(|name| (*name).to_owned()).collect();
+            view.shadow(view.prepare_shadow(ShadowRequest { change, ignored }).unwrap())
         };
         let compared = || view.shadows().pop().unwrap().compared;
         let changes = async {

@@ -11,6 +11,7 @@ mod idle;
 mod jobs;
 mod kill;
 mod new_plugin;
+mod operators;
 mod oracle;
 mod process;
 mod recovery;

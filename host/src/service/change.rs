@@ -1,0 +1,246 @@
+//! A change of an operator on its way: its plugin found and kept from being deleted, its configuration checked, made, noted. Guarantees that
+//! what was put in force is on disk before whoever asked hears of it. Must not know what was asked for.
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{
+    Action, Change, Outcome, ServiceError, Version,
+    entry::Entry,
+    history::{Promised, before},
+    jobs::{Inner, blocking},
+};
+use crate::{
+    control::{ChangeError, ChangeRequest, JobView, SourceError, TrialSpec},
+    job::PluginRef,
+    model::{OperatorKind, OperatorVersion},
+    plugin::{LoadError, Plugin},
+};
+
+/// Bytes of a configuration as JSON.
+pub const CONFIGURATION_BYTES_MAX: usize = 64 << 10;
+
+/// What is told of a configuration that does not fit.
+const MISTAKES_MAX: usize = 5;
+
+/// A change that was made, or could be.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Swapped {
+    /// The operator or sink, by name.
+    pub operator: String,
+    /// What was in force.
+    pub from: Version,
+    /// What is in force now, or would be.
+    pub to: Version,
+    /// Whether it is in force: not if it was only checked.
+    pub in_force: bool,
+}
+
+/// What a request is about.
+pub(super) struct Target {
+    pub(super) view: JobView,
+    pub(super) operator: String,
+    pub(super) version: OperatorVersion,
+}
+
+/// Where its next plugin comes from.
+pub(super) enum Next {
+    Same,
+    Uploaded(PluginRef),
+    Loaded(Arc<Plugin>),
+}
+
+/// A change to be made.
+pub(super) struct Order {
+    pub(super) who: String,
+    pub(super) action: Action,
+    pub(super) target: Target,
+    pub(super) plugin: Next,
+    /// The one there is if absent.
+    pub(super) configuration: Option<Value>,
+    pub(super) trial: Option<TrialSpec>,
+    pub(super) dry_run: bool,
+}
+
+/// A plugin that is not deleted meanwhile.
+pub(super) struct Wanted {
+    entry: Arc<Entry>,
+    digest: String,
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        let mut live = self.entry.live();
+        if let Some(at) = live.wanted.iter().position(|digest| *digest == self.digest) {
+            live.wanted.swap_remove(at);
+        }
+    }
+}
+
+/// Fails unless a configuration is one of a plugin with this schema.
+fn fits(operator: &str, schema: &str, configuration: &Value) -> Result<(), ServiceError> {
+    let wrong = |what: String| ServiceError::Configuration { operator: operator.to_owned(), what };
+    if !configuration.is_object() {
+        return Err(wrong("a configuration is an object".to_owned()));
+    }
+    let bytes = configuration.to_string().len();
+    if bytes > CONFIGURATION_BYTES_MAX {
+        return Err(wrong(format!("the configuration has {bytes} bytes, {CONFIGURATION_BYTES_MAX} are the most")));
+    }
+    if schema.is_empty() {
+        return Ok(());
+    }
+    let broken = |error: String| wrong(format!("the plugin's schema cannot be used: {error}"));
+    let schema = serde_json::from_str(schema).map_err(|error| broken(error.to_string()))?;
+    let validator = jsonschema::validator_for(&schema).map_err(|error| broken(error.to_string()))?;
+    let mistakes = validator.iter_errors(configuration).take(MISTAKES_MAX);
+    let mistakes: Vec<_> = mistakes.map(|mistake| format!("`{}`: {mistake}", mistake.instance_path())).collect();
+    if mistakes.is_empty() { Ok(()) } else { Err(wrong(mistakes.join("; "))) }
+}
+
+impl Entry {
+    /// Whether it needs a plugin: by digest, or an uploaded one as jobs name it.
+    pub(super) fn needs(&self, plugin: &str) -> bool {
+        let (view, wanted) = {
+            let live = self.live();
+            (live.view.as_ref().map(|(view, _)| view.clone()), live.wanted.iter().any(|digest| digest == plugin))
+        };
+        let runs = |view: JobView| {
+            let tried = view.shadows().into_iter().map(|report| report.version);
+            view.versions().into_iter().map(|(_, version)| version).chain(tried).any(|it| it.digest == plugin)
+        };
+        let record = self.record();
+        let back = |promised: &Promised| {
+            before(&record.history, promised.uid(), &promised.version).is_some_and(|before| before.digest == plugin)
+        };
+        wanted
+            || view.is_some_and(runs)
+            || record.plugins.contains(plugin)
+            || record.versions.iter().any(|promised| promised.version.digest == plugin || back(promised))
+    }
+
+    fn want(self: &Arc<Self>, digest: &str) -> Wanted {
+        self.live().wanted.push(digest.to_owned());
+        Wanted { entry: self.clone(), digest: digest.to_owned() }
+    }
+}
+
+/// What to ask the engine for. Fails if the configuration is none of the plugin's. Blocks.
+pub(super) fn request(
+    target: &Target,
+    plugin: Option<Arc<Plugin>>,
+    configuration: Option<Value>,
+    trial: Option<TrialSpec>,
+) -> Result<ChangeRequest, ServiceError> {
+    let kind = target.version.kind;
+    let configuration = configuration.unwrap_or_else(|| Version::from(&target.version).configuration);
+    let schema = target.view.description(&target.operator, kind, plugin.as_deref()).map(|it| it.configuration);
+    fits(&target.operator, schema.as_deref().unwrap_or_default(), &configuration)?;
+    Ok(ChangeRequest {
+        operator: target.operator.clone(),
+        kind: Some(kind),
+        plugin,
+        configuration: Some(configuration.to_string()),
+        trial,
+    })
+}
+
+impl Inner {
+    /// A plugin that is there and stays, and nothing if it is the one that is there already.
+    pub(super) async fn plugin(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        operator: &str,
+        from: Next,
+    ) -> Result<(Option<Arc<Plugin>>, Option<Wanted>), ServiceError> {
+        let reference = match from {
+            Next::Same => return Ok((None, None)),
+            Next::Loaded(plugin) => {
+                let wanted = entry.want(plugin.digest());
+                return Ok((Some(plugin), Some(wanted)));
+            }
+            Next::Uploaded(reference) => reference,
+        };
+        // Nobody closes it.
+        let _turn = self.preparing.acquire().await;
+        let (inner, entry, operator) = (self.clone(), entry.clone(), operator.to_owned());
+        blocking(move || {
+            let load = || {
+                inner.source.load(&reference).map_err(|error| {
+                    let error = match error {
+                        SourceError::Load(error) => error,
+                        SourceError::Build(error) => LoadError::Unknown(error.to_string()),
+                    };
+                    ChangeError::Plugin { operator: operator.clone(), error }
+                })
+            };
+            let wanted = entry.want(load()?.digest());
+            // It may have been deleted just before it was wanted.
+            Ok((Some(load()?), Some(wanted)))
+        })
+        .await
+    }
+
+    /// Makes a change, or checks it, and notes what came of it.
+    pub(super) async fn put(self: &Arc<Self>, entry: &Arc<Entry>, order: Order) -> Result<Swapped, ServiceError> {
+        let Order { who, action, target, plugin, configuration, trial, dry_run } = order;
+        let (view, operator) = (target.view.clone(), target.operator.clone());
+        let (uid, from) = (target.version.uid.clone(), Version::from(&target.version));
+        let mut to = None;
+        let made = async {
+            let (plugin, wanted) = self.plugin(entry, &operator, plugin).await?;
+            to = intended(&from, plugin.as_deref(), configuration.as_ref(), target.version.kind);
+            let ready = blocking(move || {
+                let request = request(&target, plugin, configuration, trial)?;
+                Ok(target.view.prepare_change(request)?)
+            });
+            let ready = ready.await?;
+            if ready.from().change != from.change {
+                return Err(ChangeError::Overtaken.into());
+            }
+            if dry_run {
+                return Ok((Version::from(ready.to()), wanted));
+            }
+            let changed = view.change(ready).await?;
+            entry.promise_all(&view);
+            Ok((Version::from(&changed.to), wanted))
+        };
+        let made: Result<(Version, Option<Wanted>), ServiceError> = made.await;
+        if !dry_run {
+            let (to, outcome) = match &made {
+                Ok((to, _)) => (Some(to.clone()), Outcome::InForce),
+                Err(_) => (to, Outcome::Refused),
+            };
+            let reason = made.as_ref().err().map(ToString::to_string);
+            let (time_ms, who, operator, from) = (entry.now_ms(), Some(who), operator.clone(), from.clone());
+            entry.note(Change { time_ms, who, action, operator, uid, from, to, outcome, reason });
+            let written = entry.persist().await;
+            if made.is_ok() {
+                written?;
+            }
+        }
+        let (to, _wanted) = made?;
+        Ok(Swapped { operator, from, to, in_force: !dry_run })
+    }
+}
+
+/// What was to be in force, as far as that is known.
+fn intended(
+    from: &Version,
+    plugin: Option<&Plugin>,
+    configuration: Option<&Value>,
+    kind: OperatorKind,
+) -> Option<Version> {
+    let mut to = Version { change: 0, ..from.clone() };
+    if let Some(plugin) = plugin {
+        let described = plugin.description(kind)?;
+        to.plugin = format!("{}@{}", described.name, described.version);
+        to.digest = plugin.digest().to_owned();
+    }
+    // One that is too long is not kept.
+    let short = |it: &&Value| it.to_string().len() <= CONFIGURATION_BYTES_MAX;
+    to.configuration = configuration.filter(short).unwrap_or(&from.configuration).clone();
+    Some(to)
+}

@@ -1,0 +1,277 @@
+//! Operators of a running job as they are seen and changed by request: other plugins, other configurations, versions tried beside them.
+//! Must not know how records reach an operator.
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{
+    Action, Change, Jobs, Request, ServiceError, Swapped, Version,
+    change::{Next, Order, Target, request},
+    entry::Entry,
+    history::{before, merge},
+    jobs::{blocking, detached},
+    requests::running,
+};
+use crate::{
+    control::{ChangeError, JobView, ShadowReport, ShadowRequest, TrialSpec},
+    dataflow::Compared,
+    job::PluginRef,
+    model::{OperatorKind, OperatorVersion},
+};
+
+/// What runs in the place of an operator or sink.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct OperatorInfo {
+    /// Its name.
+    pub operator: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its plugin.
+    #[serde(flatten)]
+    pub version: Version,
+}
+
+/// What is to run in the place of an operator or sink.
+#[derive(Clone, Debug, Default)]
+pub struct Swap {
+    /// An uploaded plugin, `name@1.0.0` or `sha256:` and its digest; the one there is if absent.
+    pub plugin: Option<String>,
+    /// As what it is run: an interface of the contract. May be left out where the operator has one plugin only.
+    pub kind: Option<String>,
+    /// An object; the one there is if absent.
+    pub configuration: Option<Value>,
+    /// How it is tried, if it is.
+    pub trial: Option<TrialSpec>,
+    /// Whether it is only checked.
+    pub dry_run: bool,
+}
+
+/// What is to be tried beside an operator.
+#[derive(Clone, Debug, Default)]
+pub struct Shadow {
+    /// An uploaded plugin; the one there is if absent.
+    pub plugin: Option<String>,
+    /// As what it is run.
+    pub kind: Option<String>,
+    /// An object; the one there is if absent.
+    pub configuration: Option<Value>,
+    /// Columns of outputs that may differ.
+    pub ignored: Vec<String>,
+}
+
+/// What is tried beside an operator, and what has come of it so far.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct ShadowInfo {
+    /// The operator, by name.
+    pub operator: String,
+    /// What is tried. Its number is not that of a change.
+    pub version: Version,
+    /// Held against what is in force.
+    pub compared: Compared,
+}
+
+impl From<ShadowReport> for ShadowInfo {
+    fn from(report: ShadowReport) -> ShadowInfo {
+        let ShadowReport { operator, version, compared } = report;
+        ShadowInfo { operator, version: (&version).into(), compared }
+    }
+}
+
+/// What all operators and sinks with plugins run.
+pub(super) fn operators(view: &JobView) -> Vec<OperatorInfo> {
+    let info = |(operator, it): (String, OperatorVersion)| OperatorInfo {
+        operator,
+        uid: it.uid.clone(),
+        version: (&it).into(),
+    };
+    view.versions().into_iter().map(info).collect()
+}
+
+fn kind(interface: &str) -> Result<OperatorKind, ServiceError> {
+    let unknown = || ServiceError::Request(format!("`{interface}` is no kind of operator"));
+    OperatorKind::of_interface(&interface.replace('_', "-")).ok_or_else(unknown)
+}
+
+fn uploaded(plugin: Option<&str>) -> Result<Next, ServiceError> {
+    let Some(text) = plugin else { return Ok(Next::Same) };
+    let unknown =
+        || ServiceError::Request(format!("`{text}` is no plugin: write `name@1.0.0`, or `sha256:` and a digest"));
+    PluginRef::uploaded(text).map(Next::Uploaded).ok_or_else(unknown)
+}
+
+fn nothing_new() -> ServiceError {
+    ServiceError::Request("name a plugin, a configuration, or both".to_owned())
+}
+
+/// The plugin a request is about, of a job that runs.
+fn target(entry: &Entry, operator: &str, interface: Option<&str>) -> Result<Target, ServiceError> {
+    let (view, _) = running(entry, Request::Change)?;
+    let wanted = interface.map(kind).transpose()?;
+    let mut found = view.versions();
+    found.retain(|(name, version)| {
+        (name == operator || version.uid == operator) && wanted.is_none_or(|kind| kind == version.kind)
+    });
+    match found.len() {
+        0 => Err(ChangeError::NoOperator(operator.to_owned()).into()),
+        1 => {
+            let (operator, version) = found.swap_remove(0);
+            Ok(Target { view, operator, version })
+        }
+        _ => {
+            let kinds: Vec<_> = found.iter().map(|(_, version)| version.kind.interface()).collect();
+            Err(ChangeError::WhichPlugin { operator: operator.to_owned(), kinds: kinds.join(", ") }.into())
+        }
+    }
+}
+
+impl Jobs {
+    /// What all operators and sinks with plugins run, or ran when the job ended; none if it has not run since the server started.
+    pub fn operators(&self, job: &str) -> Result<Vec<OperatorInfo>, ServiceError> {
+        let entry = self.0.find(job)?;
+        let live = entry.live();
+        Ok(live.view.as_ref().map_or_else(|| live.last_operators.clone(), |(view, _)| operators(view)))
+    }
+
+    /// What runs in the place of one operator or sink, by name or uid; of which kind has to be said if it runs several plugins.
+    pub fn operator(&self, job: &str, operator: &str, kind: Option<&str>) -> Result<OperatorInfo, ServiceError> {
+        let Target { operator, version, .. } = target(&*self.0.find(job)?, operator, kind)?;
+        Ok(OperatorInfo { operator, uid: version.uid.clone(), version: (&version).into() })
+    }
+
+    /// The latest changes of an operator or sink, by name or uid, oldest first. Fails if there is no such one, as far as that is known.
+    pub fn versions(&self, job: &str, operator: &str) -> Result<Vec<Change>, ServiceError> {
+        let known = self.operators(job)?;
+        let entry = self.0.find(job)?;
+        let record = entry.record();
+        let of = |change: &&Change| change.operator == operator || change.uid == operator;
+        let changes: Vec<_> = record.history.iter().filter(of).cloned().collect();
+        if changes.is_empty() && !known.iter().any(|it| it.operator == operator || it.uid == operator) {
+            return Err(ChangeError::NoOperator(operator.to_owned()).into());
+        }
+        Ok(changes)
+    }
+
+    /// Puts another plugin, or another configuration, in the place of an operator's or sink's. Returns once it is in force, and at every
+    /// start of the job from then on.
+    pub async fn swap(&self, job: &str, operator: &str, swap: Swap, who: &str) -> Result<Swapped, ServiceError> {
+        let (inner, entry) = self.to(job)?;
+        let target = target(&entry, operator, swap.kind.as_deref())?;
+        if swap.plugin.is_none() && swap.configuration.is_none() {
+            return Err(nothing_new());
+        }
+        let Swap { configuration, trial, dry_run, .. } = swap;
+        let plugin = uploaded(swap.plugin.as_deref())?;
+        let who = who.to_owned();
+        let order = Order { who, action: Action::Swap, target, plugin, configuration, trial, dry_run };
+        detached(async move { inner.put(&entry, order).await }).await
+    }
+
+    /// Puts back what was in force before.
+    pub async fn rollback(
+        &self,
+        job: &str,
+        operator: &str,
+        kind: Option<&str>,
+        who: &str,
+    ) -> Result<Swapped, ServiceError> {
+        let (inner, entry) = self.to(job)?;
+        let target = target(&entry, operator, kind)?;
+        let before = before(&entry.record().history, &target.version.uid, &(&target.version).into()).cloned();
+        let before = before.ok_or_else(|| ServiceError::NothingBefore(target.operator.clone()))?;
+        let plugin = match before.digest == target.version.digest {
+            true => Next::Same,
+            false => Next::Uploaded(PluginRef::Digest(before.digest)),
+        };
+        let (who, configuration) = (who.to_owned(), Some(before.configuration));
+        let order = Order { who, action: Action::Rollback, target, plugin, configuration, trial: None, dry_run: false };
+        detached(async move { inner.put(&entry, order).await }).await
+    }
+
+    /// Changes the configuration of an operator or sink by a JSON merge patch (RFC 7396). `seen` is the change whoever asks has seen
+    /// in force, if it is to be that.
+    pub async fn configure(
+        &self,
+        job: &str,
+        operator: &str,
+        kind: Option<&str>,
+        patch: Value,
+        seen: Option<u64>,
+        who: &str,
+    ) -> Result<Swapped, ServiceError> {
+        let (inner, entry) = self.to(job)?;
+        let target = target(&entry, operator, kind)?;
+        if seen.is_some_and(|seen| seen != target.version.change) {
+            return Err(ChangeError::Overtaken.into());
+        }
+        let mut configuration = Version::from(&target.version).configuration;
+        merge(&mut configuration, patch);
+        let (who, configuration) = (who.to_owned(), Some(configuration));
+        let order = Order {
+            who,
+            action: Action::Config,
+            target,
+            plugin: Next::Same,
+            configuration,
+            trial: None,
+            dry_run: false,
+        };
+        detached(async move { inner.put(&entry, order).await }).await
+    }
+
+    /// Tries another version beside that in force. One that was tried before ends.
+    pub async fn shadow(&self, job: &str, operator: &str, shadow: Shadow) -> Result<ShadowInfo, ServiceError> {
+        let (inner, entry) = self.to(job)?;
+        let target = target(&entry, operator, shadow.kind.as_deref())?;
+        if shadow.plugin.is_none() && shadow.configuration.is_none() {
+            return Err(nothing_new());
+        }
+        let plugin = uploaded(shadow.plugin.as_deref())?;
+        let Shadow { configuration, ignored, .. } = shadow;
+        detached(async move {
+            let (plugin, _wanted) = inner.plugin(&entry, &target.operator, plugin).await?;
+            let view = target.view.clone();
+            let ready = blocking(move || {
+                let change = request(&target, plugin, configuration, None)?;
+                Ok(target.view.prepare_shadow(ShadowRequest { change, ignored })?)
+            });
+            Ok(view.shadow(ready.await?).await?.into())
+        })
+        .await
+    }
+
+    /// What is tried beside an operator, by name or uid.
+    pub fn shadow_report(&self, job: &str, operator: &str) -> Result<ShadowInfo, ServiceError> {
+        let (view, _) = running(&*self.0.find(job)?, Request::Change)?;
+        let of = |report: &ShadowReport| report.operator == operator || report.version.uid == operator;
+        let found = view.shadows().into_iter().find(of);
+        Ok(found.ok_or_else(|| ChangeError::NoShadow(operator.to_owned()))?.into())
+    }
+
+    /// Puts what is tried beside an operator in force, with the state of what is.
+    pub async fn promote(
+        &self,
+        job: &str,
+        operator: &str,
+        trial: Option<TrialSpec>,
+        who: &str,
+    ) -> Result<Swapped, ServiceError> {
+        let (inner, entry) = self.to(job)?;
+        let (view, _) = running(&entry, Request::Change)?;
+        let promotion = view.promotion(operator)?;
+        let kind = promotion.kind.map(OperatorKind::interface);
+        let target = target(&entry, operator, kind)?;
+        let plugin = promotion.plugin.map_or(Next::Same, Next::Loaded);
+        let configuration = promotion.configuration.and_then(|text| serde_json::from_str(&text).ok());
+        let who = who.to_owned();
+        let order = Order { who, action: Action::Promote, target, plugin, configuration, trial, dry_run: false };
+        detached(async move { inner.put(&entry, order).await }).await
+    }
+
+    /// Ends what is tried beside an operator.
+    pub async fn discard(&self, job: &str, operator: &str) -> Result<(), ServiceError> {
+        let (_, entry) = self.to(job)?;
+        let (view, _) = running(&entry, Request::Change)?;
+        let operator = operator.to_owned();
+        detached(async move { Ok(view.discard(&operator).await?) }).await
+    }
+}

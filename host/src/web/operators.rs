@@ -1,0 +1,332 @@
+//! `/v1/jobs/{job}/operators`: what runs in the place of operators, and other plugins and configurations for them.
+use std::time::Duration;
+
+use aide::{
+    axum::{
+        ApiRouter,
+        routing::{get_with, post_with},
+    },
+    transform::TransformOperation,
+};
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    AppState, Caller, Operator, Page, Problem, Viewer, check_match,
+    conditional::{etag, not_modified},
+    describe,
+    jobs::{Named, found, subject},
+};
+use crate::{
+    audit::Event,
+    control::TrialSpec,
+    service::{Change, OperatorInfo, ServiceError, Swap, Swapped, Version},
+};
+
+/// The longest a version is on trial.
+const TRIAL_TIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What can be looked at.
+pub(super) fn routes() -> ApiRouter<AppState> {
+    ApiRouter::new()
+        .api_route(
+            "/v1/jobs/{job}/operators",
+            get_with(list, |operation| {
+                found(
+                    operation.id("listOperators").tag("operators").summary("What operators and sinks with plugins run"),
+                )
+            }),
+        )
+        .api_route(
+            "/v1/jobs/{job}/operators/{operator}/versions",
+            get_with(versions, |operation| {
+                let operation = operation.id("listOperatorVersions").tag("operators");
+                known(operation.summary("The latest changes of an operator, oldest first, also refused ones"))
+            }),
+        )
+}
+
+/// What changes operators, which takes as long as barriers do.
+pub(super) fn changes() -> ApiRouter<AppState> {
+    const OPERATOR: &str = "/v1/jobs/{job}/operators/{operator}";
+    ApiRouter::new()
+        .api_route(
+            &format!("{OPERATOR}/swap"),
+            post_with(swap, change("swapOperator", "Put another plugin or configuration in force")),
+        )
+        .api_route(
+            &format!("{OPERATOR}/rollback"),
+            post_with(rollback, change("rollBackOperator", "Put back what was in force before")),
+        )
+        .api_route(
+            &format!("{OPERATOR}/config"),
+            get_with(config, describe_config).patch_with(configure, describe_configure),
+        )
+}
+
+/// An operation on an operator that may not be there.
+pub(super) fn known(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    describe::fails(operation, &[(404, "There is no such job, or it has no such operator with a plugin.")])
+}
+
+/// The description of changing something of an operator.
+pub(super) fn change(
+    id: &'static str,
+    summary: &'static str,
+) -> impl for<'t> FnOnce(TransformOperation<'t>) -> TransformOperation<'t> {
+    move |operation| {
+        let operation = known(operation.id(id).tag("operators").summary(summary));
+        describe::fails(
+            operation,
+            &[
+                (
+                    409,
+                    "The job does not run, failed meanwhile, or was changed meanwhile; or there is nothing to change to.",
+                ),
+                (422, "The plugin or the configuration does not fit, for the reason given."),
+            ],
+        )
+    }
+}
+
+/// An operator or sink of a job.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct OperatorPath {
+    /// The job's id or, while it has not ended, its name.
+    pub(super) job: String,
+    /// The operator's or sink's name, or its uid.
+    pub(super) operator: String,
+}
+
+/// Which plugin of an operator.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    /// As what the plugin is run, such as `keyed-process`; only needed where an operator runs several.
+    kind: Option<String>,
+}
+
+/// How a version is tried.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Trial {
+    /// For how long, such as `10m`; from 1 ms to 24 h.
+    time: String,
+    /// Whether going back also undoes what the version has done to state; no checkpoint is taken meanwhile. Default false.
+    #[serde(default)]
+    with_state: bool,
+    /// More rows rejected than this are a failure. Default: any number is fine.
+    rejected_max: Option<u64>,
+}
+
+impl Trial {
+    pub(super) fn spec(self) -> Result<TrialSpec, Problem> {
+        let time = humantime::parse_duration(&self.time);
+        let time = time.map_err(|error| Problem::malformed(format!("`time` is no time: {error}")))?;
+        if !(Duration::from_millis(1)..=TRIAL_TIME_MAX).contains(&time) {
+            return Err(Problem::malformed("`time` is not from 1 ms to 24 h"));
+        }
+        Ok(TrialSpec { time, with_state: self.with_state, rejected_max: self.rejected_max })
+    }
+}
+
+/// What is to be in force.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    /// An uploaded plugin, `name@1.0.0` or `sha256:` and its digest. Default: the one there is.
+    plugin: Option<String>,
+    /// As what it is run, such as `keyed-process`; only needed where an operator runs several plugins.
+    kind: Option<String>,
+    /// An object. Default: the configuration there is.
+    configuration: Option<Value>,
+    /// If given, the version before is put back should this one fail.
+    trial: Option<Trial>,
+    /// Whether to check only, and change nothing. Default false.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+async fn list(
+    State(state): State<AppState>,
+    _: Viewer,
+    Path(Named { job }): Path<Named>,
+) -> Result<Page<OperatorInfo>, Problem> {
+    Ok(Page { items: state.jobs.operators(&job)?, next: None })
+}
+
+async fn versions(
+    State(state): State<AppState>,
+    _: Viewer,
+    Path(OperatorPath { job, operator }): Path<OperatorPath>,
+) -> Result<Page<Change>, Problem> {
+    Ok(Page { items: state.jobs.versions(&job, &operator)?, next: None })
+}
+
+async fn swap(
+    State(state): State<AppState>,
+    Operator(caller): Operator,
+    Path(path): Path<OperatorPath>,
+    Json(wanted): Json<Wanted>,
+) -> Result<Json<Swapped>, Problem> {
+    let noted = Noted::of(&state, caller, &path, "operator.swap", wanted.plugin.clone())?;
+    let Wanted { plugin, kind, configuration, trial, dry_run } = wanted;
+    let trial = trial.map(Trial::spec).transpose()?;
+    let swap = Swap { plugin, kind, configuration, trial, dry_run };
+    let swapped = state.jobs.swap(&noted.job, &path.operator, swap, &noted.caller.name).await;
+    if !dry_run {
+        noted.write(&state, &swapped).await?;
+    }
+    Ok(Json(swapped?))
+}
+
+async fn rollback(
+    State(state): State<AppState>,
+    Operator(caller): Operator,
+    Path(path): Path<OperatorPath>,
+    Query(Which { kind }): Query<Which>,
+) -> Result<Json<Swapped>, Problem> {
+    let noted = Noted::of(&state, caller, &path, "operator.rollback", None)?;
+    let done = state.jobs.rollback(&noted.job, &path.operator, kind.as_deref(), &noted.caller.name).await;
+    noted.write(&state, &done).await?;
+    Ok(Json(done?))
+}
+
+fn describe_config(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    let operation = operation
+        .id("getOperatorConfiguration")
+        .tag("operators")
+        .summary("The configuration in force")
+        .response_with::<200, Json<Value>, _>(|response| {
+            response.description("An object; `ETag` is the number of the change that put it in force.")
+        });
+    let operation = describe::header::<String>(operation, "if-none-match", "The `ETag` the caller has");
+    let operation = describe::empty(operation, 304, "It is what the caller has.");
+    describe::fails(
+        known(operation),
+        &[(409, "The job does not run."), (422, "The operator runs several plugins: `kind` has to be given.")],
+    )
+}
+
+async fn config(
+    State(state): State<AppState>,
+    _: Viewer,
+    headers: HeaderMap,
+    Path(OperatorPath { job, operator }): Path<OperatorPath>,
+    Query(Which { kind }): Query<Which>,
+) -> Result<Response, Problem> {
+    let version = state.jobs.operator(&job, &operator, kind.as_deref())?.version;
+    let tag = version.change.to_string();
+    if not_modified(&headers, &tag) {
+        return Ok((axum::http::StatusCode::NOT_MODIFIED, [(header::ETAG, etag(&tag))]).into_response());
+    }
+    Ok(([(header::ETAG, etag(&tag))], Json(version.configuration)).into_response())
+}
+
+fn describe_configure(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    let operation = change("configureOperator", "Change the configuration by a JSON merge patch (RFC 7396)")(operation);
+    let operation = operation.response_with::<200, Json<Swapped>, _>(|response| {
+        response.description("It is in force; `ETag` is the number of the change.")
+    });
+    let operation = describe::patch_body(operation);
+    let operation = describe::header::<String>(operation, "if-match", "The `ETag` the caller has seen");
+    describe::fails(operation, &[(412, "It was changed since the caller has seen it.")])
+}
+
+async fn configure(
+    State(state): State<AppState>,
+    Operator(caller): Operator,
+    headers: HeaderMap,
+    Path(path): Path<OperatorPath>,
+    Query(Which { kind }): Query<Which>,
+    Json(patch): Json<Value>,
+) -> Result<Response, Problem> {
+    let noted = Noted::of(&state, caller, &path, "operator.config", None)?;
+    let seen = match headers.contains_key(header::IF_MATCH) {
+        true => {
+            let change = state.jobs.operator(&noted.job, &path.operator, kind.as_deref())?.version.change;
+            check_match(&headers, &change.to_string())?;
+            Some(change)
+        }
+        false => None,
+    };
+    let (who, kind) = (&noted.caller.name, kind.as_deref());
+    let done = state.jobs.configure(&noted.job, &path.operator, kind, patch, seen, who).await;
+    noted.write(&state, &done).await?;
+    let swapped = done?;
+    Ok(([(header::ETAG, etag(&swapped.to.change.to_string()))], Json(swapped)).into_response())
+}
+
+/// A version, in the log of changes.
+fn words(version: &Version) -> String {
+    format!("{} (change {})", version.plugin, version.change)
+}
+
+/// A change of an operator, for the log of changes.
+pub(super) struct Noted {
+    /// The job's id.
+    pub(super) job: String,
+    pub(super) caller: Caller,
+    event: Event,
+}
+
+impl Noted {
+    /// What is asked for; `to` is what whoever asks calls it. Fails if there is no such job.
+    pub(super) fn of(
+        state: &AppState,
+        caller: Caller,
+        path: &OperatorPath,
+        action: &str,
+        to: Option<String>,
+    ) -> Result<Noted, Problem> {
+        let job = state.jobs.get(&path.job)?;
+        let mut before = state.jobs.operators(&job.id)?.into_iter();
+        let before = before.find(|it| it.operator == path.operator || it.uid == path.operator);
+        let event = Event {
+            who: caller.name.clone(),
+            action: action.to_owned(),
+            subject: format!("{} {}", subject(&job), path.operator),
+            from: before.map(|it| words(&it.version)),
+            to,
+            ..Event::default()
+        };
+        Ok(Noted { job: job.id, caller, event })
+    }
+
+    /// Writes what came of a change.
+    pub(super) async fn write(self, state: &AppState, done: &Result<Swapped, ServiceError>) -> Result<(), Problem> {
+        let Noted { mut event, .. } = self;
+        match done {
+            Ok(Swapped { from, to, .. }) => {
+                (event.from, event.to) = (Some(words(from)), Some(words(to)));
+                (event.digest, event.outcome) = (Some(to.digest.clone()), "done".to_owned());
+            }
+            Err(error) => event.outcome = error.to_string(),
+        }
+        state.note(event).await.map(drop)
+    }
+
+    /// Writes what came of anything else, with the plugin it was about.
+    pub(super) async fn write_other(
+        self,
+        state: &AppState,
+        done: Result<Option<&Version>, &ServiceError>,
+    ) -> Result<(), Problem> {
+        let Noted { mut event, .. } = self;
+        match done {
+            Ok(version) => {
+                event.to = version.map(|version| version.plugin.clone());
+                (event.digest, event.outcome) = (version.map(|version| version.digest.clone()), "done".to_owned());
+            }
+            Err(error) => event.outcome = error.to_string(),
+        }
+        state.note(event).await.map(drop)
+    }
+}
