@@ -63,8 +63,9 @@ pub(in crate::cli) struct Shadow {
     connection: Connection,
     #[command(flatten)]
     place: Place,
-    /// The plugin to compare with, as in word-count@1.1.0.
-    plugin: String,
+    /// The plugin to compare with, as in word-count@1.1.0. Default: the one the operator has.
+    #[arg(required_unless_present = "config")]
+    plugin: Option<String>,
     /// Which of the operator's plugins, by its kind, if it has several.
     #[arg(long)]
     kind: Option<String>,
@@ -135,8 +136,8 @@ fn object(fields: impl IntoIterator<Item = (&'static str, Option<Value>)>) -> Va
 }
 
 impl Trial {
-    fn body(self) -> Option<Value> {
-        let time = self.trial?;
+    fn body(&self) -> Option<Value> {
+        let time = self.trial.as_ref()?;
         let rejected_max = self.rejected_max.map(Value::from);
         Some(object([
             ("time", Some(json!(time))),
@@ -159,20 +160,19 @@ impl Place {
 }
 
 impl Swap {
-    fn body(&mut self) -> Value {
-        let trial = std::mem::replace(&mut self.trial, Trial { trial: None, with_state: false, rejected_max: None });
+    fn body(&self) -> Value {
         object([
-            ("plugin", self.plugin.take().map(Value::from)),
-            ("kind", self.kind.take().map(Value::from)),
-            ("configuration", self.config.take()),
-            ("trial", trial.body()),
+            ("plugin", self.plugin.clone().map(Value::from)),
+            ("kind", self.kind.clone().map(Value::from)),
+            ("configuration", self.config.clone()),
+            ("trial", self.trial.body()),
             ("dry_run", self.dry_run.then_some(json!(true))),
         ])
     }
 
-    pub(in crate::cli) fn execute(mut self, clock: Arc<dyn Clock>) -> CommandResult {
-        let (body, place) = (self.body(), &self.place);
-        let asked = async |client: &Client| Ok(place.ask(client, Change::Post, "swap", Some(&body)).await?);
+    pub(in crate::cli) fn execute(self, clock: Arc<dyn Clock>) -> CommandResult {
+        let body = self.body();
+        let asked = async |client: &Client| Ok(self.place.ask(client, Change::Post, "swap", Some(&body)).await?);
         self.connection.ask(clock, asked, table::fields)
     }
 }
@@ -180,7 +180,7 @@ impl Swap {
 impl Shadow {
     pub(in crate::cli) fn execute(self, clock: Arc<dyn Clock>) -> CommandResult {
         let body = object([
-            ("plugin", Some(json!(self.plugin))),
+            ("plugin", self.plugin.map(Value::from)),
             ("kind", self.kind.map(Value::from)),
             ("configuration", self.config),
             ("ignored", (!self.ignore.is_empty()).then(|| json!(self.ignore))),
@@ -224,6 +224,57 @@ impl Versions {
     pub(in crate::cli) fn execute(self, clock: Arc<dyn Clock>) -> CommandResult {
         let mut path = vec!["v1", "jobs", &self.job, "operators"];
         path.extend(self.operator.iter().flat_map(|operator| [operator.as_str(), "versions"]));
-        self.connection.ask(clock, async |client| Ok(client.get(&path, &[]).await?), table::fields)
+        let show = if self.operator.is_some() { changes } else { in_force };
+        self.connection.ask(clock, async |client| Ok(client.get(&path, &[]).await?), show)
+    }
+}
+
+/// What operators run.
+fn in_force(operators: &Value) -> String {
+    table::list(operators, ["operator", "kind", "plugin", "change", "configuration", "sha-256"], |operator| {
+        ["operator", "kind", "plugin", "change", "configuration", "digest"].map(|field| table::cell(&operator[field]))
+    })
+}
+
+/// What an operator has run, and what it was not changed to.
+fn changes(changes: &Value) -> String {
+    table::list(changes, ["time", "who", "action", "outcome", "from", "to", "configuration", "reason"], |change| {
+        let [who, action, outcome, reason] =
+            ["who", "action", "outcome", "reason"].map(|field| table::cell(&change[field]));
+        let [from, to] = ["from", "to"].map(|side| table::cell(&change[side]["plugin"]));
+        let configuration = table::cell(&change["to"]["configuration"]);
+        [table::time(&change["time_ms"]), who, action, outcome, from, to, configuration, reason]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        swap: Swap,
+    }
+
+    #[test]
+    fn only_what_was_said_is_asked_for() {
+        let body = |line: &[&str]| {
+            let line = [&["swap", "job", "operator"], line].concat();
+            Line::try_parse_from(line).map(|line| line.swap.body()).map_err(|error| error.kind())
+        };
+        assert_eq!(body(&["p@1.0.0"]).unwrap(), json!({ "plugin": "p@1.0.0" }));
+        assert_eq!(
+            body(&["--config", "{\"a\": 1}", "--dry-run"]).unwrap(),
+            json!({ "configuration": { "a": 1 }, "dry_run": true })
+        );
+        let trial = body(&["p@1.0.0", "--kind", "map", "--trial", "1min", "--rejected-max", "0"]).unwrap();
+        assert_eq!(trial["trial"], json!({ "time": "1min", "with_state": false, "rejected_max": 0 }));
+        assert_eq!(trial["kind"], "map");
+        for wrong in [&[][..], &["p", "--with-state"], &["--config", "{"]] {
+            assert!(body(wrong).is_err(), "{wrong:?}");
+        }
     }
 }
