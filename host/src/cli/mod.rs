@@ -85,6 +85,8 @@ enum CommandError {
     Failed(String),
     /// Ctrl-C, twice.
     Interrupted,
+    /// Whoever has read the output has enough.
+    Unread,
 }
 
 impl From<RunError> for CommandError {
@@ -124,13 +126,14 @@ pub fn main() -> ExitCode {
         Command::Rollback(rollback) => rollback.execute(clock),
         Command::Versions(versions) => versions.execute(clock),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "wasmill", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "wasmill", &mut script);
+            remote::say(&String::from_utf8_lossy(&script))
         }
         Command::Bench(bench) => bench.execute(),
     };
     let (code, text) = match result {
-        Ok(()) => return ExitCode::SUCCESS,
+        Ok(()) | Err(CommandError::Unread) => return ExitCode::SUCCESS,
         Err(CommandError::CommandLine(text)) => (EXIT_COMMAND_LINE, text),
         Err(CommandError::Refused(text)) => (EXIT_REFUSED, text),
         Err(CommandError::Failed(text)) => (EXIT_FAILED, text),

@@ -5,7 +5,12 @@ mod operator;
 mod plugin;
 mod table;
 
-use std::{fs, io::Write, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    io::{ErrorKind, Write},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
@@ -106,12 +111,15 @@ fn block_on<T>(future: impl Future<Output = Result<T, CommandError>>) -> Result<
 }
 
 /// Writes lines to stdout; nothing if there are none.
-fn say(text: &str) -> CommandResult {
+pub(super) fn say(text: &str) -> CommandResult {
     let text = text.trim_end_matches('\n');
     if text.is_empty() {
         return Ok(());
     }
     let mut out = std::io::stdout().lock();
     let written = writeln!(out, "{text}").and_then(|()| out.flush());
-    written.map_err(|error| CommandError::Failed(format!("nobody reads the output: {error}")))
+    written.map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => CommandError::Unread,
+        _ => CommandError::Failed(format!("the output cannot be written: {error}")),
+    })
 }
