@@ -60,7 +60,7 @@ pub struct Answer {
     pub value: Value,
 }
 
-/// What follows the address: names, each put into the path as it is, and a query.
+/// Names and values after the path.
 type Query<'a> = [(&'a str, &'a str)];
 
 /// Whether an address is of this machine, where no proxy is asked.
@@ -135,7 +135,7 @@ impl Client {
         self.url.to_string()
     }
 
-    /// Looks at something.
+    /// Looks at something. The parts of a path are names, put into it as they are.
     pub async fn get(&self, path: &[&str], query: &Query<'_>) -> Result<Answer, ClientError> {
         let request = self.http.get(self.at(path)?).query(query).timeout(LOOK_TIME_MAX);
         self.answer(self.send(request).await?).await
@@ -167,8 +167,14 @@ impl Client {
     }
 
     /// Asks for something to be done.
-    pub async fn ask(&self, method: Change, path: &[&str], body: Option<&Value>) -> Result<Answer, ClientError> {
-        let request = self.http.request(method.into(), self.at(path)?).timeout(CHANGE_TIME_MAX);
+    pub async fn ask(
+        &self,
+        method: Change,
+        path: &[&str],
+        query: &Query<'_>,
+        body: Option<&Value>,
+    ) -> Result<Answer, ClientError> {
+        let request = self.http.request(method.into(), self.at(path)?).query(query).timeout(CHANGE_TIME_MAX);
         let request = body.into_iter().fold(request, RequestBuilder::json);
         self.answer(self.send(request).await?).await
     }

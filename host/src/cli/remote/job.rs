@@ -113,7 +113,7 @@ fn variable(text: &str) -> Result<(String, String), String> {
 
 /// Looks at something of a job, or asks something of it.
 async fn of(client: &Client, job: &str, what: &str, body: Option<Value>) -> Result<Answer, CommandError> {
-    Ok(client.ask(Change::Post, &["v1", "jobs", job, what], body.as_ref()).await?)
+    Ok(client.ask(Change::Post, &["v1", "jobs", job, what], &[], body.as_ref()).await?)
 }
 
 impl JobCommand {
@@ -169,7 +169,7 @@ impl JobCommand {
             }
             Request::Delete(Named { job }) => {
                 let path = ["v1", "jobs", &job];
-                let asked = async |client: &Client| Ok(client.ask(Change::Delete, &path, None).await?);
+                let asked = async |client: &Client| Ok(client.ask(Change::Delete, &path, &[], None).await?);
                 connection.ask(clock, asked, |_| String::new())
             }
         }

@@ -113,6 +113,9 @@ pub(in crate::cli) struct Rollback {
     connection: Connection,
     #[command(flatten)]
     place: Place,
+    /// Which of the operator's plugins, by its kind, if it has several.
+    #[arg(long)]
+    kind: Option<String>,
 }
 
 /// Arguments of `versions`.
@@ -148,6 +151,10 @@ impl Trial {
 }
 
 impl Place {
+    fn path<'a>(&'a self, what: &'a str) -> [&'a str; 6] {
+        ["v1", "jobs", &self.job, "operators", &self.operator, what]
+    }
+
     async fn ask(
         &self,
         client: &Client,
@@ -155,7 +162,7 @@ impl Place {
         what: &str,
         body: Option<&Value>,
     ) -> Result<Answer, ClientError> {
-        client.ask(change, &["v1", "jobs", &self.job, "operators", &self.operator, what], body).await
+        client.ask(change, &self.path(what), &[], body).await
     }
 }
 
@@ -192,8 +199,7 @@ impl Shadow {
 
 impl ShadowReport {
     pub(in crate::cli) fn execute(self, clock: Arc<dyn Clock>) -> CommandResult {
-        let Place { job, operator } = &self.place;
-        let path = ["v1", "jobs", job, "operators", operator, "shadow"];
+        let path = self.place.path("shadow");
         self.connection.ask(clock, async |client| Ok(client.get(&path, &[]).await?), table::fields)
     }
 }
@@ -215,7 +221,9 @@ impl Discard {
 
 impl Rollback {
     pub(in crate::cli) fn execute(self, clock: Arc<dyn Clock>) -> CommandResult {
-        let asked = async |client: &Client| Ok(self.place.ask(client, Change::Post, "rollback", None).await?);
+        let path = self.place.path("rollback");
+        let query: Vec<_> = self.kind.iter().map(|kind| ("kind", kind.as_str())).collect();
+        let asked = async |client: &Client| Ok(client.ask(Change::Post, &path, &query, None).await?);
         self.connection.ask(clock, asked, table::fields)
     }
 }

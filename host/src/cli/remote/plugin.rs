@@ -101,7 +101,7 @@ impl Delete {
             clock,
             async |client| {
                 let path = ["v1", "plugins", name, version];
-                client.ask(Change::Delete, &path, None).await.map_err(CommandError::from)
+                client.ask(Change::Delete, &path, &[], None).await.map_err(CommandError::from)
             },
             |_| String::new(),
         )
