@@ -2,12 +2,14 @@
 mod bench;
 mod plugin;
 mod progress;
+mod remote;
 mod run;
 mod serve;
 
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode, sync::Arc};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{
@@ -19,16 +21,17 @@ use crate::{
 
 /// The job, or the command, failed while it ran.
 const EXIT_FAILED: u8 = 1;
-// 2 is clap's: the command line is wrong.
-/// Nothing was run: the job file or a plugin is wrong.
+/// The command line is wrong; clap's as well.
+const EXIT_COMMAND_LINE: u8 = 2;
+/// Nothing was run: the job file or a plugin is wrong, or the server refuses the request.
 const EXIT_REFUSED: u8 = 3;
 /// Interrupted a second time, before the stop in order was done.
 const EXIT_INTERRUPTED: u8 = 130;
 
 /// A stream processor whose operators are WebAssembly components.
 ///
-/// Exit codes: 0 done, 1 failed while running, 2 wrong command line, 3 wrong job file or plugin (nothing was run), 130
-/// interrupted twice. WASMILL_LOG sets what is logged, such as `debug` or `info,guest=debug`; default `info`.
+/// Exit codes: 0 done, 1 failed while running or the server does not answer, 2 wrong command line, 3 wrong job file or plugin, or refused
+/// by the server (nothing was run), 130 interrupted twice. WASMILL_LOG sets what is logged, such as `debug` or `info,guest=debug`; default `info`.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -44,21 +47,46 @@ enum Command {
     Check(run::Check),
     /// Run a server: plugins and jobs over HTTP.
     Serve(serve::Serve),
-    /// Make and look at plugins.
+    /// Make and look at plugins, and those of a server.
     #[command(subcommand)]
     Plugin(plugin::Plugin),
+    /// Jobs of a server.
+    Job(remote::JobCommand),
+    /// Change an operator of a running job: its plugin, its configuration, or both.
+    Swap(remote::Swap),
+    /// Have another plugin do an operator's work beside it, and compare.
+    Shadow(remote::Shadow),
+    /// Show how a shadow compares.
+    ShadowReport(remote::ShadowReport),
+    /// Change an operator to the plugin of its shadow.
+    Promote(remote::Promote),
+    /// End a shadow.
+    Discard(remote::Discard),
+    /// Go back to the version before.
+    Rollback(remote::Rollback),
+    /// Show which versions of plugins operators run and have run.
+    Versions(remote::Versions),
+    /// Print a script that completes commands in a shell.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
     /// Measure a workload: one JSON line.
     Bench(bench::Bench),
 }
 
 /// Why a command ends.
 enum CommandError {
+    /// The command line makes no sense.
+    CommandLine(String),
     /// Before anything was run.
     Refused(String),
     /// While it ran.
     Failed(String),
     /// Ctrl-C, twice.
     Interrupted,
+    /// Whoever has read the output has enough.
+    Unread,
 }
 
 impl From<RunError> for CommandError {
@@ -88,11 +116,25 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.execute(),
         Command::Check(check) => check.execute(),
         Command::Serve(serve) => serve.execute(clock, logs),
-        Command::Plugin(plugin) => plugin.execute(),
+        Command::Plugin(plugin) => plugin.execute(clock),
+        Command::Job(job) => job.execute(clock),
+        Command::Swap(swap) => swap.execute(clock),
+        Command::Shadow(shadow) => shadow.execute(clock),
+        Command::ShadowReport(report) => report.execute(clock),
+        Command::Promote(promote) => promote.execute(clock),
+        Command::Discard(discard) => discard.execute(clock),
+        Command::Rollback(rollback) => rollback.execute(clock),
+        Command::Versions(versions) => versions.execute(clock),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "wasmill", &mut script);
+            remote::say(&String::from_utf8_lossy(&script))
+        }
         Command::Bench(bench) => bench.execute(),
     };
     let (code, text) = match result {
-        Ok(()) => return ExitCode::SUCCESS,
+        Ok(()) | Err(CommandError::Unread) => return ExitCode::SUCCESS,
+        Err(CommandError::CommandLine(text)) => (EXIT_COMMAND_LINE, text),
         Err(CommandError::Refused(text)) => (EXIT_REFUSED, text),
         Err(CommandError::Failed(text)) => (EXIT_FAILED, text),
         Err(CommandError::Interrupted) => (EXIT_INTERRUPTED, "interrupted".into()),

@@ -1,11 +1,11 @@
-//! `wasmill plugin new | build | inspect`.
-use std::path::PathBuf;
+//! `wasmill plugin ...`: `new`, `build` and `inspect` are of this machine, the rest of a server.
+use std::{path::PathBuf, sync::Arc};
 
 use clap::Subcommand;
 
-use super::{CommandError, CommandResult, component, engine};
+use super::{CommandError, CommandResult, component, engine, remote};
 use crate::{
-    model::{Description, Field, Shape},
+    model::{Clock, Description, Field, Shape},
     plugin::{self, build},
 };
 
@@ -40,6 +40,12 @@ pub(super) enum Plugin {
         /// A `.wasm` file, or a crate's directory.
         file: PathBuf,
     },
+    /// Upload a plugin to a server.
+    Push(remote::Push),
+    /// List a server's plugins.
+    List(remote::List),
+    /// Delete a version of a plugin from a server.
+    Delete(remote::Delete),
 }
 
 fn refused(error: impl ToString) -> CommandError {
@@ -47,7 +53,7 @@ fn refused(error: impl ToString) -> CommandError {
 }
 
 impl Plugin {
-    pub(super) fn execute(self) -> CommandResult {
+    pub(super) fn execute(self, clock: Arc<dyn Clock>) -> CommandResult {
         match self {
             Plugin::New { name, lang, directory, sdk } => {
                 let language = lang.parse().map_err(|error: build::NewError| refused(error))?;
@@ -56,6 +62,9 @@ impl Plugin {
             }
             Plugin::Build { directory, verbose } => println!("{}", component(directory, verbose)?.display()),
             Plugin::Inspect { file } => inspect(component(file, false)?)?,
+            Plugin::Push(push) => return push.execute(clock),
+            Plugin::List(list) => return list.execute(clock),
+            Plugin::Delete(delete) => return delete.execute(clock),
         }
         Ok(())
     }

@@ -26,6 +26,8 @@ struct Now {
     /// Plugins by digest, so that going back finds them.
     known: HashMap<String, Arc<Plugin>>,
     trial: Option<Trial>,
+    /// What runs a version whose change is not in force yet, and what it ran before.
+    changing: Option<(String, OperatorVersion)>,
 }
 
 /// A version that is not trusted yet.
@@ -47,7 +49,7 @@ impl InForce {
     /// Of a job with these changes since its file was written.
     pub(super) fn new(base: Arc<Prepared>, accepted: Vec<OperatorVersion>) -> InForce {
         let known = base.plugins.values().map(|bound| (bound.plugin.digest().to_owned(), bound.plugin.clone()));
-        let now = Now { prepared: base.clone(), accepted, known: known.collect(), trial: None };
+        let now = Now { prepared: base.clone(), accepted, known: known.collect(), trial: None, changing: None };
         InForce { base, now: Mutex::new(now) }
     }
 
@@ -70,10 +72,15 @@ impl InForce {
         self.now().accepted.iter().map(|version| version.change).max().unwrap_or(0) + 1
     }
 
+    /// The barrier of a change is out: some subtasks of this operator or sink run another version than this one.
+    pub(super) fn changing(&self, operator: &str, from: &OperatorVersion) {
+        self.now().changing = Some((operator.to_owned(), from.clone()));
+    }
+
     /// A change is in force, maybe on trial; `prepared` is the job with it.
     pub(super) fn accept(&self, version: OperatorVersion, prepared: Arc<Prepared>, trial: Option<Trial>) {
         let mut now = self.now();
-        now.trial = trial;
+        (now.trial, now.changing) = (trial, None);
         for bound in prepared.plugins.values() {
             now.known.entry(bound.plugin.digest().to_owned()).or_insert_with(|| bound.plugin.clone());
         }
@@ -85,6 +92,12 @@ impl InForce {
     pub(super) fn trial(&self, at: Duration) -> Option<Trial> {
         self.now().trial.take_if(|trial| trial.until <= at);
         self.now().trial.clone()
+    }
+
+    /// If this failure is that of a version that is not in force in all subtasks yet: the one before it, with which the next start begins.
+    pub(super) fn give_up(&self, error: &RunError) -> Option<OperatorVersion> {
+        let (operator, from) = self.now().changing.take()?;
+        (error.operator() == Some(&operator)).then_some(from)
     }
 
     /// If this failure at this time is that of a version on trial: the version before it is in force from the next start on.

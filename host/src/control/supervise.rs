@@ -19,7 +19,7 @@ use crate::{
     checkpoint::remove_all,
     dataflow::{Environment, REPORTS_MAX, TaskError},
     job::OnCancel,
-    model::key_hash,
+    model::{OperatorVersion, key_hash},
 };
 
 pub(super) struct Supervisor {
@@ -64,6 +64,14 @@ impl Supervisor {
                 Err(error) => error,
             };
             let now = clock.monotonic();
+            if let Some(back) = self.shared.in_force.give_up(&error).filter(|_| !self.stop.is_cancelled()) {
+                let OperatorVersion { uid, plugin, .. } = &back;
+                tracing::warn!(
+                    operator = uid,
+                    "the new version has failed before it was in force, {plugin} goes on: {error}"
+                );
+                continue;
+            }
             if let Some(back) = self.shared.in_force.roll_back(&error, now).filter(|_| !self.stop.is_cancelled()) {
                 let (operator, plugin) = (&back.operator, &back.to.plugin);
                 tracing::warn!(operator, "the version on trial has failed, {plugin} is put back: {error}");

@@ -166,9 +166,9 @@ impl Entry {
             if after.state == State::Failed {
                 record.error = Some(text.clone());
             }
+            self.tell(EventKind::Failure, json!({ "code": code(&text), "error": text }));
             self.changed(Some(before.state), after.state);
         }
-        self.tell(EventKind::Failure, json!({ "code": code(&text), "error": text }));
     }
 
     pub(super) fn tell(&self, kind: EventKind, detail: Value) {

@@ -16,6 +16,7 @@ mod oracle;
 mod process;
 mod recovery;
 mod refused;
+mod remote;
 mod savepoints;
 mod server;
 mod service;

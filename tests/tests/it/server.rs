@@ -54,6 +54,11 @@ impl Server {
         self.token = token.map(str::to_owned);
     }
 
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.data.path().join(name)
     }

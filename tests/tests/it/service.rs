@@ -162,7 +162,7 @@ sinks: { out: { input: counts, file: { path: '${OUT}' } } }";
     let shape: Vec<_> = graph.nodes.iter().map(|node| (node.name.as_str(), node.role, node.records_in)).collect();
     let nodes = [("lines", "source", 2), ("words", "operator", 2), ("counts", "operator", 4), ("out", "sink", 3)];
     assert_eq!(shape, nodes);
-    assert!(graph.edges.iter().any(|edge| (&*edge.from, &*edge.to, edge.exchange) == ("words", "counts", "hash")));
+    assert!(graph.edges.iter().any(|edge| (&*edge.from, &*edge.to, edge.exchange) == ("words", "counts", "forward")));
 
     let folder = directory.path().join("jobs").join(&id);
     assert_eq!(server.jobs.text(&id).unwrap(), text);
@@ -296,7 +296,7 @@ sinks: {{ out: {{ input: counts, file: {{ path: '{out}' }} }} }}"
         events.iter().filter(|event| event.job == bad && event.kind != EventKind::Checkpoint).collect();
     let told: Vec<_> = of_bad.iter().map(|event| (event.kind, event.detail["to"].as_str().unwrap_or("-"))).collect();
     let state = EventKind::State;
-    assert_eq!(told, [(state, "starting"), (state, "running"), (state, "failed"), (EventKind::Failure, "-")]);
+    assert_eq!(told, [(state, "starting"), (state, "running"), (EventKind::Failure, "-"), (state, "failed")]);
 
     read(&server, &good, 2);
     assert!(jobs::lines(Path::new(&path("in-out"))).is_empty());

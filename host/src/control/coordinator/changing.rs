@@ -41,6 +41,9 @@ impl Coordinator<'_> {
         let (checkpoint, change) = (self.next_checkpoint, Some(offer));
         self.next_checkpoint += 1;
         self.versions = latest_versions(self.versions.iter().chain(new.as_ref().map(|new| &new.version)));
+        if let Some(new) = &new {
+            self.shared.in_force.changing(&new.operator, &new.from);
+        }
         let pending = Pending::new(checkpoint, 0..self.tasks.len());
         let kind = SnapshotKind::Checkpoint;
         tracing::debug!(change, "the barrier of a change goes out");

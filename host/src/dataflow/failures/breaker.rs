@@ -110,7 +110,9 @@ mod tests {
     #[test]
     fn after_its_time_one_call_decides_whether_it_closes() {
         let mut breaker = breaker();
-        (0..3).for_each(|_| drop(breaker.failed(SECOND)));
+        for _ in 0..3 {
+            breaker.failed(SECOND);
+        }
         assert_eq!(breaker.admit(5 * SECOND), Admission::Refused);
         assert_eq!(breaker.admit(6 * SECOND), Admission::Admitted);
         assert!(breaker.failed(7 * SECOND), "the trial failed: open again, from then on");

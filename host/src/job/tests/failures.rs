@@ -50,26 +50,26 @@ fn what_does_not_go_together_is_refused() {
             "{ plugin: ../plugins/words }",
             "{ plugin: a }, on_failure: { circuit_breaker: {} }",
             r#"error[J0218]: a circuit breaker passes over rows, but with `action: fail` none may be
-  --> job.yaml:6:93
+  --> job.yaml:6:83
    = help: write `action: skip` or `action: dead_letter`, or leave out `circuit_breaker:`"#,
         ),
         (
             "{ plugin: ../plugins/words }",
             "{ plugin: a }, on_failure: { retries: 101 }",
             r#"error[J0107]: `retries` is 101, but must be from 0 to 100
-  --> job.yaml:6:84"#,
+  --> job.yaml:6:75"#,
         ),
         (
             "{ plugin: ../plugins/words }",
             "{ plugin: a }, limits: { record_time: 2h }",
             r#"error[J0107]: `record_time` is 2h, but must be from 1us to 1h
-  --> job.yaml:6:84"#,
+  --> job.yaml:6:75"#,
         ),
         (
             "print: {}",
             "print: {}, on_failure: skip",
             r#"error[J0204]: sink `out` has `on_failure`, but no plugin
-  --> job.yaml:9:49
+  --> job.yaml:9:48
    = help: leave out `on_failure:`, or write `sink: { plugin: ... }`"#,
         ),
     ]);

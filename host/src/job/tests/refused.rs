@@ -361,7 +361,7 @@ fn values_out_of_range_or_not_understood_are_refused() {
             "{ plugin: \"\" }",
             r#"error[J0107]: `plugin` is empty
   --> job.yaml:6:47
-   = help: write the path of a crate's folder or of a `.wasm` file"#,
+   = help: write the path of a crate's folder or of a `.wasm` file, or `name@version` of an uploaded one"#,
         ),
         (
             "{ plugin: ../plugins/words }",
