@@ -324,7 +324,8 @@ fn replacements(
         let spec = prepared.limits(&node.name);
         let instance: Instance = bound.plugin.instantiate(kind, &bound.configuration, placement, limits(&spec))?;
         let (reads, second_reads) = (columns.reads.clone(), columns.second_reads.clone());
-        Ok(Offer::Replace(Replacement { kind, instance, reads, second_reads, keys: columns.keys.clone() }))
+        let keys = columns.keys.clone();
+        Ok(Offer::Replace(Box::new(Replacement { kind, instance, reads, second_reads, keys })))
     };
     let place = |edge, subtask| Place { uid: node.uid.clone(), edge, subtask };
     let mut all = Vec::new();

@@ -127,7 +127,8 @@ pub(super) fn ready_shadow(shared: &Arc<Shared>, request: ShadowRequest) -> Resu
         key: key.clone(),
         ignored: request.ignored.clone(),
     };
-    let offers = (0..node.parallelism).map(|subtask| (place(node, subtask), Offer::Shadow(start(subtask)))).collect();
+    let offers =
+        (0..node.parallelism).map(|subtask| (place(node, subtask), Offer::Shadow(Box::new(start(subtask))))).collect();
     Ok(ReadyShadow {
         operator: node.name.clone(),
         at: At { version: to, bound, kind: id.1, comparison: comparison.clone() },

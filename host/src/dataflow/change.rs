@@ -25,9 +25,9 @@ pub struct Replacement {
 /// What a stage takes as the barrier of a change passes it.
 pub enum Offer {
     /// Another plugin. A shadow it had ends with that.
-    Replace(Replacement),
+    Replace(Box<Replacement>),
     /// Another version beside its own.
-    Shadow(ShadowStart),
+    Shadow(Box<ShadowStart>),
     /// No shadow any more.
     Discard,
 }

@@ -189,13 +189,13 @@ impl Stage {
     async fn accept(&mut self, offer: Offer, barrier: Barrier) -> Result<(), TaskError> {
         self.shadow = None;
         match offer {
-            Offer::Replace(new) => self.operator.replace(new)?,
+            Offer::Replace(new) => self.operator.replace(*new)?,
             Offer::Discard => {}
             Offer::Shadow(start) => {
                 let barrier = Barrier { kind: SnapshotKind::Savepoint, kept: true, ..barrier };
                 let state = self.operator.snapshot(&self.identity.request(barrier)).await?;
                 let comparison = start.comparison.clone();
-                match Shadow::begin(start, state) {
+                match Shadow::begin(*start, state) {
                     Ok(shadow) => self.shadow = Some(Box::new(shadow)),
                     Err(error) => comparison.failed(&error),
                 }

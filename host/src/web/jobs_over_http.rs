@@ -122,7 +122,7 @@ fn a_job_is_submitted_watched_stopped_and_deleted() {
         let mut events = caller.client.get(url).header("last-event-id", "0").send().await.unwrap();
         let mut seen = String::new();
         while !seen.contains(r#""to":"cancelled""#) {
-            seen += &String::from_utf8(events.chunk().await.unwrap().expect("the stream goes on").to_vec()).unwrap();
+            seen += std::str::from_utf8(&events.chunk().await.unwrap().expect("the stream goes on")).unwrap();
         }
         for part in ["event: state\n", "event: savepoint\n", "event: checkpoint\n", r#""to":"stopped""#] {
             assert!(seen.contains(part), "no {part}: {seen}");

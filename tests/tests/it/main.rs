@@ -22,5 +22,6 @@ mod server;
 mod service;
 mod simulated;
 mod tidy;
+mod tour;
 mod uploads;
 mod windows;

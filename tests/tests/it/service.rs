@@ -110,7 +110,7 @@ fn half_fed(seed: u64) -> (Folder, Vec<String>) {
 
 /// Waits for the event after which something holds.
 async fn event(events: &mut broadcast::Receiver<Arc<JobEvent>>, mut holds: impl FnMut(&JobEvent) -> bool) {
-    while !holds(&*events.recv().await.expect("no event is missed")) {}
+    while !holds(&events.recv().await.expect("no event is missed")) {}
 }
 
 /// Waits until a job has read so many rows since it was started, looking whenever a checkpoint is complete.

@@ -330,11 +330,11 @@ mod tests {
         };
         assert_eq!(run(false), (3, 8), "the third failure opens it, in the middle of a batch");
         assert_eq!(run(true), (0, 8));
-        let _ = clock.sleep_until(50 * MS);
+        drop(clock.sleep_until(50 * MS));
         assert_eq!(run(false), (1, 8), "the trial fails");
-        let _ = clock.sleep_until(99 * MS);
+        drop(clock.sleep_until(99 * MS));
         assert_eq!(run(true), (0, 8));
-        let _ = clock.sleep_until(100 * MS);
+        drop(clock.sleep_until(100 * MS));
         assert_eq!([run(true), run(true)], [(1, 0), (1, 0)]);
         assert_eq!(metrics.circuits_opened.load(Relaxed), 2);
     }

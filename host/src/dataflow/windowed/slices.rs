@@ -261,6 +261,7 @@ impl Slices {
     }
 
     /// One accumulator a key of these of the page, and which keys these are; none for all, in their order.
+    #[expect(clippy::type_complexity, reason = "keys, and what each has")]
     fn merged<'a>(
         &mut self,
         page: &'a Page,
