@@ -21,6 +21,7 @@ mod savepoints;
 mod server;
 mod service;
 mod simulated;
+mod swaps;
 mod tidy;
 mod tour;
 mod uploads;

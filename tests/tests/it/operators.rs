@@ -35,14 +35,15 @@ sinks:
     )
 }
 
-async fn push(server: &Server, version: &str) {
+/// Uploads a version of the rules.
+pub async fn push(server: &Server, version: &str) {
     let component = guests::rust_plugin(&guests::root().join("examples/live-rules").join(format!("rules-{version}")));
     let request = server.request(Method::POST, "/v1/plugins").header("content-type", "application/wasm");
     json(request.body(fs::read(component).unwrap()).send().await.unwrap(), 201).await;
 }
 
 /// The operator of the job that is tested.
-fn path(what: &str) -> String {
+pub fn path(what: &str) -> String {
     format!("/v1/jobs/payments/operators/rules{what}")
 }
 
