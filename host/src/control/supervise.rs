@@ -70,6 +70,9 @@ impl Supervisor {
                     operator = uid,
                     "the new version has failed before it was in force, {plugin} goes on: {error}"
                 );
+                if let Some(observer) = &self.options.observer {
+                    observer.restarting(&error, Duration::ZERO);
+                }
                 continue;
             }
             if let Some(back) = self.shared.in_force.roll_back(&error, now).filter(|_| !self.stop.is_cancelled()) {
