@@ -83,7 +83,12 @@ impl Weather {
 }
 
 fn broken() -> ConnectorError {
-    ConnectorError { place: "simulation".into(), what: "a failure was injected".into(), retry: true }
+    ConnectorError {
+        place: "simulation".into(),
+        what: "a failure was injected".into(),
+        retry: true,
+        code: CONNECTOR_FAILED,
+    }
 }
 
 /// Events in splits, each read in order from any place; a reader of several takes what happened first.
