@@ -211,6 +211,7 @@ async fn change_often(
             plugin: Some(versions[(number + 1) as usize % 2].clone()),
             configuration: Some(json!({ "limit": -1, "mark": number + 1 }).to_string()),
             trial: None,
+            force: Vec::new(),
         });
         view.change(ready.map_err(failed)?).await.map_err(failed)?;
         changes.push((began, clock.monotonic()));

@@ -4,11 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Bound, PluginId, Prepared,
+    migration::{Fit, Rehearsing, fit},
     prepare::{limits, try_configuration},
     run::Shared,
+    shadow::open_in_force,
 };
 use crate::{
-    dataflow::{Offer, Place, Replacement},
+    dataflow::{Offer, Place, Reopening, Replacement},
     job::{NodeId, Plan, PlanNode, Role},
     model::{Description, OperatorKind, OperatorVersion},
     plugin::{Instance, LoadError, Placement, Plugin},
@@ -27,6 +29,8 @@ pub struct ChangeRequest {
     pub configuration: Option<String>,
     /// How it is tried, if it is.
     pub trial: Option<TrialSpec>,
+    /// States of the version in force that are discarded: those the new one does not declare.
+    pub force: Vec<String>,
 }
 
 /// A version on trial: if its operator fails the job in that time, the version before is put back, and the job starts again at once from
@@ -87,6 +91,16 @@ pub enum ChangeError {
         /// What does not fit.
         what: String,
     },
+    /// The dry run of a migration has failed.
+    #[error("[X0111] {plugin} cannot take over the state of `{operator}`: {what}")]
+    Migration {
+        /// Its name.
+        operator: String,
+        /// The new plugin.
+        plugin: String,
+        /// What cannot be migrated.
+        what: String,
+    },
     /// A shadow of a sink would write, or not be one.
     #[error("[X0109] `{0}` is a sink: only operators can have a version tried beside them")]
     Sink(String),
@@ -115,6 +129,10 @@ pub struct ReadyChange {
     /// What will be in force.
     pub(super) to: OperatorVersion,
     pub(super) offers: Vec<(Place, Offer)>,
+    /// What is needed to find out what taking over the state would come to, where states differ.
+    pub(super) rehearsing: Option<Rehearsing>,
+    /// Whether values of an earlier schema version have to be migrated.
+    pub(super) migrates: bool,
 }
 
 impl ReadyChange {
@@ -138,6 +156,7 @@ pub(super) struct Checked {
     from: OperatorVersion,
     pub(super) to: OperatorVersion,
     pub(super) bound: Bound,
+    fit: Fit,
 }
 
 /// A change that was made.
@@ -182,14 +201,28 @@ pub(super) fn all_versions(shared: &Shared) -> Vec<(String, OperatorVersion)> {
 }
 
 /// Checks a change and makes everything ready for it. May take as long as the plugin takes to be configured.
-pub(super) fn ready(shared: &Shared, request: ChangeRequest) -> Result<ReadyChange, ChangeError> {
+pub(super) fn ready(shared: &Arc<Shared>, request: ChangeRequest) -> Result<ReadyChange, ChangeError> {
     let trial = request.trial;
-    let Checked { base, prepared, id, node, from, to, bound } = check(shared, request)?;
+    let Checked { base, prepared, id, node, from, to, bound, fit } = check(shared, request)?;
+    let prepared = Arc::new(prepared);
     let node = prepared.plan.node(node);
     let failed = |error| ChangeError::Plugin { operator: node.name.clone(), error };
-    let offers = replacements(&prepared, node, id.1, &bound).map_err(failed)?;
+    let mut offers = replacements(&prepared, node, id.1, &bound).map_err(failed)?;
+    let (mut rehearsing, mut migrates) = (None, false);
+    if let Fit::Other { migrates: older } = fit {
+        rehearsing = Some(Rehearsing::new(&prepared, node, id.1, &bound).map_err(failed)?);
+        migrates = older;
+        // Sinks keep what they have prepared, and open the lists of their plugins anew by themselves.
+        if let Role::Operator { .. } = node.role {
+            for (place, offer) in offers.iter_mut().filter(|(place, _)| place.edge.is_none()) {
+                let open = open_in_force(shared, &prepared, node.id, place.subtask);
+                *offer = Offer::Reopen(Box::new(Reopening { operator: node.name.clone(), open }));
+            }
+        }
+    }
     let operator = node.name.clone();
-    Ok(ReadyChange { base, prepared: Arc::new(prepared), operator, trial, from, to, offers })
+    let prepared = prepared.clone();
+    Ok(ReadyChange { base, prepared, operator, trial, from, to, offers, rehearsing, migrates })
 }
 
 /// Checks a change.
@@ -214,9 +247,11 @@ pub(super) fn check(shared: &Shared, request: ChangeRequest) -> Result<Checked, 
     let unplanned = |what| ChangeError::Plan { operator: node.name.clone(), plugin: plugin.clone(), what };
     let unreadable = |what| ChangeError::State { operator: node.name.clone(), plugin: plugin.clone(), what };
     let prepared = base.with([(id.clone(), new.clone())]).map_err(|error| unplanned(error.to_string()))?;
+    let mut fits = Fit::Same;
     if let Some(old) = bound.plugin.description(kind) {
         same_outputs(old, described).map_err(unplanned)?;
-        same_state(old, described).map_err(unreadable)?;
+        let migrates = new.plugin.migrates();
+        fits = fit((old, described), migrates, &request.force, request.trial).map_err(unreadable)?;
     }
     same_plan(&base.plan, &prepared.plan, node).map_err(unplanned)?;
     try_configuration(&node.name, kind, &prepared.limits(&node.name), &new).map_err(failed)?;
@@ -225,6 +260,7 @@ pub(super) fn check(shared: &Shared, request: ChangeRequest) -> Result<Checked, 
         to: of_bound(&new, shared.in_force.next_change(), node, kind),
         node: node.id,
         bound: new,
+        fit: fits,
         prepared,
         id,
         base,
@@ -258,27 +294,6 @@ fn same_outputs(old: &Description, new: &Description) -> Result<(), String> {
         return Err("it reads other columns, and open windows keep those it read so far".to_owned());
     }
     Ok(())
-}
-
-/// State stays where it is, so it must be what the new plugin declares.
-fn same_state(old: &Description, new: &Description) -> Result<(), String> {
-    for state in &old.states {
-        match new.states.iter().find(|other| other.name == state.name) {
-            None => return Err(format!("`{}` is no state of it", state.name)),
-            Some(other) if other.schema_version != state.schema_version => {
-                let (from, to) = (state.schema_version, other.schema_version);
-                return Err(format!("`{}` is of schema version {from}, it declares version {to}", state.name));
-            }
-            Some(other) if other != state => {
-                return Err(format!("`{}` is of another kind or type, or expires otherwise", state.name));
-            }
-            Some(_) => {}
-        }
-    }
-    if old.states == new.states {
-        return Ok(());
-    }
-    Err("it declares more states than there are, or in another order".to_owned())
 }
 
 /// Everything but the columns that the plugins of one node read must be as it was.

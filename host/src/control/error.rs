@@ -105,7 +105,8 @@ impl RunError {
     /// The operator or sink whose plugin is at fault, if one is.
     pub(super) fn operator(&self) -> Option<&str> {
         match self {
-            RunError::OnTrial { operator, .. } | RunError::Task(TaskError::Load { operator, .. }) => Some(operator),
+            RunError::OnTrial { operator, .. }
+            | RunError::Task(TaskError::Load { operator, .. } | TaskError::TakeOver { operator, .. }) => Some(operator),
             RunError::Task(TaskError::Call(error)) => Some(&error.operator),
             RunError::Task(TaskError::Rejected { node, .. }) => Some(node),
             _ => None,

@@ -1,6 +1,6 @@
 //! Which plugins a job runs now: those of its job file, and what was put in their place since. Must not know how that comes about.
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -132,6 +132,15 @@ impl InForce {
         let mut now = self.now();
         (now.prepared, now.accepted) = (prepared.clone(), versions);
         Ok(prepared)
+    }
+
+    /// The operators and sinks, by uid, one of whose plugins came into force after what is restored, which has `restored` in force. That the
+    /// state fits, and what of it is discarded, was decided then.
+    pub(super) fn newer(&self, restored: &[OperatorVersion]) -> HashSet<String> {
+        let is_there = |version: &OperatorVersion| {
+            restored.iter().any(|it| it.uid == version.uid && it.kind == version.kind && it.change >= version.change)
+        };
+        self.now().accepted.iter().filter(|version| !is_there(version)).map(|version| version.uid.clone()).collect()
     }
 
     fn bound(&self, version: &OperatorVersion, source: Option<&dyn PluginSource>) -> Result<Bound, RunError> {

@@ -5,6 +5,7 @@ mod coordinator;
 mod error;
 mod in_force;
 mod joins;
+mod migration;
 mod observer;
 mod operators;
 mod placement;
@@ -22,6 +23,7 @@ mod supervise;
 mod windows;
 mod wiring;
 
+pub use crate::state::{StateMigration, Unmigrated};
 pub use change::{ChangeError, ChangeRequest, Changed, ReadyChange, TrialSpec};
 pub use error::RunError;
 pub use observer::{CheckpointDone, JobObserver, RolledBack};

@@ -6,12 +6,12 @@ use super::{
 };
 use crate::{
     dataflow::{
-        Broadcast, Failures, Keyed, KeyedInput, KeyedSettings, Moments, Operator, Rejects, TaskError, Transform,
+        Broadcast, Failures, Guests, Keyed, KeyedInput, KeyedSettings, Moments, Operator, Rejects, TaskError, Transform,
     },
     job::{FailureSpec, OperatorSpec, PlanNode, PluginColumns, Role, StepSpec},
     model::{Field, Kind, OperatorKind, Schema, StateDescription, StateKind, SubtaskState, groups_of},
     plugin::{Instance, Placement},
-    state::{BroadcastMaps, KeyedStore, Layout, StoreSettings, TaskSettings},
+    state::{BroadcastMaps, KeyedStore, Layout, Migrator, StoreSettings, TaskSettings},
 };
 
 /// What every stage with a plugin needs.
@@ -103,7 +103,7 @@ impl Wiring<'_> {
 
     /// What state by subtask is opened with.
     pub(super) fn task_settings(&self, node: &PlanNode, states: &[StateDescription]) -> TaskSettings {
-        TaskSettings { name: node.name.clone(), states: states.to_vec(), drop_vanished: self.drop_vanished }
+        TaskSettings { name: node.name.clone(), states: states.to_vec(), drop_vanished: self.drop_vanished(node) }
     }
 
     pub(super) fn moments(&self, parts: &Parts<'_>) -> Moments {
@@ -117,6 +117,7 @@ impl Wiring<'_> {
         name: &str,
         states: Vec<StateDescription>,
         layout: Layout,
+        migrator: &mut dyn Migrator,
     ) -> Result<KeyedStore, TaskError> {
         let (node, max_parallelism) = (parts.node, self.plan().max_parallelism);
         let settings = StoreSettings {
@@ -128,11 +129,11 @@ impl Wiring<'_> {
             layout,
             groups: groups_of(parts.subtask, node.parallelism, max_parallelism),
             max_parallelism,
-            drop_vanished: self.drop_vanished,
+            drop_vanished: self.drop_vanished(node),
         };
         let (mine, others) = std::mem::take(&mut parts.state.stores).into_iter().partition(|store| store.store == name);
         parts.state.stores = others;
-        Ok(KeyedStore::open(self.backend, settings, mine)?)
+        Ok(KeyedStore::open_migrating(self.backend, settings, mine, migrator)?)
     }
 
     fn transform(&self, parts: &Parts<'_>) -> Result<Transform, TaskError> {
@@ -144,7 +145,7 @@ impl Wiring<'_> {
     }
 
     fn keyed(&self, mut parts: Parts<'_>, kind: OperatorKind) -> Result<Keyed, TaskError> {
-        let instance = self.instance(&parts, kind)?;
+        let mut instance = self.instance(&parts, kind)?;
         let node = parts.node;
         let columns = parts.columns(kind)?.clone();
         let Role::Operator { key, second_key, .. } = &node.role else {
@@ -165,11 +166,13 @@ impl Wiring<'_> {
             schemas: parts.schemas(instance.description().side_outputs.len(), columns.side),
             batch_records: self.plan().batch.records,
         };
-        let states = &instance.description().states;
-        let broadcast = BroadcastMaps::open(self.task_settings(node, states), &parts.state.operator_states)?;
+        let states = instance.description().states.clone();
+        let mut guests = Guests::new(&settings.key_kinds).with(0, Some(&mut instance));
+        let task = self.task_settings(node, &states);
+        let broadcast = BroadcastMaps::open_migrating(task, &parts.state.operator_states, &mut guests)?;
         // They come last, so that the places of the others stay theirs.
-        let by_key = states.iter().filter(|state| state.kind != StateKind::Broadcast).cloned().collect();
-        let store = self.store(&mut parts, "keys", by_key, Layout::Keys)?;
+        let by_key = states.into_iter().filter(|state| state.kind != StateKind::Broadcast).collect();
+        let store = self.store(&mut parts, "keys", by_key, Layout::Keys, &mut guests)?;
         let (moments, watermark) = (self.moments(&parts), parts.state.watermark);
         Ok(Keyed::new(settings, instance, (rejects, failures), moments, store, broadcast, watermark))
     }

@@ -1,5 +1,8 @@
 //! What a start of a job begins with: its latest checkpoint, a savepoint, or nothing, divided among the subtasks there are now.
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
@@ -28,6 +31,8 @@ pub(super) struct Restored {
     pub(super) durable: Durable,
     /// Plugins in force then that are not those of the job file.
     pub(super) versions: Vec<OperatorVersion>,
+    /// Operators and sinks, by uid, whose state was left by an earlier version than is in force: what is not declared any more is discarded.
+    pub(super) changed: HashSet<String>,
     /// Whether the job had ended with what is restored.
     pub(super) finished: bool,
     /// By uid and subtask.

@@ -2,7 +2,7 @@
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -18,6 +18,7 @@ use super::{
     ReadyChange, ReadyShadow, RunError, ShadowReport, ShadowRequest, TrialSpec,
     change::{all_versions, ready},
     in_force::InForce,
+    migration::{Rehearsing, all_migrate},
     shadow::{Shadows, discard, ready_shadow},
     supervise::Supervisor,
 };
@@ -25,6 +26,7 @@ use crate::{
     dataflow::{Changes, Environment, Last, LatencyHistogram, NodeMetrics, Offer, Place, Spawned},
     model::{Description, OperatorKind, OperatorVersion},
     plugin::{GUEST_STACK_BYTES_MAX, Plugin},
+    state::{StateBackend, StateMigration},
 };
 
 /// Stack the host's own code may use below a guest's.
@@ -91,6 +93,8 @@ pub(super) struct Shared {
     pub(super) changes: Arc<Changes>,
     pub(super) shadows: Shadows,
     pub(super) environment: Environment,
+    /// Where the job keeps state, while it runs.
+    backend: Mutex<Option<StateBackend>>,
     /// Of the last offers.
     offers: AtomicU64,
     /// Changes are made one after the other.
@@ -182,10 +186,13 @@ impl JobView {
     /// Makes a change: every record before a barrier has seen the old plugin, and every one after it the new, in all subtasks. State, timers
     /// and windows stay. When this returns the change is in force, and part of every checkpoint from then on; should the job fail before the
     /// next is complete, it starts again with the change in force from where it starts.
-    pub async fn change(&self, ready: ReadyChange) -> Result<Changed, ChangeError> {
+    /// Where state has to be migrated, that is tried first with a copy of it, while the old plugin works on; then done at the barrier itself.
+    pub async fn change(&self, mut ready: ReadyChange) -> Result<Changed, ChangeError> {
         let _one_at_a_time = self.shared.changing.lock().await;
-        if !Arc::ptr_eq(&ready.base, &self.shared.in_force.prepared()) {
-            return Err(ChangeError::Overtaken);
+        self.is_current(&ready)?;
+        if let Some(rehearsing) = ready.rehearsing.take_if(|_| ready.migrates) {
+            all_migrate(&self.rehearse(rehearsing).await?, &ready.operator, &ready.to.plugin)?;
+            self.is_current(&ready)?;
         }
         let ReadyChange { prepared, operator, from, to, trial, offers, .. } = ready;
         let name = operator.clone();
@@ -193,6 +200,30 @@ impl JobView {
         self.pass(offers, Some(Box::new(new))).await?;
         self.shared.shadows.end(&name);
         Ok(Changed { from, to })
+    }
+
+    /// What taking over the state would come to for this change, state by state; nothing where states are the same. Changes nothing. A copy of
+    /// the state is made at a barrier, for which the operator's tasks stand still.
+    pub async fn rehearse_change(&self, ready: ReadyChange) -> Result<Vec<StateMigration>, ChangeError> {
+        let _one_at_a_time = self.shared.changing.lock().await;
+        self.is_current(&ready)?;
+        match ready.rehearsing {
+            Some(rehearsing) => self.rehearse(rehearsing).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn rehearse(&self, rehearsing: Rehearsing) -> Result<Vec<StateMigration>, ChangeError> {
+        let copies = Arc::default();
+        self.pass(rehearsing.offers(&copies), None).await?;
+        let counted = tokio::task::spawn_blocking(move || rehearsing.count(&copies)).await;
+        // Nobody aborts it, and there is nothing left to be told if the process ends.
+        counted.unwrap_or(Err(ChangeError::Ended))
+    }
+
+    fn is_current(&self, ready: &ReadyChange) -> Result<(), ChangeError> {
+        let current = self.shared.in_force.prepared();
+        if Arc::ptr_eq(&ready.base, &current) { Ok(()) } else { Err(ChangeError::Overtaken) }
     }
 
     /// Checks a version to be tried beside that in force as a change is checked. Blocks as long as the plugin takes to be configured.
@@ -244,6 +275,15 @@ impl JobView {
 }
 
 impl Shared {
+    /// Where the job keeps state; nothing unless it runs.
+    pub(super) fn backend(&self) -> Option<StateBackend> {
+        self.backend.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_backend(&self, backend: Option<StateBackend>) {
+        *self.backend.lock().unwrap_or_else(PoisonError::into_inner) = backend;
+    }
+
     fn nodes(&self) -> Vec<NodeReport> {
         let nodes = self.prepared.plan.nodes.iter().zip(&self.metrics);
         nodes.map(|(node, subtasks)| NodeReport::of(&node.name, subtasks)).collect()
@@ -281,6 +321,7 @@ impl Job {
             changes: Arc::default(),
             shadows: Shadows::default(),
             environment: environment.clone(),
+            backend: Mutex::default(),
             offers: AtomicU64::new(0),
             changing: tokio::sync::Mutex::default(),
             prepared,

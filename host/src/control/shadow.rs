@@ -11,12 +11,12 @@ use super::{
     change::{Checked, check},
     restore::Restored,
     run::Shared,
-    wiring::Wiring,
+    wiring::{Wiring, bug},
 };
 use crate::{
-    dataflow::{Compared, Comparison, Environment, Offer, OpenOperator, Place, ShadowStart},
+    dataflow::{Compared, Comparison, Environment, Offer, OpenOperator, Operator, Place, ShadowStart, TaskError},
     job::{NodeId, PlanNode, Role},
-    model::{OperatorKind, OperatorVersion},
+    model::{OperatorKind, OperatorVersion, SubtaskState},
     state::StateBackend,
 };
 
@@ -85,6 +85,7 @@ impl Shadows {
             plugin: Some(at.bound.plugin.clone()),
             configuration: Some(at.bound.configuration.clone()),
             trial: None,
+            force: Vec::new(),
         })
     }
 }
@@ -154,13 +155,37 @@ fn place(node: &PlanNode, subtask: u32) -> Place {
 /// Opens the operator in memory, with the state it is given.
 fn open(shared: &Arc<Shared>, prepared: &Arc<Prepared>, node: NodeId, subtask: u32) -> OpenOperator {
     let (shared, prepared) = (shared.clone(), prepared.clone());
-    Box::new(move |state| {
-        let environment: Environment = shared.environment.clone();
-        let node = prepared.plan.node(node);
-        let mut restored = Restored::of(&node.uid, subtask, state);
-        // Nobody reports: it is no task.
-        let (reports, _) = mpsc::channel(1);
-        let backend = StateBackend::memory();
-        Wiring::new((&shared, &prepared), &environment, &backend, true, &mut restored, reports).operator(node, subtask)
+    Box::new(move |state, start| {
+        open_with((&shared, &prepared), &StateBackend::memory(), (node, subtask), state, start)
     })
+}
+
+/// Opens the operator where the job keeps its state, with the state it is given; of which what it does not declare is left behind.
+pub(super) fn open_in_force(
+    shared: &Arc<Shared>,
+    prepared: &Arc<Prepared>,
+    node: NodeId,
+    subtask: u32,
+) -> OpenOperator {
+    let (shared, prepared) = (shared.clone(), prepared.clone());
+    Box::new(move |state, start| {
+        let backend = shared.backend().ok_or_else(|| bug(&prepared.plan.node(node).name, "the job has ended"))?;
+        open_with((&shared, &prepared), &backend, (node, subtask), state, start)
+    })
+}
+
+fn open_with(
+    (shared, prepared): (&Shared, &Prepared),
+    backend: &StateBackend,
+    (node, subtask): (NodeId, u32),
+    state: SubtaskState,
+    start: u64,
+) -> Result<Box<dyn Operator>, TaskError> {
+    let environment: Environment = shared.environment.clone();
+    let node = prepared.plan.node(node);
+    let mut restored = Restored::of(&node.uid, subtask, state);
+    restored.start = start;
+    // Nobody reports: it is no task.
+    let (reports, _) = mpsc::channel(1);
+    Wiring::new((shared, prepared), &environment, backend, true, &mut restored, reports).operator(node, subtask)
 }

@@ -2,7 +2,7 @@
 use super::wiring::{Wiring, bug};
 use crate::{
     codec::Format,
-    dataflow::{Moments, Rejects, SinkPlugin, SinkStage, TaskError},
+    dataflow::{Guests, Moments, Rejects, SinkPlugin, SinkStage, TaskError},
     job::{PlanNode, Role, SinkSpec},
     model::{OperatorKind, Schema, SubtaskState},
     state::OperatorLists,
@@ -38,7 +38,7 @@ impl Wiring<'_> {
             return Ok(None);
         }
         let kind = OperatorKind::Sink;
-        let instance = self.instantiate((node, subtask), kind)?;
+        let mut instance = self.instantiate((node, subtask), kind)?;
         let columns = node.role.plugin(kind).ok_or_else(|| bug(&node.name, "it has no such plugin"))?;
         let input = node.input.as_ref().ok_or_else(|| bug(&node.name, "it has no input"))?;
         let encoder = Format::Json.encoder(input).map_err(|what| bug(&node.name, what))?;
@@ -46,7 +46,8 @@ impl Wiring<'_> {
         let lost = (rejects, self.failures((node, subtask), spec.on_failure)?);
         let moments = Moments::new(self.environment, &node.uid, subtask);
         let settings = self.task_settings(node, &instance.description().states);
-        let lists = OperatorLists::open(settings, &state.operator_states)?;
+        let mut guests = Guests::new(&[]).with(0, Some(&mut instance));
+        let lists = OperatorLists::open_migrating(settings, &state.operator_states, &mut guests)?;
         let (reads, shaped) = (columns.reads.clone(), shaped.clone());
         Ok(Some(SinkPlugin::new(instance, reads, shaped, lost, moments, lists, state.watermark)))
     }

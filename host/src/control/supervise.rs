@@ -36,6 +36,13 @@ pub(super) struct Supervisor {
     state: Option<StateStorage>,
 }
 
+impl Drop for Supervisor {
+    /// Whoever still looks at the job needs no memory for its state.
+    fn drop(&mut self) {
+        self.shared.set_backend(None);
+    }
+}
+
 impl Supervisor {
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -112,6 +119,7 @@ impl Supervisor {
             None => StateStorage::open(&prepared.spec)?,
         };
         let backend = &self.state.insert(state).backend;
+        self.shared.set_backend(Some(backend.clone()));
         let now_ms = self.environment.clock.now_ms();
         let mut restored = restore(&prepared, &self.options, self.first, now_ms).await?;
         self.first.get_or_insert(restored.start);
@@ -135,6 +143,7 @@ impl Supervisor {
         }
         self.shared.shadows.end_all();
         let current = self.shared.in_force.start(&restored.versions, self.options.plugins.as_deref())?;
+        restored.changed = self.shared.in_force.newer(&restored.versions);
         self.shared.metrics.iter().flatten().for_each(|metrics| metrics.start());
         self.shared.starts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (reports, reported) = mpsc::channel(REPORTS_MAX);

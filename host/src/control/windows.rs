@@ -66,7 +66,7 @@ impl Wiring<'_> {
             start: self.restored.start,
             groups: groups_of(parts.subtask, node.parallelism, max_parallelism),
             max_parallelism,
-            drop_vanished: self.drop_vanished,
+            drop_vanished: self.drop_vanished(node),
         }
     }
 

@@ -35,7 +35,7 @@ pub(super) struct Wiring<'a> {
     pub(super) environment: &'a Environment,
     pub(super) backend: &'a StateBackend,
     /// Whether state nobody declares any more may be left behind.
-    pub(super) drop_vanished: bool,
+    drop_vanished: bool,
     pub(super) restored: &'a mut Restored,
     reports: mpsc::Sender<Report>,
     senders: HashMap<(EdgeId, u32), Vec<Box<dyn Sender>>>,
@@ -62,6 +62,11 @@ impl<'a> Wiring<'a> {
             wiring.connect(edge);
         }
         wiring
+    }
+
+    /// Whether state that an operator or sink does not declare any more may be left behind.
+    pub(super) fn drop_vanished(&self, node: &PlanNode) -> bool {
+        self.drop_vanished || self.restored.changed.contains(&node.uid)
     }
 
     pub(super) fn prepared(&self) -> &'a Prepared {

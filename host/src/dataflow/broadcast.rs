@@ -82,6 +82,11 @@ impl Operator for Broadcast {
         Ok(state)
     }
 
+    async fn copy_state(&mut self, request: &SnapshotRequest) -> Result<SubtaskState, TaskError> {
+        let operator_states = self.keyed.broadcast.snapshot();
+        Ok(SubtaskState { operator_states, ..self.keyed.snapshot(request).await? })
+    }
+
     async fn completed(&mut self, permit: &CommitPermit) -> Result<(), TaskError> {
         self.keyed.completed(permit).await
     }

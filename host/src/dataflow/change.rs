@@ -5,8 +5,13 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::ShadowStart;
-use crate::{model::OperatorKind, plugin::Instance};
+use async_trait::async_trait;
+
+use super::{Barrier, OpenOperator, Operator, Outputs, ShadowStart, Stage, TaskError, shadow::Shadow};
+use crate::{
+    model::{Batch, OperatorKind, SnapshotKind, SubtaskState},
+    plugin::Instance,
+};
 
 /// What a stage runs from now on, in place of what it ran as the same kind.
 pub struct Replacement {
@@ -22,10 +27,22 @@ pub struct Replacement {
     pub keys: Vec<usize>,
 }
 
+/// An operator that takes the place of another, with the state of that, which it declares otherwise.
+pub struct Reopening {
+    /// Its name in the job.
+    pub operator: String,
+    /// Opens it.
+    pub open: OpenOperator,
+}
+
 /// What a stage takes as the barrier of a change passes it.
 pub enum Offer {
     /// Another plugin. A shadow it had ends with that.
     Replace(Box<Replacement>),
+    /// Another operator, with what a copy of the state there is comes to. A shadow it had ends with that.
+    Reopen(Box<Reopening>),
+    /// Nothing: a copy of the state there is goes to somebody.
+    Copy(Box<dyn FnOnce(SubtaskState) + Send>),
     /// Another version beside its own.
     Shadow(Box<ShadowStart>),
     /// No shadow any more.
@@ -65,5 +82,66 @@ impl Changes {
     /// Throws away what nobody has taken.
     pub fn withdraw(&self, change: u64) {
         self.waiting().retain(|(other, _), _| *other != change);
+    }
+}
+
+impl Stage {
+    /// Takes what is offered at this barrier.
+    pub(super) async fn accept(&mut self, offer: Offer, barrier: Barrier) -> Result<(), TaskError> {
+        if let Offer::Copy(take) = offer {
+            take(self.copy(barrier).await?);
+            return Ok(());
+        }
+        self.shadow = None;
+        match offer {
+            Offer::Replace(new) => {
+                let operator = new.instance.operator().to_owned();
+                self.operator.replace(*new).map_err(|error| not_taken_over(operator, error))?;
+            }
+            Offer::Reopen(new) => self.reopen(*new, barrier).await?,
+            Offer::Discard | Offer::Copy(_) => {}
+            Offer::Shadow(start) => {
+                let state = self.copy(barrier).await?;
+                let comparison = start.comparison.clone();
+                match Shadow::begin(*start, state) {
+                    Ok(shadow) => self.shadow = Some(Box::new(shadow)),
+                    Err(error) => comparison.failed(&error),
+                }
+            }
+        }
+        self.keep_outputs();
+        Ok(())
+    }
+
+    /// All that its operator keeps, by this barrier.
+    async fn copy(&mut self, barrier: Barrier) -> Result<SubtaskState, TaskError> {
+        let barrier = Barrier { kind: SnapshotKind::Savepoint, kept: true, ..barrier };
+        let mut state = self.operator.copy_state(&self.identity.request(barrier)).await?;
+        let bug = |what: String| TaskError::Bug { node: self.identity.uid.to_string(), what };
+        state.stores.iter_mut().try_for_each(|store| store.finish().map_err(bug))?;
+        Ok(state)
+    }
+
+    async fn reopen(&mut self, new: Reopening, barrier: Barrier) -> Result<(), TaskError> {
+        let state = self.copy(barrier).await?;
+        // The old one goes first: there need not be memory for both.
+        self.operator = Box::new(Nobody);
+        let opened = (new.open)(state, self.identity.start);
+        self.operator = opened.map_err(|error| not_taken_over(new.operator, error))?;
+        Ok(())
+    }
+}
+
+fn not_taken_over(operator: String, error: TaskError) -> TaskError {
+    TaskError::TakeOver { operator, error: Box::new(error) }
+}
+
+/// In the place of an operator that is gone, until the next one is there.
+struct Nobody;
+
+#[async_trait]
+impl Operator for Nobody {
+    async fn batch(&mut self, _: Batch, _: &mut Outputs) -> Result<(), TaskError> {
+        Err(TaskError::Bug { node: "change".to_owned(), what: "an operator is gone, and none in its place".to_owned() })
     }
 }

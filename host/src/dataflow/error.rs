@@ -32,6 +32,14 @@ pub enum TaskError {
         /// What is wrong.
         error: LoadError,
     },
+    /// A new version of an operator that does not get along with the state there is.
+    #[error("[X0112] the new version of `{operator}` could not take over its state: {error}")]
+    TakeOver {
+        /// Its name in the job.
+        operator: String,
+        /// Why.
+        error: Box<TaskError>,
+    },
     /// A connector.
     #[error("[{}] {node}: {error}", .error.code)]
     Connector {
@@ -85,6 +93,7 @@ impl TaskError {
                 FailureClass::Resource
             }
             TaskError::Call(_) | TaskError::Load { .. } | TaskError::Rejected { .. } => FailureClass::Operator,
+            TaskError::TakeOver { error, .. } => error.class(),
             TaskError::State(StateError::Database { .. } | StateError::File { .. }) => FailureClass::Resource,
             TaskError::State(StateError::Bug { .. }) => FailureClass::Bug,
             TaskError::State(_) => FailureClass::Operator,
@@ -98,6 +107,8 @@ impl TaskError {
         match self {
             TaskError::Call(CallError { failure: CallFailure::Fault { retry, .. }, .. }) => *retry,
             TaskError::Connector { error, .. } => error.retry,
+            TaskError::State(StateError::Migration { retry, .. }) => *retry,
+            TaskError::TakeOver { error, .. } => error.retry_helps(),
             // A fault of ours may be one of timing.
             _ => self.class() != FailureClass::Operator,
         }

@@ -13,6 +13,7 @@ mod keyed;
 mod link;
 mod message;
 mod metrics;
+mod migrate;
 mod moments;
 mod operator;
 mod partition;
@@ -29,7 +30,7 @@ mod windowed;
 
 pub use alignment::Alignment;
 pub use broadcast::Broadcast;
-pub use change::{Changes, Offer, Place, Replacement};
+pub use change::{Changes, Offer, Place, Reopening, Replacement};
 pub use comparison::{Compared, Comparison, Difference, SAMPLES_MAX};
 pub use environment::{Environment, Spawned, Spawner, TokioSpawner};
 pub use error::{FailureClass, TaskError};
@@ -40,6 +41,7 @@ pub use keyed::{Keyed, KeyedInput, KeyedSettings};
 pub use link::{CONTROLS_MAX, Control, Left, Link, REPORTS_MAX, Report};
 pub use message::{Barrier, Last, Message};
 pub use metrics::{LatencyHistogram, NodeMetrics};
+pub use migrate::Guests;
 pub use moments::Moments;
 pub use operator::{Operator, Outputs, Route, Stage, StageIdentity, Target};
 pub use rejects::{Reject, Rejects, RowNumbers};
@@ -51,5 +53,6 @@ pub use task::{OperatorTask, TaskInput};
 pub use transform::Transform;
 pub use watermark::{BoundedOutOfOrderness, WatermarkMerge};
 pub use windowed::{
-    AggregatePlugin, Combiner, ProcessPlugin, StateHome, TriggerPlugin, WindowWork, WindowedSettings, windowed,
+    AggregatePlugin, Combiner, ProcessPlugin, StateHome, TriggerPlugin, WindowWork, WindowedSettings, state_prefix,
+    windowed,
 };

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    Barrier, Changes, Combiner, Last, Left, Message, NodeMetrics, Offer, Place, Replacement, Sender, TaskError,
+    Barrier, Changes, Combiner, Last, Left, Message, NodeMetrics, Place, Replacement, Sender, TaskError,
     partition::partition,
     shadow::{Input, Shadow},
 };
 use crate::{
     checkpoint::CommitPermit,
-    model::{Batch, EventTime, Schema, SnapshotKind, SnapshotRequest, SubtaskState},
+    model::{Batch, EventTime, Schema, SnapshotRequest, SubtaskState},
 };
 
 /// A step of a task. All calls come from one task, one after the other.
@@ -53,6 +53,11 @@ pub trait Operator: Send {
     /// A barrier: what it takes to go on from here.
     async fn snapshot(&mut self, _request: &SnapshotRequest) -> Result<SubtaskState, TaskError> {
         Ok(SubtaskState::default())
+    }
+
+    /// What another needs to be opened in its place, or beside it, by a snapshot of all of it. Nothing is prepared to be committed.
+    async fn copy_state(&mut self, request: &SnapshotRequest) -> Result<SubtaskState, TaskError> {
+        self.snapshot(request).await
     }
 
     /// A checkpoint is complete.
@@ -99,11 +104,11 @@ impl StageIdentity {
 
 /// An operator and what is behind it.
 pub struct Stage {
-    identity: StageIdentity,
-    operator: Box<dyn Operator>,
+    pub(super) identity: StageIdentity,
+    pub(super) operator: Box<dyn Operator>,
     outputs: Outputs,
     /// Another version that is tried beside it.
-    shadow: Option<Box<Shadow>>,
+    pub(super) shadow: Option<Box<Shadow>>,
 }
 
 impl Stage {
@@ -186,23 +191,9 @@ impl Stage {
         Ok(())
     }
 
-    async fn accept(&mut self, offer: Offer, barrier: Barrier) -> Result<(), TaskError> {
-        self.shadow = None;
-        match offer {
-            Offer::Replace(new) => self.operator.replace(*new)?,
-            Offer::Discard => {}
-            Offer::Shadow(start) => {
-                let barrier = Barrier { kind: SnapshotKind::Savepoint, kept: true, ..barrier };
-                let state = self.operator.snapshot(&self.identity.request(barrier)).await?;
-                let comparison = start.comparison.clone();
-                match Shadow::begin(*start, state) {
-                    Ok(shadow) => self.shadow = Some(Box::new(shadow)),
-                    Err(error) => comparison.failed(&error),
-                }
-            }
-        }
+    /// Keeps what is emitted if there is a shadow to compare it with.
+    pub(super) fn keep_outputs(&mut self) {
         self.outputs.keep(self.shadow.is_some());
-        Ok(())
     }
 
     pub(super) async fn completed(&mut self, permit: &CommitPermit) -> Result<(), TaskError> {
@@ -362,7 +353,7 @@ impl Outputs {
                 Route::Chained(stage) => Box::pin(stage.barrier(barrier, left)).await?,
                 route => {
                     if let (Some(change), Route::Combined(combiner, _)) = (barrier.change, &mut *route) {
-                        combiner.change(change);
+                        combiner.change(change)?;
                     }
                     route.broadcast(Message::Barrier(barrier)).await?;
                 }

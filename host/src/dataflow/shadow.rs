@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{Comparison, Operator, Outputs, TaskError, comparison::Comparer};
 use crate::model::{Batch, EventTime, Schema, SubtaskState};
 
-/// Opens an operator with this state.
-pub type OpenOperator = Box<dyn FnOnce(SubtaskState) -> Result<Box<dyn Operator>, TaskError> + Send>;
+/// Opens an operator with this state, in this start of the job.
+pub type OpenOperator = Box<dyn FnOnce(SubtaskState, u64) -> Result<Box<dyn Operator>, TaskError> + Send>;
 
 /// A shadow that is still to begin.
 pub struct ShadowStart {
@@ -40,14 +40,13 @@ pub(super) enum Input {
 }
 
 impl Shadow {
-    /// Begins with the state of the version in force.
-    pub(super) fn begin(start: ShadowStart, mut state: SubtaskState) -> Result<Shadow, TaskError> {
+    /// Begins with a copy of the state of the version in force.
+    pub(super) fn begin(start: ShadowStart, state: SubtaskState) -> Result<Shadow, TaskError> {
         let bug = |what: String| TaskError::Bug { node: "shadow".to_owned(), what };
-        state.stores.iter_mut().try_for_each(|store| store.finish().map_err(bug))?;
         let ShadowStart { open, comparison, ports, key, ignored } = start;
         let comparers = ports.iter().map(|(name, schema)| Comparer::new(name.clone(), schema, &key, &ignored));
         let comparers = comparers.collect::<Result<Vec<_>, _>>().map_err(bug)?;
-        Ok(Shadow { operator: open(state)?, outputs: Outputs::of_shadow(ports.len()), comparison, comparers })
+        Ok(Shadow { operator: open(state, 0)?, outputs: Outputs::of_shadow(ports.len()), comparison, comparers })
     }
 
     pub(super) fn wake_at(&self) -> Option<i64> {

@@ -123,10 +123,7 @@ impl Operator for SinkStage {
 
     fn replace(&mut self, new: Replacement) -> Result<(), TaskError> {
         match &mut self.plugin {
-            Some(plugin) => {
-                plugin.replace(new);
-                Ok(())
-            }
+            Some(plugin) => plugin.replace(new),
             None => Err(TaskError::Bug { node: self.node.clone(), what: "it has no plugin to replace".to_owned() }),
         }
     }
@@ -141,6 +138,10 @@ impl Operator for SinkStage {
         let committables = self.prepared.iter().flat_map(|(_, committables)| committables.clone()).collect();
         let kept = self.plugin.as_ref().map(SinkPlugin::snapshot).transpose()?.unwrap_or_default();
         Ok(SubtaskState { committables, ..kept })
+    }
+
+    async fn copy_state(&mut self, _: &SnapshotRequest) -> Result<SubtaskState, TaskError> {
+        Ok(self.plugin.as_ref().map(SinkPlugin::snapshot).transpose()?.unwrap_or_default())
     }
 
     async fn completed(&mut self, permit: &CommitPermit) -> Result<(), TaskError> {

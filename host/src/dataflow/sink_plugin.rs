@@ -1,7 +1,7 @@
 //! The plugin of a sink: makes of rows what is written, and keeps lists of its subtask meanwhile. Must not know how, or where, anything is
 //! written.
 use super::{
-    Failures, Outputs, Rejects, Replacement, RowNumbers, TaskError,
+    Failures, Guests, Outputs, Rejects, Replacement, RowNumbers, TaskError,
     failures::{Rows, Work},
     moments::Moments,
 };
@@ -77,8 +77,16 @@ impl SinkPlugin {
         Ok(None)
     }
 
-    pub(super) fn replace(&mut self, new: Replacement) {
+    /// Another plugin goes on with the lists, which become what it declares.
+    pub(super) fn replace(&mut self, mut new: Replacement) -> Result<(), TaskError> {
+        let states = &new.instance.description().states;
+        if self.lists.states() != states.as_slice() {
+            let states = states.clone();
+            let mut guests = Guests::new(&[]).with(0, Some(&mut new.instance));
+            self.lists = self.lists.reopened(states, &mut guests)?;
+        }
         (self.instance, self.reads) = (new.instance, new.reads);
+        Ok(())
     }
 
     pub(super) fn snapshot(&self) -> Result<SubtaskState, TaskError> {

@@ -7,6 +7,7 @@ mod keyed;
 mod raw;
 mod schema;
 mod snapshot;
+mod text;
 mod time;
 mod version;
 
@@ -25,5 +26,6 @@ pub use snapshot::{
     Blob, LaterParts, OperatorState, Part, Redistribution, SnapshotKind, SnapshotRequest, SplitPosition, StoreFormat,
     StoreSnapshot, SubtaskState,
 };
+pub use text::{key_text, value_text};
 pub use time::{Clock, EventTime, NO_WATERMARK, SystemClock, TimeDomain, WATERMARK_END};
 pub use version::{OperatorVersion, latest_versions};

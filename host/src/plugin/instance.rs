@@ -261,6 +261,16 @@ impl Instance {
         &self.plugin
     }
 
+    /// The operator's or sink's name in the job.
+    pub fn operator(&self) -> &str {
+        &self.placement.operator
+    }
+
+    /// Whether it makes values of earlier schema versions of its states into the current ones.
+    pub fn migrates(&self) -> bool {
+        self.plugin.migrates()
+    }
+
     /// How many times the guest was replaced because its memory had grown too much.
     pub fn replaced(&self) -> u64 {
         self.replaced

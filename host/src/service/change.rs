@@ -13,7 +13,7 @@ use super::{
     jobs::{Inner, blocking},
 };
 use crate::{
-    control::{ChangeError, ChangeRequest, JobView, SourceError, TrialSpec},
+    control::{ChangeError, ChangeRequest, JobView, SourceError, StateMigration, TrialSpec},
     job::PluginRef,
     model::{OperatorKind, OperatorVersion},
     plugin::{LoadError, Plugin},
@@ -36,6 +36,9 @@ pub struct Swapped {
     pub to: Version,
     /// Whether it is in force: not if it was only checked.
     pub in_force: bool,
+    /// Of what was only checked, and declares other states: what taking over the state would come to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub migration: Vec<StateMigration>,
 }
 
 /// What a request is about.
@@ -61,6 +64,8 @@ pub(super) struct Order {
     /// The one there is if absent.
     pub(super) configuration: Option<Value>,
     pub(super) trial: Option<TrialSpec>,
+    /// States that may be discarded.
+    pub(super) force: Vec<String>,
     pub(super) dry_run: bool,
 }
 
@@ -133,6 +138,7 @@ pub(super) fn request(
     plugin: Option<Arc<Plugin>>,
     configuration: Option<Value>,
     trial: Option<TrialSpec>,
+    force: Vec<String>,
 ) -> Result<ChangeRequest, ServiceError> {
     let kind = target.version.kind;
     let configuration = configuration.unwrap_or_else(|| Version::from(&target.version).configuration);
@@ -144,6 +150,7 @@ pub(super) fn request(
         plugin,
         configuration: Some(configuration.to_string()),
         trial,
+        force,
     })
 }
 
@@ -185,7 +192,7 @@ impl Inner {
 
     /// Makes a change, or checks it, and notes what came of it.
     pub(super) async fn put(self: &Arc<Self>, entry: &Arc<Entry>, order: Order) -> Result<Swapped, ServiceError> {
-        let Order { who, action, target, plugin, configuration, trial, dry_run } = order;
+        let Order { who, action, target, plugin, configuration, trial, force, dry_run } = order;
         let (view, operator) = (target.view.clone(), target.operator.clone());
         let (uid, from) = (target.version.uid.clone(), Version::from(&target.version));
         let mut to = None;
@@ -193,7 +200,7 @@ impl Inner {
             let (plugin, wanted) = self.plugin(entry, &operator, plugin).await?;
             to = intended(&from, plugin.as_deref(), configuration.as_ref(), target.version.kind);
             let ready = blocking(move || {
-                let request = request(&target, plugin, configuration, trial)?;
+                let request = request(&target, plugin, configuration, trial, force)?;
                 Ok(target.view.prepare_change(request)?)
             });
             let ready = ready.await?;
@@ -201,16 +208,17 @@ impl Inner {
                 return Err(ChangeError::Overtaken.into());
             }
             if dry_run {
-                return Ok((Version::from(ready.to()), wanted));
+                let to = Version::from(ready.to());
+                return Ok((to, view.rehearse_change(ready).await?, wanted));
             }
             let changed = view.change(ready).await?;
             entry.promise_all(&view);
-            Ok((Version::from(&changed.to), wanted))
+            Ok((Version::from(&changed.to), Vec::new(), wanted))
         };
-        let made: Result<(Version, Option<Wanted>), ServiceError> = made.await;
+        let made: Result<(Version, Vec<StateMigration>, Option<Wanted>), ServiceError> = made.await;
         if !dry_run {
             let (to, outcome) = match &made {
-                Ok((to, _)) => (Some(to.clone()), Outcome::InForce),
+                Ok((to, ..)) => (Some(to.clone()), Outcome::InForce),
                 Err(_) => (to, Outcome::Refused),
             };
             let reason = made.as_ref().err().map(ToString::to_string);
@@ -221,8 +229,8 @@ impl Inner {
                 written?;
             }
         }
-        let (to, _wanted) = made?;
-        Ok(Swapped { operator, from, to, in_force: !dry_run })
+        let (to, migration, _wanted) = made?;
+        Ok(Swapped { operator, from, to, in_force: !dry_run, migration })
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Swap {
     pub configuration: Option<Value>,
     /// How it is tried, if it is.
     pub trial: Option<TrialSpec>,
+    /// States that are discarded: those there are that the plugin does not declare.
+    pub force: Vec<String>,
     /// Whether it is only checked.
     pub dry_run: bool,
 }
@@ -159,10 +161,10 @@ impl Jobs {
         if swap.plugin.is_none() && swap.configuration.is_none() {
             return Err(nothing_new());
         }
-        let Swap { configuration, trial, dry_run, .. } = swap;
+        let Swap { configuration, trial, force, dry_run, .. } = swap;
         let plugin = uploaded(swap.plugin.as_deref())?;
         let who = who.to_owned();
-        let order = Order { who, action: Action::Swap, target, plugin, configuration, trial, dry_run };
+        let order = Order { who, action: Action::Swap, target, plugin, configuration, trial, force, dry_run };
         detached(async move { inner.put(&entry, order).await }).await
     }
 
@@ -183,7 +185,8 @@ impl Jobs {
             false => Next::Uploaded(PluginRef::Digest(before.digest)),
         };
         let (who, configuration) = (who.to_owned(), Some(before.configuration));
-        let order = Order { who, action: Action::Rollback, target, plugin, configuration, trial: None, dry_run: false };
+        let (trial, force, dry_run) = (None, Vec::new(), false);
+        let order = Order { who, action: Action::Rollback, target, plugin, configuration, trial, force, dry_run };
         detached(async move { inner.put(&entry, order).await }).await
     }
 
@@ -213,6 +216,7 @@ impl Jobs {
             plugin: Next::Same,
             configuration,
             trial: None,
+            force: Vec::new(),
             dry_run: false,
         };
         detached(async move { inner.put(&entry, order).await }).await
@@ -231,7 +235,7 @@ impl Jobs {
             let (plugin, _wanted) = inner.plugin(&entry, &target.operator, plugin).await?;
             let view = target.view.clone();
             let ready = blocking(move || {
-                let change = request(&target, plugin, configuration, None)?;
+                let change = request(&target, plugin, configuration, None, Vec::new())?;
                 Ok(target.view.prepare_shadow(ShadowRequest { change, ignored })?)
             });
             Ok(view.shadow(ready.await?).await?.into())
@@ -263,7 +267,8 @@ impl Jobs {
         let plugin = promotion.plugin.map_or(Next::Same, Next::Loaded);
         let configuration = promotion.configuration.and_then(|text| serde_json::from_str(&text).ok());
         let who = who.to_owned();
-        let order = Order { who, action: Action::Promote, target, plugin, configuration, trial, dry_run: false };
+        let (force, dry_run) = (Vec::new(), false);
+        let order = Order { who, action: Action::Promote, target, plugin, configuration, trial, force, dry_run };
         detached(async move { inner.put(&entry, order).await }).await
     }
 

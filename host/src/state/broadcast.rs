@@ -6,6 +6,7 @@ use super::{
     items::{items, map_key, map_keys, put_item},
     map::MapCell,
     maps::page,
+    migrate::{Migrator, NoMigrator},
     settings::Restored,
     task::{TaskSettings, element, restore},
     wire::{Reader, put_bytes},
@@ -21,8 +22,17 @@ pub struct BroadcastMaps {
 }
 
 impl BroadcastMaps {
-    /// The maps, with what a snapshot has of them.
+    /// The maps, with what a snapshot has of them. Values of earlier schema versions are refused.
     pub fn open(settings: TaskSettings, restored: &[OperatorState]) -> Result<BroadcastMaps, StateError> {
+        BroadcastMaps::open_migrating(settings, restored, &mut NoMigrator)
+    }
+
+    /// The same, with values of earlier schema versions made into those of the declared ones. Fails at the first that cannot be.
+    pub fn open_migrating(
+        settings: TaskSettings,
+        restored: &[OperatorState],
+        migrator: &mut dyn Migrator,
+    ) -> Result<BroadcastMaps, StateError> {
         let mut maps: Vec<MapCell> = settings.states.iter().map(|_| MapCell::default()).collect();
         let put = |state: usize, mut reader: Reader<'_>| {
             let (key, value) = (reader.bytes()?, reader.0);
@@ -32,7 +42,7 @@ impl BroadcastMaps {
             maps[state].put(key, Some(value), 0, false);
             Some(())
         };
-        let restored = restore(&settings, restored, put)?;
+        let restored = restore(&settings, restored, migrator, put)?;
         Ok(BroadcastMaps { settings, restored, maps })
     }
 

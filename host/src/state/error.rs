@@ -44,6 +44,26 @@ pub enum StateError {
         /// Its version now.
         is: u32,
     },
+    /// A value of an earlier schema version that nobody can make into one of the declared one.
+    #[error(
+        "[S0710] {store}: state `{state}`, key {key}: its value of schema version {was} cannot be made into one of version {is}: {what}"
+    )]
+    Migration {
+        /// The store.
+        store: String,
+        /// The declared state.
+        state: String,
+        /// Its version in the snapshot.
+        was: u32,
+        /// Its version now.
+        is: u32,
+        /// The key, as text, and of a map's entry the map's.
+        key: String,
+        /// Why.
+        what: String,
+        /// Whether it may go well another time.
+        retry: bool,
+    },
     /// States of the snapshot that nobody declares any more.
     #[error("[S0704] {store}: the snapshot has state nobody declares any more: {}", .states.join(", "))]
     Vanished {

@@ -4,6 +4,7 @@ use arrow_array::{Array, ArrayRef};
 use super::{
     error::StateError,
     items::{lists, push_item, put_elements, split_list},
+    migrate::{Migrator, NoMigrator},
     settings::Restored,
     task::{TaskSettings, element, restore},
 };
@@ -18,10 +19,19 @@ pub struct OperatorLists {
 }
 
 impl OperatorLists {
-    /// The lists, with what of a snapshot was dealt out to the subtask.
+    /// The lists, with what of a snapshot was dealt out to the subtask. Values of earlier schema versions are refused.
     pub fn open(settings: TaskSettings, restored: &[OperatorState]) -> Result<OperatorLists, StateError> {
+        OperatorLists::open_migrating(settings, restored, &mut NoMigrator)
+    }
+
+    /// The same, with values of earlier schema versions made into those of the declared ones. Fails at the first that cannot be.
+    pub fn open_migrating(
+        settings: TaskSettings,
+        restored: &[OperatorState],
+        migrator: &mut dyn Migrator,
+    ) -> Result<OperatorLists, StateError> {
         let mut lists = vec![Vec::new(); settings.states.len()];
-        let restored = restore(&settings, restored, |state, reader| {
+        let restored = restore(&settings, restored, migrator, |state, reader| {
             push_item(settings.states[state].value, reader.0, &mut lists[state])
         })?;
         Ok(OperatorLists { settings, restored, lists })
@@ -30,6 +40,22 @@ impl OperatorLists {
     /// What became of restored states.
     pub fn restored(&self) -> &Restored {
         &self.restored
+    }
+
+    /// The same lists for other declared states, which are found by name, with values of earlier schema versions made into those of the
+    /// declared ones. What is not declared any more is forgotten.
+    pub fn reopened(
+        &self,
+        states: Vec<StateDescription>,
+        migrator: &mut dyn Migrator,
+    ) -> Result<OperatorLists, StateError> {
+        let settings = TaskSettings { name: self.settings.name.clone(), states, drop_vanished: true };
+        OperatorLists::open_migrating(settings, &self.snapshot()?, migrator)
+    }
+
+    /// The states, as they are declared.
+    pub fn states(&self) -> &[StateDescription] {
+        &self.settings.states
     }
 
     /// What each state holds, as of one key.

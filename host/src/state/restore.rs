@@ -3,6 +3,7 @@ use super::{
     backend::{Kind, StateBackend},
     chain::{Chain, SECTIONS, read_note, section_of},
     error::StateError,
+    migrate::{Entry, Migrator, Taking},
     run::{Entries, RunReader},
     schema::{Header, Mapping, map_states, remap_row},
     settings::Layout,
@@ -14,19 +15,24 @@ use crate::model::{Blob, Part, StoreFormat, StoreSnapshot, Window};
 
 impl KeyedStore {
     /// Opens the database, if there is to be one, and takes over what snapshots hold of the store's key groups.
-    pub(super) fn restore(&mut self, backend: &StateBackend, snapshots: Vec<StoreSnapshot>) -> Result<(), StateError> {
+    pub(super) fn restore(
+        &mut self,
+        backend: &StateBackend,
+        snapshots: Vec<StoreSnapshot>,
+        migrator: &mut dyn Migrator,
+    ) -> Result<(), StateError> {
         let mut found = Vec::new();
         for snapshot in snapshots {
             let header = Header::decode(&snapshot.note).map_err(|what| self.unreadable(what))?;
-            let mapping = map_states(&self.settings, &header, &mut self.restored)?;
+            let mapping = map_states(&self.settings, &header, migrator, &mut self.restored)?;
             if snapshot.groups.start < self.settings.groups.end && self.settings.groups.start < snapshot.groups.end {
                 found.push((snapshot, mapping));
             }
         }
         match &backend.0 {
-            Kind::Memory => self.take_over(backend, &found),
+            Kind::Memory => self.take_over(backend, &found, migrator),
             #[cfg(feature = "rocksdb")]
-            Kind::RocksDb(shared) => self.restore_database(backend, shared, &found),
+            Kind::RocksDb(shared) => self.restore_database(backend, shared, &found, migrator),
         }
     }
 
@@ -38,18 +44,21 @@ impl KeyedStore {
         &mut self,
         backend: &StateBackend,
         found: &[(StoreSnapshot, Mapping)],
+        migrator: &mut dyn Migrator,
     ) -> Result<(), StateError> {
         for (i, (snapshot, mapping)) in found.iter().enumerate() {
+            let mut taking = Taking::new(mapping, migrator);
             match snapshot.format {
-                StoreFormat::Runs => self.take_runs(snapshot, mapping)?,
-                StoreFormat::RocksDb => self.take_database(backend, i, snapshot, mapping)?,
+                StoreFormat::Runs => self.take_runs(snapshot, &mut taking)?,
+                StoreFormat::RocksDb => self.take_database(backend, i, snapshot, &mut taking)?,
             }
+            self.take_migrated(&mut taking)?;
         }
         Ok(())
     }
 
     /// The newest whole run of each section, and what later ones change of it.
-    fn take_runs(&mut self, snapshot: &StoreSnapshot, mapping: &Mapping) -> Result<(), StateError> {
+    fn take_runs(&mut self, snapshot: &StoreSnapshot, taking: &mut Taking<'_>) -> Result<(), StateError> {
         let mut runs = Vec::new();
         let mut disjoint = true;
         for part in &snapshot.parts {
@@ -70,22 +79,22 @@ impl KeyedStore {
             let base = runs.iter().rposition(|run| run.header.whole & bit != 0).unwrap_or_default();
             if disjoint {
                 for run in &runs {
-                    self.merge(std::slice::from_ref(run), group as u16, mapping, |_| ())?;
+                    self.merge(std::slice::from_ref(run), group as u16, taking, |_| ())?;
                 }
             } else {
-                self.merge(&runs[base..], group as u16, mapping, |run| entries[base + run][section] += 1)?;
+                self.merge(&runs[base..], group as u16, taking, |run| entries[base + run][section] += 1)?;
             }
         }
         if snapshot.durable && !disjoint && snapshot.groups == self.settings.groups {
             let runs = runs.into_iter().zip(numbers).zip(entries);
-            self.build_on(mapping, runs.map(|((run, number), entries)| (run, number, entries)));
+            self.build_on(taking.mapping, runs.map(|((run, number), entries)| (run, number, entries)));
         }
         Ok(())
     }
 
     /// Has the next checkpoint build on what was restored, if it holds all that now is, as it is.
     fn build_on(&mut self, mapping: &Mapping, runs: impl Iterator<Item = (RunReader, u64, [u64; SECTIONS])>) {
-        if self.db.is_some() || !is_identity(mapping) {
+        if self.db.is_some() || !mapping.is_identity() {
             return;
         }
         let run = |(run, number, mut entries): (RunReader, u64, [u64; SECTIONS])| {
@@ -104,10 +113,10 @@ impl KeyedStore {
         &mut self,
         runs: &[RunReader],
         group: u16,
-        mapping: &Mapping,
+        taking: &mut Taking<'_>,
         mut visit: impl FnMut(usize),
     ) -> Result<(), StateError> {
-        let plain = self.db.is_none() && is_identity(mapping);
+        let plain = self.db.is_none() && taking.mapping.is_identity();
         let mut heads: Vec<(usize, Entries)> = Vec::new();
         for (i, run) in runs.iter().enumerate() {
             if let Some(mut entries) = run.group(group)?
@@ -130,7 +139,7 @@ impl KeyedStore {
                 if let Some(value) = entries.value().filter(|_| !is_dropped) {
                     let taken = match plain && key.first() == Some(&ROW) {
                         true => self.take_row(&key, value).ok_or(None),
-                        false => self.take_entry(group, &key, value, mapping),
+                        false => self.take_entry(group, &key, value, taking),
                     };
                     taken.map_err(|what| what.unwrap_or_else(|| entries.damaged()))?;
                 }
@@ -152,17 +161,35 @@ impl KeyedStore {
         Ok(())
     }
 
-    /// Takes over an entry. `Err(None)` if it is none.
+    /// Takes over an entry, maybe later: at the latest with [`take_migrated`](Self::take_migrated). `Err(None)` if it is none.
     pub(super) fn take_entry(
         &mut self,
         group: u16,
         key: &[u8],
         value: &[u8],
-        mapping: &Mapping,
+        taking: &mut Taking<'_>,
     ) -> Result<(), Option<StateError>> {
+        if !taking.keep(group, key, value).ok_or(None)? {
+            return self.take_now(group, key, value, taking.mapping);
+        }
+        if taking.is_full() { self.take_migrated(taking).map_err(Some) } else { Ok(()) }
+    }
+
+    /// Takes over what has waited to be migrated.
+    fn take_migrated(&mut self, taking: &mut Taking<'_>) -> Result<(), StateError> {
+        let (entries, values) = taking.migrated(&self.settings)?;
+        self.restored.migrated += values;
+        for Entry { group, key, value } in entries {
+            self.take_now(group, &key, &value, taking.mapping)
+                .map_err(|error| error.unwrap_or_else(|| self.bug("a migrated entry is none")))?;
+        }
+        Ok(())
+    }
+
+    fn take_now(&mut self, group: u16, key: &[u8], value: &[u8], mapping: &Mapping) -> Result<(), Option<StateError>> {
         let mut full = Vec::new();
         join_group(group, key, &mut full).ok_or(None)?;
-        let number = |state: usize| mapping.get(state).copied().flatten();
+        let number = |state: usize| mapping.place(state);
         let mut row = None;
         match key[0] {
             ROW => match remap_row(value, number, &self.settings.states, i64::MIN).map_err(|()| None)? {
@@ -257,14 +284,15 @@ impl KeyedStore {
     }
 
     #[cfg(not(feature = "rocksdb"))]
-    fn take_database(&mut self, _: &StateBackend, _: usize, _: &StoreSnapshot, _: &Mapping) -> Result<(), StateError> {
+    fn take_database(
+        &mut self,
+        _: &StateBackend,
+        _: usize,
+        _: &StoreSnapshot,
+        _: &mut Taking<'_>,
+    ) -> Result<(), StateError> {
         Err(self.unreadable("it was taken of a RocksDB database, and this wasmill was built without RocksDB"))
     }
-}
-
-/// Whether nothing has to be changed in what was written.
-pub(super) fn is_identity(mapping: &[Option<usize>]) -> bool {
-    mapping.iter().enumerate().all(|(was, is)| *is == Some(was))
 }
 
 pub(super) fn content(part: &Part) -> Result<&Blob, StateError> {

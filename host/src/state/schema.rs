@@ -2,6 +2,7 @@
 //! declares others than it did.
 use super::{
     error::StateError,
+    migrate::Migrator,
     settings::{Layout, Restored, StoreSettings},
     wire::{Reader, WINDOW_BYTES, put_bytes, put_cell, put_number, read_cell, read_window, window_bytes},
 };
@@ -123,13 +124,46 @@ fn position<T: PartialEq>(all: &[T], one: T) -> u8 {
     all.iter().position(|it| *it == one).unwrap_or_default() as u8
 }
 
-/// Where the states of a snapshot are now: by their number then, their number now.
-pub(super) type Mapping = Vec<Option<usize>>;
+/// What becomes of the states of a snapshot, by their numbers in it.
+#[derive(Debug, Default)]
+pub(super) struct Mapping {
+    places: Vec<Option<usize>>,
+    old: Vec<Option<StateDescription>>,
+}
+
+impl Mapping {
+    /// Adds the next state: where it is now, if anywhere, and what it was, if its values are to be migrated.
+    pub(super) fn push(&mut self, place: Option<usize>, old: Option<StateDescription>) {
+        self.places.push(place);
+        self.old.push(old);
+    }
+
+    /// Its number now.
+    pub(super) fn place(&self, state: usize) -> Option<usize> {
+        self.places.get(state).copied().flatten()
+    }
+
+    /// What it was, if its values are to be migrated.
+    pub(super) fn old(&self, state: usize) -> Option<&StateDescription> {
+        self.old.get(state)?.as_ref()
+    }
+
+    /// Whether any values are to be migrated.
+    pub(super) fn migrates(&self) -> bool {
+        self.old.iter().any(Option::is_some)
+    }
+
+    /// Whether nothing has to be changed in what was written.
+    pub(super) fn is_identity(&self) -> bool {
+        self.places.iter().enumerate().all(|(was, is)| *is == Some(was)) && !self.migrates()
+    }
+}
 
 /// Compares the states of a snapshot with those declared, and notes what differs.
 pub(super) fn map_states(
     settings: &StoreSettings,
     header: &Header,
+    migrator: &dyn Migrator,
     restored: &mut Restored,
 ) -> Result<Mapping, StateError> {
     let store = || settings.name.clone();
@@ -140,15 +174,16 @@ pub(super) fn map_states(
         );
         return Err(StateError::Unreadable { store: store(), what });
     }
-    let mut mapping = Mapping::new();
+    let mut mapping = Mapping::default();
     for was in &header.states {
         let at = settings.states.iter().position(|state| state.name == was.name);
-        if let Some(is) = at.map(|at| &settings.states[at]) {
-            compare_state(&settings.name, was, is)?;
+        let mut old = false;
+        if let Some(place) = at {
+            old = compare_state(&settings.name, was, &settings.states[place], migrator.migrates(place))?;
         } else if !restored.vanished.contains(&was.name) {
             restored.vanished.push(was.name.clone());
         }
-        mapping.push(at);
+        mapping.push(at, old.then(|| was.clone()));
     }
     if !restored.vanished.is_empty() && !settings.drop_vanished {
         return Err(StateError::Vanished { store: store(), states: restored.vanished.clone() });
@@ -156,22 +191,29 @@ pub(super) fn map_states(
     Ok(mapping)
 }
 
-/// Refuses a state that is another now than it was, or whose values mean something else.
-pub(super) fn compare_state(store: &str, was: &StateDescription, is: &StateDescription) -> Result<(), StateError> {
-    let shape = |state: &StateDescription| (state.kind, state.value, state.key);
-    if shape(is) != shape(was) {
+/// Refuses a state that is another now than it was. True if its values are of an earlier version, and `migrates` says that there is somebody
+/// who makes them into what is declared: their type may be another then.
+pub(super) fn compare_state(
+    store: &str,
+    was: &StateDescription,
+    is: &StateDescription,
+    migrates: bool,
+) -> Result<bool, StateError> {
+    let old = migrates && was.schema_version < is.schema_version;
+    let (store, state) = (|| store.to_owned(), || was.name.clone());
+    let same_version = is.schema_version == was.schema_version;
+    if (is.kind, is.key) != (was.kind, was.key) || (is.value != was.value && same_version) {
         let say = |state: &StateDescription| match state.key {
             Some(key) => format!("{:?} of {key} to {}", state.kind, state.value),
             None => format!("{:?} of {}", state.kind, state.value),
         };
-        let (store, state) = (store.to_owned(), was.name.clone());
-        return Err(StateError::Incompatible { store, state, was: say(was), is: say(is) });
+        return Err(StateError::Incompatible { store: store(), state: state(), was: say(was), is: say(is) });
     }
-    if was.schema_version != is.schema_version {
-        let (store, state) = (store.to_owned(), was.name.clone());
-        return Err(StateError::Version { store, state, was: was.schema_version, is: is.schema_version });
+    if !same_version && !old {
+        let (was, is) = (was.schema_version, is.schema_version);
+        return Err(StateError::Version { store: store(), state: state(), was, is });
     }
-    Ok(())
+    Ok(old)
 }
 
 /// Whether a value of a state, written at `time`, is expired.

@@ -40,4 +40,6 @@ pub struct StoreSettings {
 pub struct Restored {
     /// States of the snapshot that nobody declares any more: forgotten.
     pub vanished: Vec<String>,
+    /// Values of earlier schema versions that were made into those of the declared ones.
+    pub migrated: u64,
 }

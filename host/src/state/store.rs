@@ -12,6 +12,7 @@ use super::{
     db::{Db, Writes},
     error::StateError,
     files::Files,
+    migrate::{Migrator, NoMigrator},
     settings::{Layout, Restored, StoreSettings},
     table::{Shape, Table, WRITE_BYTES},
     timers::Timers,
@@ -53,11 +54,22 @@ pub struct KeyedStore {
 
 impl KeyedStore {
     /// Opens a store with what `restored`, the snapshots of all subtasks of an earlier run with their parts' contents, hold of
-    /// its key groups. States are found by name.
+    /// its key groups. States are found by name; values of earlier schema versions are refused.
     pub fn open(
         backend: &StateBackend,
         settings: StoreSettings,
         restored: Vec<StoreSnapshot>,
+    ) -> Result<KeyedStore, StateError> {
+        KeyedStore::open_migrating(backend, settings, restored, &mut NoMigrator)
+    }
+
+    /// The same, with values of earlier schema versions made into those of the declared ones. Fails at the first that cannot be; what is
+    /// restored stays as it is in any case.
+    pub fn open_migrating(
+        backend: &StateBackend,
+        settings: StoreSettings,
+        restored: Vec<StoreSnapshot>,
+        migrator: &mut dyn Migrator,
     ) -> Result<KeyedStore, StateError> {
         let suffix = if settings.layout == Layout::Sessions { WINDOW_BYTES } else { 0 };
         let memory = backend.is_memory();
@@ -97,7 +109,7 @@ impl KeyedStore {
             checkpoints: BTreeSet::new(),
             folders: BTreeMap::new(),
         };
-        store.restore(backend, restored)?;
+        store.restore(backend, restored, migrator)?;
         Ok(store)
     }
 

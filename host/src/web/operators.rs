@@ -149,7 +149,12 @@ struct Wanted {
     configuration: Option<Value>,
     /// If given, the version before is put back should this one fail.
     trial: Option<Trial>,
-    /// Whether to check only, and change nothing. Default false.
+    /// States of the version in force that are discarded, by name: those the new one does not declare. Default: none, and one it does not
+    /// declare is a reason to refuse it.
+    #[serde(default)]
+    force: Vec<String>,
+    /// Whether to check only, and change nothing. Where the plugin declares other states, a copy of the state is migrated, and it is said
+    /// what came of it. Default false.
     #[serde(default)]
     dry_run: bool,
 }
@@ -177,9 +182,9 @@ async fn swap(
     Json(wanted): Json<Wanted>,
 ) -> Result<Json<Swapped>, Problem> {
     let noted = Noted::of(&state, caller, &path, "operator.swap", wanted.plugin.clone())?;
-    let Wanted { plugin, kind, configuration, trial, dry_run } = wanted;
+    let Wanted { plugin, kind, configuration, trial, force, dry_run } = wanted;
     let trial = trial.map(Trial::spec).transpose()?;
-    let swap = Swap { plugin, kind, configuration, trial, dry_run };
+    let swap = Swap { plugin, kind, configuration, trial, force, dry_run };
     let swapped = state.jobs.swap(&noted.job, &path.operator, swap, &noted.caller.name).await;
     if !dry_run {
         noted.write(&state, &swapped).await?;

@@ -56,7 +56,7 @@ fn load(version: &str) -> Arc<Plugin> {
 /// The rules of this version, which put `mark` on what they report.
 fn request(plugin: Option<Arc<Plugin>>, mark: u64) -> ChangeRequest {
     let configuration = Some(format!(r#"{{ "limit": -1, "mark": {mark} }}"#));
-    ChangeRequest { operator: "rules".into(), kind: None, plugin, configuration, trial: None }
+    ChangeRequest { operator: "rules".into(), kind: None, plugin, configuration, trial: None, force: Vec::new() }
 }
 
 fn variables(parallelism: u32, rocksdb: bool, folder: &Path) -> Variables {

@@ -10,6 +10,7 @@ mod hostile;
 mod idle;
 mod jobs;
 mod kill;
+mod migrations;
 mod new_plugin;
 mod operators;
 mod oracle;

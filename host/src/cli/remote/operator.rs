@@ -51,7 +51,10 @@ pub(in crate::cli) struct Swap {
     config: Option<Value>,
     #[command(flatten)]
     trial: Trial,
-    /// Check whether it can be done, and change nothing.
+    /// Discard this state, which the new plugin does not declare; may be given several times.
+    #[arg(long, value_name = "STATE")]
+    force: Vec<String>,
+    /// Check whether it can be done, and change nothing; says what migrating a copy of the state comes to.
     #[arg(long)]
     dry_run: bool,
 }
@@ -173,6 +176,7 @@ impl Swap {
             ("kind", self.kind.clone().map(Value::from)),
             ("configuration", self.config.clone()),
             ("trial", self.trial.body()),
+            ("force", (!self.force.is_empty()).then(|| json!(self.force))),
             ("dry_run", self.dry_run.then_some(json!(true))),
         ])
     }
@@ -278,6 +282,8 @@ mod tests {
             body(&["--config", "{\"a\": 1}", "--dry-run"]).unwrap(),
             json!({ "configuration": { "a": 1 }, "dry_run": true })
         );
+        let forced = body(&["p", "--force", "total", "--force", "count"]).unwrap();
+        assert_eq!(forced, json!({ "plugin": "p", "force": ["total", "count"] }));
         let trial = body(&["p@1.0.0", "--kind", "map", "--trial", "1min", "--rejected-max", "0"]).unwrap();
         assert_eq!(trial["trial"], json!({ "time": "1min", "with_state": false, "rejected_max": 0 }));
         assert_eq!(trial["kind"], "map");

@@ -13,7 +13,7 @@ use crate::{
         Batch, EventTime, KeyRows, Kind, OperatorState, Redistribution, SnapshotRequest, StateChange, StateDescription,
         StateKind, SubtaskState, TimeDomain, TimerChange,
     },
-    state::{Due, KeyedStore, Layout, Touched},
+    state::{Due, KeyedStore, Layout, NoMigrator, Touched},
 };
 
 /// Name of the operator state with the number that tells rows of one key and time apart.
@@ -125,7 +125,7 @@ impl Timeline {
         };
         let [first, second] = &settings.inputs;
         let states = vec![state(("first", &first.schema)), state(("second", &second.schema))];
-        let store = home.open(name, states, Layout::Keys, restored)?;
+        let store = home.open(name, states, Layout::Keys, restored, &mut NoMigrator)?;
         let columns = settings.inputs.each_ref().map(|input| (0..input.schema.fields().len()).collect());
         Ok(Timeline { store, settings: settings.clone(), columns, sequence: sequence.unwrap_or(0) })
     }

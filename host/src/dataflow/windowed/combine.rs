@@ -42,18 +42,18 @@ impl Combiner {
         (place, changes): (Place, Arc<Changes>),
     ) -> Result<Combiner, TaskError> {
         let intake = Intake { node: node.to_owned(), key: Vec::new(), late: None };
-        let kind = accumulator(&aggregate, &intake)?;
-        let schema = Schema::new([Field::new("rows", Kind::Int64), Field::new("accumulator", kind)]);
-        let schema = schema.map_err(|what| intake.bug(what))?;
+        let schema = schema(&aggregate, &intake)?;
         let outputs = Outputs::new((0..ports).map(|_| Vec::new()).collect(), metrics);
         Ok(Combiner { intake, windows, aggregate, rejects, moments, outputs, schema, seen: 0, place, changes })
     }
 
     /// The barrier of a change goes by.
-    pub(in crate::dataflow) fn change(&mut self, change: u64) {
+    pub(in crate::dataflow) fn change(&mut self, change: u64) -> Result<(), TaskError> {
         if let Some(Offer::Replace(new)) = self.changes.take(change, &self.place) {
             self.aggregate = AggregatePlugin { instance: new.instance, reads: new.reads };
+            self.schema = schema(&self.aggregate, &self.intake)?;
         }
+        Ok(())
     }
 
     /// The accumulators of a batch, each at the start of its slice.
@@ -91,10 +91,12 @@ impl Combiner {
     }
 }
 
-/// What an aggregate keeps.
-fn accumulator(aggregate: &AggregatePlugin, intake: &Intake) -> Result<Kind, TaskError> {
+/// How many rows, and what an aggregate keeps of them.
+fn schema(aggregate: &AggregatePlugin, intake: &Intake) -> Result<Schema, TaskError> {
     let state = aggregate.instance.description().states.first();
-    state.map(|state| state.value).ok_or_else(|| intake.bug("an aggregate keeps nothing"))
+    let kind = state.map(|state| state.value).ok_or_else(|| intake.bug("an aggregate keeps nothing"))?;
+    let schema = Schema::new([Field::new("rows", Kind::Int64), Field::new("accumulator", kind)]);
+    schema.map_err(|what| intake.bug(what))
 }
 
 /// The accumulators of a batch that was combined, and how many rows they are of.

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     dataflow::{Replacement, TaskError},
-    model::{Batch, Kind, Schema, Shape, StateChange, StateDescription, StateKind},
+    model::{Batch, Kind, OperatorKind, Schema, Shape, StateChange, StateDescription, StateKind},
     plugin::Instance,
     state::{KeyedStore, Touched},
 };
@@ -72,7 +72,7 @@ impl Contents {
     pub(super) fn state(&self) -> Vec<StateDescription> {
         match self {
             Contents::Accumulators(aggregate, _) => {
-                states_of("aggregate", &aggregate.instance.description().states).collect()
+                states_of(OperatorKind::Aggregate, &aggregate.instance.description().states).collect()
             }
             Contents::Elements(schema, _) => vec![StateDescription {
                 name: format!("elements {schema}"),

@@ -11,8 +11,8 @@ use super::{
 use crate::{
     dataflow::{Replacement, TaskError},
     model::{
-        Batch, Decision, EventTime, Kind, StateChange, StateDescription, StateKind, StateValues, TimeDomain,
-        TimerChange, Window,
+        Batch, Decision, EventTime, Kind, OperatorKind, StateChange, StateDescription, StateKind, StateValues,
+        TimeDomain, TimerChange, Window,
     },
     plugin::{CallMoment, Elements, Instance, Verdict},
     state::{KeyedStore, Touched},
@@ -88,7 +88,9 @@ impl Decider {
         };
         match self {
             Decider::BuiltIn(_) => vec![register("trigger-pending"), register("trigger-next")],
-            Decider::Plugin(plugin) => states_of("trigger", &plugin.instance.description().states).collect(),
+            Decider::Plugin(plugin) => {
+                states_of(OperatorKind::Trigger, &plugin.instance.description().states).collect()
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ mod state;
 
 pub use combine::Combiner;
 use intake::Intake;
-pub use state::StateHome;
+pub use state::{StateHome, state_prefix};
 
 pub(super) use state::select_keys;
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::{
     StateHome, TriggerPlugin, WindowWork, WindowedSettings,
-    contents::{Contents, Held},
+    contents::{CONTENTS, Contents, Held},
     emission::{Emission, Process},
     failing::{Added, Decided},
     firing::{Decider, Firing, Occasion, Panes},
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     checkpoint::CommitPermit,
-    dataflow::{Failures, Moments, Operator, Outputs, Rejects, Replacement, RowNumbers, TaskError},
+    dataflow::{Failures, Guests, Moments, Operator, Outputs, Rejects, Replacement, RowNumbers, TaskError},
     model::{
         Batch, Decision, EventTime, KeyRows, OperatorKind, SnapshotRequest, StateChange, SubtaskState, TimeDomain,
         TimerChange, WATERMARK_END, Window,
@@ -70,7 +70,7 @@ impl Windows {
         restored: SubtaskState,
     ) -> Result<Windows, TaskError> {
         let intake = settings.intake();
-        let (contents, process) = match work {
+        let (mut contents, process) = match work {
             WindowWork::Aggregate(aggregate) => (Contents::accumulators(aggregate, &intake)?, None),
             WindowWork::Process(process) => (Contents::elements(&process, &intake)?, Some(process)),
             WindowWork::Both(both) => (Contents::accumulators(both.0, &intake)?, Some(both.1)),
@@ -80,16 +80,16 @@ impl Windows {
             Some(plugin) => Decider::Plugin(Box::new(plugin)),
         };
         let mut states = contents.state();
-        let first = states.len();
+        let of_trigger = states.len();
         states.extend(decider.states());
-        let firing = Firing::new(decider, first..states.len(), intake.clone());
-        let emission = match process {
+        let of_process = states.len();
+        let mut firing = Firing::new(decider, of_trigger..of_process, intake.clone());
+        let mut emission = match process {
             None => Emission::Results,
             Some(process) => {
-                let first = states.len();
-                states.extend(states_of("process", &process.instance.description().states));
+                states.extend(states_of(OperatorKind::ProcessWindow, &process.instance.description().states));
                 let kept = matches!(contents, Contents::Elements(..));
-                let process = Process::new(process, first..states.len(), contents.schema(), kept, &intake)?;
+                let process = Process::new(process, of_process..states.len(), contents.schema(), kept, &intake)?;
                 Emission::Process(Box::new(process))
             }
         };
@@ -99,7 +99,11 @@ impl Windows {
             Assigner::Global => ("global", Layout::Windows),
         };
         let (count, watermark) = (states.len(), restored.watermark);
-        let store = home.open(name, states, layout, restored)?;
+        let mut guests = Guests::new(&settings.key_kinds)
+            .with(CONTENTS, contents.instance())
+            .with(of_trigger, firing.instance())
+            .with(of_process, emission.instance());
+        let store = home.open(name, states, layout, restored, &mut guests)?;
         let mut it = Windows {
             settings,
             intake,

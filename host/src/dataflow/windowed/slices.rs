@@ -16,10 +16,13 @@ use super::{
 use crate::{
     checkpoint::CommitPermit,
     dataflow::{
-        Failures, Moments, Operator, Outputs, Rejects, Replacement, RowNumbers, TaskError,
+        Failures, Guests, Moments, Operator, Outputs, Rejects, Replacement, RowNumbers, TaskError,
         failures::{OfKey, Rows, Work},
     },
-    model::{Batch, EventTime, KeyRows, SnapshotRequest, SubtaskState, TimeDomain, WATERMARK_END, Window, decode_keys},
+    model::{
+        Batch, EventTime, KeyRows, OperatorKind, SnapshotRequest, SubtaskState, TimeDomain, WATERMARK_END, Window,
+        decode_keys,
+    },
     plugin::CallMoment,
     state::{Cursor, KeyedStore, Layout, Touched},
     window::{Sliding, over_at},
@@ -78,14 +81,15 @@ impl Slices {
     pub(super) fn open(
         settings: WindowedSettings,
         windows: Sliding,
-        aggregate: AggregatePlugin,
+        mut aggregate: AggregatePlugin,
         (rejects, failures, moments): (Rejects, Failures, Moments),
         home: &StateHome,
         restored: SubtaskState,
     ) -> Result<Slices, TaskError> {
-        let states = states_of("aggregate", &aggregate.instance.description().states).collect();
+        let states = states_of(OperatorKind::Aggregate, &aggregate.instance.description().states).collect();
         let watermark = restored.watermark;
-        let store = home.open("slices", states, Layout::Windows, restored)?;
+        let mut guests = Guests::new(&settings.key_kinds).with(0, Some(&mut aggregate.instance));
+        let store = home.open("slices", states, Layout::Windows, restored, &mut guests)?;
         Ok(Slices {
             intake: settings.intake(),
             settings,

@@ -8,8 +8,10 @@ use arrow_select::take::take;
 use super::intake::Intake;
 use crate::{
     dataflow::TaskError,
-    model::{KeyGroups, KeyRows, MapPage, MapReader, StateChange, StateDescription, StateValues, SubtaskState},
-    state::{KeyedStore, Layout, StateBackend, StateError, StoreSettings},
+    model::{
+        KeyGroups, KeyRows, MapPage, MapReader, OperatorKind, StateChange, StateDescription, StateValues, SubtaskState,
+    },
+    state::{KeyedStore, Layout, Migrator, StateBackend, StateError, StoreSettings},
 };
 
 /// Where the state of one subtask of an operator is kept.
@@ -32,7 +34,7 @@ pub struct StateHome {
 }
 
 impl StateHome {
-    /// Opens a store with what an earlier run left in it. A store of another name in what is restored is an error unless it may be
+    /// Opens a store with what an earlier run left in it, its values of earlier schema versions migrated. A store of another name in what is restored is an error unless it may be
     /// forgotten: its windows were of another kind.
     pub(in crate::dataflow) fn open(
         &self,
@@ -40,6 +42,7 @@ impl StateHome {
         states: Vec<StateDescription>,
         layout: Layout,
         restored: SubtaskState,
+        migrator: &mut dyn Migrator,
     ) -> Result<KeyedStore, StateError> {
         let (ours, others): (Vec<_>, Vec<_>) = restored.stores.into_iter().partition(|store| store.store == name);
         if let Some(other) = others.first().filter(|_| !self.drop_vanished) {
@@ -57,16 +60,27 @@ impl StateHome {
             max_parallelism: self.max_parallelism,
             drop_vanished: self.drop_vanished,
         };
-        KeyedStore::open(&self.backend, settings, ours)
+        KeyedStore::open_migrating(&self.backend, settings, ours, migrator)
     }
 }
 
-/// A plugin's states under names that no other plugin's have.
-pub(super) fn states_of<'a>(
-    whose: &'a str,
-    states: &'a [StateDescription],
-) -> impl Iterator<Item = StateDescription> + 'a {
-    states.iter().map(move |state| StateDescription { name: format!("{whose}/{}", state.name), ..state.clone() })
+/// What the names of states begin with, in the store, of a plugin that is run as this: where several lie in one, no two are the same.
+pub fn state_prefix(kind: OperatorKind) -> &'static str {
+    match kind {
+        OperatorKind::Aggregate => "aggregate/",
+        OperatorKind::ProcessWindow => "process/",
+        OperatorKind::Trigger => "trigger/",
+        _ => "",
+    }
+}
+
+/// The states of a plugin, by their names in the store.
+pub(super) fn states_of(
+    kind: OperatorKind,
+    states: &[StateDescription],
+) -> impl Iterator<Item = StateDescription> + '_ {
+    let prefix = state_prefix(kind);
+    states.iter().map(move |state| StateDescription { name: format!("{prefix}{}", state.name), ..state.clone() })
 }
 
 /// The values of a state that has one a key.

@@ -64,8 +64,8 @@ impl Instance {
     }
 
     /// Calls `migration.migrate`: values of the state with this index, as they were in schema version `from_version`, become as
-    /// many of the current one, null only where there may be nulls already. Fails where [`migrates`](super::super::Plugin::migrates)
-    /// is false.
+    /// many of the current one, null only where there may be nulls already, each within the limits of one key's state. Fails where
+    /// [`migrates`](Instance::migrates) is false.
     pub fn migrate(&mut self, state: usize, from_version: u32, values: &ArrayRef) -> Result<ArrayRef, CallError> {
         let description = self.shared_description();
         self.run(0..0, usize::MAX, |Running { call, optional, .. }| {
@@ -74,9 +74,13 @@ impl Instance {
             };
             let parts = Realigned::of(values);
             let (result,): MigrateResult = migrate.call(call, (state as u32, from_version, parts.column(values)))?;
-            column_from_guest(result.map_err(fault)?, declared.value, values.null_count() > 0, values.len()).map_err(
-                |what| nonsense(format!("state `{}`, migrated from version {from_version}: {what}", declared.name)),
-            )
+            let migrated =
+                column_from_guest(result.map_err(fault)?, declared.value, values.null_count() > 0, values.len());
+            let migrated = migrated.map_err(|what| {
+                nonsense(format!("state `{}`, migrated from version {from_version}: {what}", declared.name))
+            })?;
+            call.budget.check_accumulators(&migrated)?;
+            Ok(migrated)
         })
     }
 }

@@ -1,16 +1,22 @@
 //! Taking over databases: as they are, or copying what is wanted of them.
-use std::{fs, io::Write, path::Path, sync::Arc};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{Db, RocksDbSettings, Shared};
 use crate::{
-    model::{Blob, StoreFormat, StoreSnapshot},
+    model::{Blob, Part, StoreFormat, StoreSnapshot},
     state::{
         backend::{Kind, StateBackend},
         claim::Temporary,
         error::StateError,
         files::lock,
         maps::after_prefix,
-        restore::{content, is_identity},
+        migrate::{Migrator, Taking},
+        restore::content,
         schema::Mapping,
         settings::Layout,
         store::KeyedStore,
@@ -26,22 +32,31 @@ impl KeyedStore {
         backend: &StateBackend,
         shared: &Arc<Shared>,
         found: &[(StoreSnapshot, Mapping)],
+        migrator: &mut dyn Migrator,
     ) -> Result<(), StateError> {
         let settings = &self.settings;
         let subtask = settings.subtask.to_string();
         let folder = shared.settings.directory.join(&settings.uid).join(subtask).join(&settings.name);
-        // What lies here is of an earlier run: the checkpoint is the truth.
-        if folder.exists() {
+        let in_use = in_use(found, &folder)?;
+        // Otherwise what lies here is of an earlier run: the checkpoint is the truth.
+        if in_use.is_empty() && folder.exists() {
             fs::remove_dir_all(&folder).map_err(StateError::file(&folder))?;
         }
-        let folder = folder.join(settings.start.to_string());
+        let name = |number: usize| match number {
+            0 => settings.start.to_string(),
+            _ => format!("{}-{number}", settings.start),
+        };
+        let number = (0..).find(|number| !folder.join(name(*number)).exists()).unwrap_or_default();
+        let folder = folder.join(name(number));
         fs::create_dir_all(&folder).map_err(StateError::file(&folder))?;
         let directory = folder.join("db");
+        // Until a checkpoint of this store is complete, there may be some on their way that need what the stores before it have left.
+        self.folders.insert(0, in_use);
         let as_it_was = match found {
             [(snapshot, mapping)] => {
                 snapshot.format == StoreFormat::RocksDb
                     && snapshot.groups == self.settings.groups
-                    && is_identity(mapping)
+                    && mapping.is_identity()
             }
             _ => false,
         };
@@ -55,7 +70,7 @@ impl KeyedStore {
         self.writes = Some(db.writes());
         self.db = Some(db);
         if !as_it_was {
-            self.take_over(backend, found)?;
+            self.take_over(backend, found, migrator)?;
         }
         self.look_around(found.is_empty())
     }
@@ -98,7 +113,7 @@ impl KeyedStore {
         backend: &StateBackend,
         number: usize,
         snapshot: &StoreSnapshot,
-        mapping: &Mapping,
+        taking: &mut Taking<'_>,
     ) -> Result<(), StateError> {
         let (shared, directory, _temporary) = match &backend.0 {
             Kind::RocksDb(shared) => {
@@ -119,13 +134,23 @@ impl KeyedStore {
                 let damaged = || StateError::damaged(&snapshot.store, "an entry of its database is none");
                 let group = split_group(full, &mut key).ok_or_else(damaged)?;
                 if self.settings.groups.contains(&group.into()) {
-                    self.take_entry(group, &key, value, mapping).map_err(|error| error.unwrap_or_else(damaged))?;
+                    self.take_entry(group, &key, value, taking).map_err(|error| error.unwrap_or_else(damaged))?;
                 }
                 Ok(true)
             })?;
         }
         fs::remove_dir_all(&directory).map_err(StateError::file(&directory))
     }
+}
+
+/// The folders of the stores before this one, if it takes over what one of them has left in this same start of the job.
+fn in_use(found: &[(StoreSnapshot, Mapping)], folder: &Path) -> Result<Vec<PathBuf>, StateError> {
+    let is_here = |part: &Part| matches!(&part.content, Some(Blob::File(path)) if path.starts_with(folder));
+    if !found.iter().flat_map(|(snapshot, _)| &snapshot.parts).any(is_here) {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(folder).map_err(StateError::file(folder))?;
+    entries.map(|entry| Ok(entry.map_err(StateError::file(folder))?.path())).collect()
 }
 
 /// Puts a database's files where it can be opened.
