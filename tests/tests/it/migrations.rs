@@ -267,11 +267,10 @@ fn what_cannot_be_migrated_is_told_and_the_job_goes_on_as_it_was() {
     let (spent, versions) = spent(folder.path());
     assert!(spent.len() == EVENTS && versions.iter().all(|version| version == "1"));
 
-    let elsewhere = tempfile::tempdir().unwrap();
     let from = StartFrom::Savepoint(savepoint);
     let options = JobOptions { from, allow_non_restored_state: true, ..JobOptions::default() };
     let next = Setup { version: 2, ..SETUP };
-    let run = async { start(elsewhere.path(), &next, options).unwrap().wait().await };
+    let run = async { start(folder.path(), &next, options).unwrap().wait().await };
     let error = jobs::runtime().block_on(run).unwrap_err().to_string();
     assert!(error.starts_with("[S0710] keys: state `total`, key 7:"), "{error}");
 }
