@@ -1,7 +1,7 @@
 //! Clients of librdkafka: how they are configured, and what they say. Guarantees that a property which cannot be is refused before
 //! anything is begun, without showing secrets. Must not know sources and sinks.
 use rdkafka::{
-    ClientConfig, ClientContext,
+    ClientConfig,
     config::RDKafkaLogLevel,
     error::KafkaError,
     types::{RDKafkaConfRes, RDKafkaErrorCode},
@@ -89,19 +89,5 @@ pub fn trouble(error: &KafkaError, reason: &str) {
         // It says so for each broker as well.
         Some(RDKafkaErrorCode::AllBrokersDown) => tracing::debug!(target: "librdkafka", "{reason}"),
         _ => tracing::warn!(target: "librdkafka", "{reason}"),
-    }
-}
-
-/// For clients that need no other callbacks.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Logging;
-
-impl ClientContext for Logging {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        trouble(&error, reason);
     }
 }

@@ -2,11 +2,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::{
     error::Failure,
-    sink_settings::{SinkSettings, Topic},
+    sink_settings::{SinkSettings, Topic, TopicColumn},
     sink_writer::{KafkaWriter, lost},
     transaction::{Committable, Decision, Ids},
     wire::Cluster,
@@ -17,10 +17,15 @@ use crate::{
 };
 
 /// `kafka: { brokers: "host:9092", topic: alerts, key: user }`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug)]
 pub struct KafkaSink {
     settings: Arc<SinkSettings>,
+}
+
+impl<'de> Deserialize<'de> for KafkaSink {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<KafkaSink, D::Error> {
+        SinkSettings::deserialize(deserializer).map(|settings| KafkaSink { settings: Arc::new(settings) })
+    }
 }
 
 impl KafkaSink {
@@ -72,7 +77,7 @@ impl Sink for KafkaSink {
     fn reads(&self) -> Vec<(String, &'static [Kind])> {
         let settings = &self.settings;
         let mut reads: Vec<(String, &'static [Kind])> = Vec::new();
-        if let Topic::Of { column } = &settings.topic {
+        if let Topic::Of(TopicColumn { column }) = &settings.topic {
             reads.push((column.clone(), &[Kind::Utf8]));
         }
         if let Some(key) = &settings.key {

@@ -28,14 +28,15 @@ impl Columns {
         };
         let (topic, topic_column) = match &settings.topic {
             Topic::Fixed(topic) => (Some(topic.clone()), None),
-            Topic::Of { column } => (None, Some(find(column)?)),
+            Topic::Of(of) => (None, Some(find(&of.column)?)),
         };
+        let headers = settings.headers.iter().map(|(name, column)| find(column).map(|column| (name.clone(), column)));
         Ok(Columns {
             topic,
             topic_column,
             key: settings.key.as_ref().map(find).transpose()?,
             partition: settings.partition_column().map(find).transpose()?,
-            headers: settings.headers.iter().map(|(name, column)| Ok((name.clone(), find(column)?))).collect::<Result<_, _>>()?,
+            headers: headers.collect::<Result<_, _>>()?,
             event_time: settings.timestamp == Timestamp::EventTime,
         })
     }

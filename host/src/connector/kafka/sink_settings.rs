@@ -36,11 +36,15 @@ pub enum Topic {
     /// All to one.
     Fixed(String),
     /// Each to the one that its row names.
-    #[serde(deny_unknown_fields)]
-    Of {
-        /// A column of text.
-        column: String,
-    },
+    Of(TopicColumn),
+}
+
+/// Where rows have the names of their topics.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicColumn {
+    /// A column of text.
+    pub column: String,
 }
 
 /// Which time records get.
@@ -139,7 +143,7 @@ impl SinkSettings {
     pub fn place(&self) -> String {
         match &self.topic {
             Topic::Fixed(topic) => topic.clone(),
-            Topic::Of { .. } => self.brokers.to_string(),
+            Topic::Of(_) => self.brokers.to_string(),
         }
     }
 

@@ -79,7 +79,7 @@ impl Cluster {
                 Ok(_) => return Ok(()),
                 Err(error @ CallError::Refused { error: ResponseError::UnknownTopicOrPartition, .. }) => {
                     let what = format!("{} Create it, or correct `topic`", ConnectorError::from(error).what);
-                    return Err(ConnectorError { place: topic.to_owned(), what, retry: false });
+                    return Err(Failure::Missing.at(topic, what));
                 }
                 Err(error) if error.is_passing() => attempts.again(error).await?,
                 Err(error) => return Err(error.into()),

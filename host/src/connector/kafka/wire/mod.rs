@@ -5,6 +5,7 @@ mod cluster;
 mod connection;
 mod error;
 mod sasl;
+mod scram;
 mod security;
 mod tls;
 mod transactions;

@@ -1,17 +1,12 @@
-//! Showing credentials to a broker.
-use bytes::Bytes;
+//! Showing credentials to a broker: a name and a password (RFC 4616), or that we know the password (SCRAM, [`Scram`]).
 use kafka_protocol::{
     ResponseError,
     error::ParseResponseErrorCode,
     messages::{SaslAuthenticateRequest, SaslHandshakeRequest},
     protocol::StrBytes,
 };
-use rsasl::prelude::{Mechname, SASLClient, SASLConfig};
 
-use super::{connection::Connection, error::CallError, security::Credentials};
-
-/// Steps of an exchange; those known have two.
-const STEPS_MAX: usize = 8;
+use super::{connection::Connection, error::CallError, scram::Scram, security::Credentials};
 
 /// Logs in.
 pub async fn authenticate(connection: &mut Connection, credentials: &Credentials) -> Result<(), CallError> {
@@ -23,37 +18,32 @@ pub async fn authenticate(connection: &mut Connection, credentials: &Credentials
         let known: Vec<&str> = answer.mechanisms.iter().map(|mechanism| &**mechanism).collect();
         return Err(refused(format!("{error} It takes {}, not {}", known.join(", "), credentials.mechanism)));
     }
-    let config = SASLConfig::with_credentials(None, credentials.user.clone(), credentials.password.clone());
-    let config = config.map_err(|e| refused(e.to_string()))?;
-    let mechanism = Mechname::parse(credentials.mechanism.as_bytes()).map_err(|e| refused(e.to_string()))?;
-    let mut session = SASLClient::new(config).start_suggested(&[mechanism]).map_err(|e| refused(e.to_string()))?;
-    let mut challenge: Option<Bytes> = None;
-    for _ in 0..STEPS_MAX {
-        let mut ours = Vec::new();
-        let state = session.step(challenge.as_deref(), &mut ours).map_err(|e| refused(e.to_string()))?;
-        if state.has_sent_message() {
-            let request = SaslAuthenticateRequest::default().with_auth_bytes(ours.into());
-            let answer = connection.call(&request).await?;
-            if let Some(error) = answer.error_code.err() {
-                return Err(no(&address, error, answer.error_message.as_deref()));
-            }
-            challenge = Some(answer.auth_bytes);
-        }
-        if state.is_finished() {
-            return Ok(());
-        }
-    }
-    Err(refused("it asks again and again".to_owned()))
+    let Credentials { mechanism, user, password } = credentials;
+    let Some(scram) = Scram::new(mechanism, user, password) else {
+        return say(connection, format!("\0{user}\0{password}").into_bytes()).await.map(drop);
+    };
+    let scram = scram.map_err(refused)?;
+    let challenge = say(connection, scram.first()).await?;
+    let (answer, proof) = scram.answer(&challenge).map_err(refused)?;
+    let last = say(connection, answer).await?;
+    proof.check(&last).map_err(refused)
 }
 
-fn no(address: &str, error: ResponseError, message: Option<&str>) -> CallError {
-    let address = address.to_owned();
-    match error {
-        ResponseError::SaslAuthenticationFailed => {
-            let message = message.unwrap_or("it does not say why");
+/// Sends bytes of the mechanism, and gives those that come back.
+async fn say(connection: &mut Connection, bytes: Vec<u8>) -> Result<Vec<u8>, CallError> {
+    let request = SaslAuthenticateRequest::default().with_auth_bytes(bytes.into());
+    let answer = connection.call(&request).await?;
+    let address = connection.address().to_owned();
+    match answer.error_code.err() {
+        None => Ok(answer.auth_bytes.to_vec()),
+        Some(ResponseError::SaslAuthenticationFailed) => {
+            let message = answer.error_message.as_deref().unwrap_or("it does not say why");
             let what = format!("refuses the credentials: {message}; check `sasl.username` and `sasl.password`");
-            CallError::Credentials { address, what }
+            Err(CallError::Credentials { address, what })
         }
-        error => CallError::Refused { of: address, error, message: message.map(str::to_owned) },
+        Some(error) => {
+            let message = answer.error_message.as_deref().map(str::to_owned);
+            Err(CallError::Refused { of: address, error, message })
+        }
     }
 }
