@@ -1,7 +1,7 @@
 //! Which connectors there are, by the names job files call them. Adding one is a line here.
 use serde::de::{Error, MapAccess};
 
-use super::{Sink, Source, discard::DiscardSink, file, generator::GeneratorSource, print::PrintSink};
+use super::{Sink, Source, discard::DiscardSink, file, generator::GeneratorSource, kafka, print::PrintSink};
 use super::{socket::SocketSource, stdin::StdinSource};
 
 macro_rules! catalogue {
@@ -26,6 +26,7 @@ catalogue! {
     next_source, Source:
     "file" => file::FileSource,
     "generator" => GeneratorSource,
+    "kafka" => kafka::KafkaSource,
     "socket" => SocketSource,
     "stdin" => StdinSource,
 }

@@ -138,7 +138,8 @@ impl KafkaWriter {
         });
         match began {
             Some(began)
-                if Failure::Fenced.is(&error) && self.clock.monotonic() >= began + self.settings.transaction_timeout =>
+                if Failure::Fenced.is(&error)
+                    && self.clock.monotonic() >= began + self.settings.transaction_timeout =>
             {
                 self.too_long()
             }
@@ -174,16 +175,15 @@ impl KafkaWriter {
             }
             Some(found) if matches!(found.state, State::PrepareAbort | State::CompleteAbort) => Err(self.too_long()),
             other => {
-                let what = format!("another run of this job has taken over: `{id}` is not open for us any more ({other:?})");
+                let what =
+                    format!("another run of this job has taken over: `{id}` is not open for us any more ({other:?})");
                 Err(Failure::Fenced.at(self.settings.place(), what))
             }
         }
     }
 
     async fn commit_one(&mut self, committable: &Committable) -> Result<(), ConnectorError> {
-        let mine = |slot: &Option<Slot>| {
-            matches!(slot, Some(Slot { phase: Phase::Prepared(prepared), .. }) if prepared == committable)
-        };
+        let mine = |slot: &Option<Slot>| matches!(slot, Some(Slot { phase: Phase::Prepared(prepared), .. }) if prepared == committable);
         let Some(index) = self.slots.iter().position(mine) else {
             let what = format!("there is no transaction `{}` to commit", committable.id);
             return Err(Failure::Delivery.at(self.settings.place(), what));
