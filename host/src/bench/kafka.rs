@@ -46,7 +46,9 @@ pub fn kafka(run: &Kafka, engine: &PluginEngine, plugins: &Path) -> Result<Strin
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let name = |what: &str| format!("wasmill-bench-{}-{what}", clock.now_ms());
     let (from, to, unseen) = (name("from"), name("to"), name("unseen"));
-    kafka_limit::create_topics(&run.brokers, &[&from, &to, &unseen], PARTITIONS).map_err(RunError::Panic)?;
+    let topics = [&*from, &to, &unseen];
+    let runtime = data_runtime().map_err(|error| RunError::Panic(error.to_string()))?;
+    runtime.block_on(kafka_limit::create_topics(&run.brokers, &topics, PARTITIONS)).map_err(RunError::Panic)?;
     let job_name = format!("bench-{}", clock.now_ms());
     let variable = |name: &str| match name {
         "NAME" => Some(job_name.clone()),
@@ -68,7 +70,6 @@ pub fn kafka(run: &Kafka, engine: &PluginEngine, plugins: &Path) -> Result<Strin
             exchanges: Arc::new(MemoryExchanges),
             spawner: Arc::new(TokioSpawner),
         };
-        let runtime = data_runtime().map_err(|error| RunError::Panic(error.to_string()))?;
         let (began, began_cpu) = (clock.monotonic(), cpu());
         let report = runtime.block_on(async {
             Job::start(prepared, environment, Arc::new(AllHere), options, CancellationToken::new()).wait().await
@@ -84,7 +85,7 @@ pub fn kafka(run: &Kafka, engine: &PluginEngine, plugins: &Path) -> Result<Strin
     let (began, began_cpu) = (clock.monotonic(), cpu());
     let copied = kafka_limit::copy(&run.brokers, &from, &unseen, run.events, written).map_err(RunError::Panic)?;
     let limit = Cost { wall: clock.monotonic() - began, cpu: cpu() - began_cpu };
-    kafka_limit::delete_topics(&run.brokers, &[&from, &to, &unseen]).map_err(RunError::Panic)?;
+    runtime.block_on(kafka_limit::delete_topics(&run.brokers, &topics)).map_err(RunError::Panic)?;
     let rate = |cost: &Cost| rounded(run.events as f64 / cost.wall.as_secs_f64(), 0);
     let figures = |cost: &Cost| -> Value {
         json!({

@@ -1,4 +1,4 @@
-//! For measurements: the least that can be done with the client, and the topics that takes. Everything here blocks.
+//! For measurements: the least that can be done with the client, and the topics that takes.
 use std::time::Duration;
 
 use rdkafka::{
@@ -30,23 +30,23 @@ fn text(error: KafkaError) -> String {
 }
 
 /// Makes topics of so many partitions.
-pub fn create_topics(brokers: &str, topics: &[&str], partitions: i32) -> Result<(), String> {
+pub async fn create_topics(brokers: &str, topics: &[&str], partitions: i32) -> Result<(), String> {
     let new: Vec<_> = topics.iter().map(|topic| NewTopic::new(topic, partitions, TopicReplication::Fixed(1))).collect();
-    let made = futures::executor::block_on(admin(brokers).map_err(text)?.create_topics(&new, &AdminOptions::new()));
+    let made = admin(brokers).map_err(text)?.create_topics(&new, &AdminOptions::new()).await;
     made.map_err(text)?
         .into_iter()
         .try_for_each(|made| made.map(drop).map_err(|(topic, code)| format!("{topic}: {code}")))
 }
 
 /// Deletes topics.
-pub fn delete_topics(brokers: &str, topics: &[&str]) -> Result<(), String> {
-    let gone = futures::executor::block_on(admin(brokers).map_err(text)?.delete_topics(topics, &AdminOptions::new()));
+pub async fn delete_topics(brokers: &str, topics: &[&str]) -> Result<(), String> {
+    let gone = admin(brokers).map_err(text)?.delete_topics(topics, &AdminOptions::new()).await;
     gone.map_err(text)?
         .into_iter()
         .try_for_each(|gone| gone.map(drop).map_err(|(topic, code)| format!("{topic}: {code}")))
 }
 
-/// Reads `events` records and writes `outputs` of them, spread evenly, in transactions. How many were written.
+/// Reads `events` records and writes `outputs` of them, spread evenly, in transactions. How many were written. Blocks.
 pub fn copy(brokers: &str, from: &str, to: &str, events: u64, outputs: u64) -> Result<u64, String> {
     let consumer: BaseConsumer = config(brokers)
         .set("group.id", "wasmill-bench")

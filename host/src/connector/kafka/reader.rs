@@ -325,7 +325,8 @@ impl SourceReader for KafkaReader {
     async fn start(&mut self) -> Result<(), ConnectorError> {
         // What is new to a job that has run before has come since.
         let start = if self.restored { Start::Earliest } else { self.settings.start.clone() };
-        let found = self.look(std::mem::take(&mut self.known), start).await;
+        let known = std::mem::take(&mut self.known);
+        let found = self.look(known, start).await;
         let place = || self.settings.topics.place();
         let found = found.map_err(|panic| Failure::Delivery.at(place(), panic.to_string()))?;
         self.assign(found?)?;

@@ -2,7 +2,7 @@
 use rdkafka::{
     ClientContext, TopicPartitionList,
     config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    consumer::{BaseConsumer, ConsumerContext},
     error::{KafkaError, KafkaResult},
 };
 
