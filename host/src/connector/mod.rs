@@ -6,6 +6,7 @@ pub(crate) mod discard;
 mod encoding;
 mod file;
 pub(crate) mod generator;
+mod kafka;
 mod lines;
 mod print;
 mod settings;

@@ -63,9 +63,7 @@ impl Failure {
     /// What librdkafka's code means.
     pub fn of_code(code: Code) -> Failure {
         match code {
-            Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve => {
-                Failure::Unreachable
-            }
+            Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve => Failure::Unreachable,
             Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL => Failure::Credentials,
             Code::UnsupportedSASLMechanism | Code::IllegalSASLState => Failure::Credentials,
             Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicOrPartition | Code::InvalidTopic => {

@@ -66,7 +66,9 @@ impl Properties {
 
 impl fmt::Debug for Properties {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.iter().map(|(name, value)| (name, if is_secret(name) { "***" } else { value }))).finish()
+        f.debug_map()
+            .entries(self.iter().map(|(name, value)| (name, if is_secret(name) { "***" } else { value })))
+            .finish()
     }
 }
 

@@ -1,8 +1,14 @@
 //! From rows to records: which columns make their keys, topics, partitions and headers. Must not know producers.
-use arrow_array::{Array, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, cast::AsArray, types};
+use arrow_array::{
+    Array, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, cast::AsArray, types,
+};
 use rdkafka::message::{Header, OwnedHeaders};
 
-use super::{error::Failure, sink_producer::Record, sink_settings::{SinkSettings, Timestamp, Topic}};
+use super::{
+    error::Failure,
+    sink_producer::Record,
+    sink_settings::{SinkSettings, Timestamp, Topic},
+};
 use crate::{
     connector::ConnectorError,
     model::{Batch, Encoded},
@@ -90,7 +96,9 @@ impl<'a> Cells<'a> {
             Cells::Integer(column) if column.is_valid(row) => {
                 scratch.extend_from_slice(itoa::Buffer::new().format(column.value(row)).as_bytes());
             }
-            Cells::Real(column) if column.is_valid(row) => scratch.extend_from_slice(column.value(row).to_string().as_bytes()),
+            Cells::Real(column) if column.is_valid(row) => {
+                scratch.extend_from_slice(column.value(row).to_string().as_bytes())
+            }
             Cells::Bool(column) if column.is_valid(row) => {
                 scratch.extend_from_slice(if column.value(row) { b"true" } else { b"false" });
             }
@@ -120,7 +128,8 @@ impl Records<'_> {
             _ => return Err(Failure::Missing.at("kafka", "a row has no topic: the column that says which is null")),
         };
         let start = row.checked_sub(1).map_or(0, |before| self.encoded.ends[before]);
-        let mut record = Record::to(topic).payload(&self.encoded.data[start..self.encoded.ends[row] - self.encoded.separator]);
+        let mut record =
+            Record::to(topic).payload(&self.encoded.data[start..self.encoded.ends[row] - self.encoded.separator]);
         if let Some(key) = self.key.as_ref().and_then(|key| key.bytes(row, scratch)) {
             record = record.key(key);
         }
@@ -129,7 +138,9 @@ impl Records<'_> {
         {
             let asked = partitions.value(row);
             let partition = i32::try_from(asked).ok().filter(|partition| *partition >= 0);
-            record = record.partition(partition.ok_or_else(|| Failure::Missing.at(topic, format!("there is no partition {asked}")))?);
+            record = record.partition(
+                partition.ok_or_else(|| Failure::Missing.at(topic, format!("there is no partition {asked}")))?,
+            );
         }
         // To Kafka, 0 and less is no time.
         if let Some(time) = self.timestamps.map(|timestamps| timestamps[row]).filter(|time| *time > 0) {

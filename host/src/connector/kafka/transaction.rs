@@ -63,7 +63,8 @@ impl Committable {
     pub fn decode(place: &str, bytes: &[u8]) -> Result<Committable, ConnectorError> {
         let mut decoding = Decoding::new(place, bytes, VERSION)?;
         let (id, producer_id) = (decoding.text()?.to_owned(), decoding.u64()?.cast_signed());
-        let (epoch, start_ms, checkpoint) = (decoding.u64()?.cast_signed(), decoding.u64()?.cast_signed(), decoding.u64()?);
+        let (epoch, start_ms, checkpoint) =
+            (decoding.u64()?.cast_signed(), decoding.u64()?.cast_signed(), decoding.u64()?);
         let epoch = i16::try_from(epoch).map_err(|_| decoding.failed("it has an epoch that is none"))?;
         decoding.finish()?;
         Ok(Committable { id, producer_id, epoch, start_ms, checkpoint })
@@ -96,7 +97,9 @@ impl Committable {
             State::Ongoing if same && same_producer => Decision::Commit,
             State::PrepareCommit | State::CompleteCommit if same => Decision::Done,
             // Aborting shuts the producer out, by a later epoch.
-            State::Ongoing | State::PrepareAbort | State::CompleteAbort | State::PrepareEpochFence if same => Decision::Lost,
+            State::Ongoing | State::PrepareAbort | State::CompleteAbort | State::PrepareEpochFence if same => {
+                Decision::Lost
+            }
             _ => Decision::Done,
         }
     }
@@ -128,7 +131,8 @@ mod tests {
         let ids = Ids::new("job", "a");
         assert!(ids.contains(&ids.id(0, 0)) && ids.contains(&ids.id(32_767, 15)));
         // A sink `a-1` or `a1`, a job `job.a` or `jo`, and what is nobody's.
-        let others = ["job.a-1.0.0", "job.a1.0.0", "job.a.b.0.0", "job.a.0", "job.a.0.", "job.a.0.x", "job.a.0.0.0", "jo.a.0.0"];
+        let others =
+            ["job.a-1.0.0", "job.a1.0.0", "job.a.b.0.0", "job.a.0", "job.a.0.", "job.a.0.x", "job.a.0.0.0", "jo.a.0.0"];
         for other in others {
             assert!(!ids.contains(other), "{other}");
         }

@@ -74,12 +74,13 @@ impl Cluster {
         loop {
             match self.learn(Some(topic)).await {
                 Ok(Some(operations)) if operations != OPERATIONS_UNKNOWN && operations & WRITE == 0 => {
-                    return Err(Failure::Denied.at(topic, "is not to be written by us: it needs an ACL that allows `Write`"));
+                    return Err(
+                        Failure::Denied.at(topic, "is not to be written by us: it needs an ACL that allows `Write`")
+                    );
                 }
                 Ok(_) => return Ok(()),
-                Err(error @ CallError::Refused { error: ResponseError::UnknownTopicOrPartition, .. }) => {
-                    let what = format!("{} Create it, or correct `topic`", ConnectorError::from(error).what);
-                    return Err(Failure::Missing.at(topic, what));
+                Err(CallError::Refused { error: ResponseError::UnknownTopicOrPartition, .. }) => {
+                    return Err(Failure::Missing.at(topic, "there is no such topic: create it, or correct `topic`"));
                 }
                 Err(error) if error.is_passing() => attempts.again(error).await?,
                 Err(error) => return Err(error.into()),
@@ -98,7 +99,8 @@ impl Cluster {
             .with_allow_auto_topic_creation(false)
             .with_include_topic_authorized_operations(true);
         let answer = self.anyone(&request).await?;
-        self.nodes = answer.brokers.iter().map(|node| (node.node_id.0, format!("{}:{}", node.host, node.port))).collect();
+        self.nodes =
+            answer.brokers.iter().map(|node| (node.node_id.0, format!("{}:{}", node.host, node.port))).collect();
         let Some(found) = answer.topics.first() else { return Ok(None) };
         match found.error_code.err() {
             None => Ok(Some(found.topic_authorized_operations)),

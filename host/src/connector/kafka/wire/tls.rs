@@ -125,7 +125,8 @@ fn roots(client: &Client) -> Result<RootCertStore, ConnectorError> {
     }
     let mut roots = RootCertStore::empty();
     if roots.add_parsable_certificates(found).0 == 0 {
-        let what = "there are no certificates to trust: set `ssl.ca.location` to a file with that of the brokers' authority";
+        let what =
+            "there are no certificates to trust: set `ssl.ca.location` to a file with that of the brokers' authority";
         return Err(Failure::Credentials.at(client.brokers.to_string(), what));
     }
     Ok(roots)
@@ -133,9 +134,7 @@ fn roots(client: &Client) -> Result<RootCertStore, ConnectorError> {
 
 /// Our own certificate and its key, if brokers are to see one.
 #[expect(clippy::type_complexity, reason = "what rustls takes")]
-fn own(
-    client: &Client,
-) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, ConnectorError> {
+fn own(client: &Client) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, ConnectorError> {
     let pem = |text: &str, location: &str| -> Result<Option<(String, Vec<u8>)>, ConnectorError> {
         match (client.properties.get(text), client.properties.get(location)) {
             (Some(pem), _) => Ok(Some((text.to_owned(), pem.as_bytes().to_vec()))),
@@ -150,7 +149,8 @@ fn own(
         (Some((place, chain)), Some((of_key, key))) => {
             let chain = certificates(client, &place, &chain)?;
             let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| {
-                let what = format!("{of_key} has no private key that can be read, in PEM and without a password: {error}");
+                let what =
+                    format!("{of_key} has no private key that can be read, in PEM and without a password: {error}");
                 Failure::Credentials.at(client.brokers.to_string(), what)
             })?;
             Ok(Some((chain, key)))
