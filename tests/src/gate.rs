@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use wasmill::{
     checkpoint::{BlobReference, CheckpointStore, MANIFESTS, StoreError},
-    connector::{BatchLimits, ConnectorError, Opening, ReadStatus, Source, SourceReader},
+    connector::{BatchLimits, CONNECTOR_FAILED, ConnectorError, Opening, ReadStatus, Source, SourceReader},
     model::{Blob, RawBatch, SplitPosition},
 };
 
@@ -139,6 +139,11 @@ impl Source for Nothing {
         true
     }
     fn open(&self, _: &Opening, _: Option<&[SplitPosition]>) -> Result<Box<dyn SourceReader>, ConnectorError> {
-        Err(ConnectorError { place: "nothing".into(), what: "there is nothing to read".into(), retry: false })
+        Err(ConnectorError {
+            place: "nothing".into(),
+            what: "there is nothing to read".into(),
+            retry: false,
+            code: CONNECTOR_FAILED,
+        })
     }
 }

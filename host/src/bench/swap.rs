@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::measure::rounded;
 use crate::{
-    connector::{ConnectorError, Delivery, Opening, Sink, SinkWriter},
+    connector::{CONNECTOR_FAILED, ConnectorError, Delivery, Opening, Recovery, Sink, SinkWriter},
     control::{
         AllHere, ChangeRequest, Job, JobOptions, JobView, LocalPlugins, PluginSource, Prepared, RunError, SourceError,
         data_runtime, prepare,
@@ -73,7 +73,7 @@ impl Sink for Recorder {
         Delivery::AtLeastOnce
     }
 
-    async fn recover(&self, _uid: &str, _start: u64, _committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
+    async fn recover(&self, _recovery: &Recovery, _committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
         Ok(())
     }
 
@@ -90,7 +90,12 @@ struct RecordingWriter {
 #[async_trait]
 impl SinkWriter for RecordingWriter {
     async fn write(&mut self, rows: &Batch, _encoded: &Encoded) -> Result<(), ConnectorError> {
-        let wrong = || ConnectorError { place: "bench".into(), what: "reports have no timestamp".into(), retry: false };
+        let wrong = || ConnectorError {
+            place: "bench".into(),
+            what: "reports have no timestamp".into(),
+            retry: false,
+            code: CONNECTOR_FAILED,
+        };
         let timestamps = rows.columns.column_by_name("timestamp").ok_or_else(wrong)?;
         let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
         output.times.push(self.clock.monotonic());

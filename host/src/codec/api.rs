@@ -24,8 +24,8 @@ pub struct Decoded {
 /// Decodes the records of one task. May remember what it saw to decode the next ones faster, never to decode them differently.
 pub trait Decoder: Send {
     /// Decodes all records of `raw`. May take away `raw.data`, unless a record is malformed: then every record can still be read
-    /// from `raw`. Records that are no data (a header) are removed from `raw` with their ends and timestamps; everything else
-    /// of `raw` stays, so that its timestamps less those of the malformed records are the rows'.
+    /// from `raw`. Records that are no data (the header of a file, whose records have no metadata) are removed from `raw` with their ends
+    /// and timestamps; everything else of `raw` stays, so that its timestamps less those of the malformed records are the rows'.
     fn decode(&mut self, raw: &mut RawBatch) -> Decoded;
 }
 

@@ -143,7 +143,7 @@ fn set(column: &mut Column, row: usize, field: Option<&str>) -> Result<(), Strin
 
 impl Decoder for CsvDecoder {
     fn decode(&mut self, raw: &mut RawBatch) -> Decoded {
-        if self.settings.header && raw.position.record == 1 && !raw.is_empty() {
+        if self.settings.header && raw.position.record == 1 && raw.numbers.is_empty() && !raw.is_empty() {
             remove_first(raw);
         }
         self.columns.begin(raw.len());
@@ -211,6 +211,7 @@ impl Encoder for CsvEncoder {
     fn encode(&mut self, rows: &RecordBatch, into: &mut Encoded) {
         into.data.clear();
         into.ends.clear();
+        into.separator = 1;
         let mut out = Writer::new(&mut into.data, rows.num_rows() * rows.num_columns() * FIELD_BYTES_GUESS);
         if self.header {
             self.push_header(&mut out);

@@ -98,6 +98,7 @@ impl Encoder for TextEncoder {
     fn encode(&mut self, rows: &RecordBatch, into: &mut Encoded) {
         into.data.clear();
         into.ends.clear();
+        into.separator = 1;
         let lines = rows.column(0).as_string::<i32>();
         into.data.reserve(lines.value_data().len() + lines.len());
         into.ends.reserve(lines.len());

@@ -5,7 +5,7 @@ use std::{fmt::Debug, path::Path, sync::Arc};
 use async_trait::async_trait;
 use serde::Deserialize;
 
-use crate::model::{Batch, Clock, Encoded, RawBatch, SplitPosition};
+use crate::model::{Batch, Clock, Encoded, Kind, RawBatch, SplitPosition};
 
 /// How much a source may put in a batch.
 #[derive(Clone, Copy, Debug)]
@@ -35,11 +35,18 @@ pub struct ConnectorError {
     pub what: String,
     /// Whether trying again may help.
     pub retry: bool,
+    /// Its stable code: `docs/errors/CODE.md` says what to do.
+    pub code: &'static str,
 }
+
+/// The code of what is specific to no connector.
+pub const CONNECTOR_FAILED: &str = "C0401";
 
 /// Where a source or sink is opened.
 #[derive(Clone)]
 pub struct Opening {
+    /// The job's name.
+    pub job: Arc<str>,
     /// Stable identity of the node in the job, part of the names of whatever it leaves outside.
     pub uid: String,
     /// Which part, from 0.
@@ -48,13 +55,53 @@ pub struct Opening {
     pub parallelism: usize,
     /// Which start of the job this is: larger than that of every start before, as far as checkpoints tell.
     pub start: u64,
+    /// Which of [`Source::metadata`] a source's records are to have in [`RawBatch::metadata`], in this order.
+    pub metadata: Vec<usize>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+}
+
+/// A node as its sink recovers.
+#[derive(Clone)]
+pub struct Recovery {
+    /// The job's name.
+    pub job: Arc<str>,
+    /// The node's uid, as in [`Opening`].
+    pub uid: String,
+    /// That of the parts opened next.
+    pub start: u64,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Something a source knows of a record beside its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetadataField {
+    /// As job files call it.
+    pub name: &'static str,
+    /// Its values.
+    pub kind: Kind,
+    /// Whether records may have none.
+    pub nullable: bool,
 }
 
 /// A parallel part of a source, owned by one task.
 #[async_trait]
 pub trait SourceReader: Send {
+    /// Before anything is read or its positions are asked for: finds out what has to be known of the outside. No checkpoint is taken
+    /// meanwhile.
+    async fn start(&mut self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
+    /// Of how many splits its records come; [`RawBatch::split`] says of which. Each has its own event time. May grow.
+    fn splits(&self) -> usize {
+        1
+    }
+
+    /// The checkpoint with these positions is complete: whoever watches from outside may be told. Must not wait.
+    fn completed(&mut self, _positions: &[SplitPosition]) {}
+
     /// Appends records to `into`, which may hold some already, until it is full by `limits` or nothing more is there without
     /// waiting; waits if it would add none at all. All records of a batch come from one place in sequence: if the next one does
     /// not continue `into`, returns [`ReadStatus::More`] without adding. Dropping the future loses nothing.
@@ -71,6 +118,10 @@ pub trait Source: Send + Sync + Debug {
     fn parallelism_max(&self) -> Option<usize>;
     /// Whether its records can be read again after a failure.
     fn can_replay(&self) -> bool;
+    /// What it knows of records beside their bytes.
+    fn metadata(&self) -> &'static [MetadataField] {
+        &[]
+    }
     /// Makes relative paths in its settings relative to `base`.
     fn resolve_paths(&mut self, _base: &Path) {}
     /// Opens a part. `restored` are the positions of all parts of an earlier run, which may have been more or fewer: the parts
@@ -85,8 +136,8 @@ pub trait Source: Send + Sync + Debug {
 /// A parallel part of a sink, owned by one task.
 #[async_trait]
 pub trait SinkWriter: Send {
-    /// Writes records; may keep them in a buffer of its own until [`flush`](SinkWriter::flush). `rows` are the same records
-    /// before encoding.
+    /// Writes records; may keep them in a buffer of its own until [`flush`](SinkWriter::flush). `rows` are the same records before
+    /// encoding, with all columns there are, also those that are not written.
     async fn write(&mut self, rows: &Batch, encoded: &Encoded) -> Result<(), ConnectorError>;
     /// Makes what was written visible outside; called when the stream pauses and at its end.
     async fn flush(&mut self) -> Result<(), ConnectorError>;
@@ -108,6 +159,8 @@ pub enum Delivery {
     ExactlyOnce,
     /// It is there, perhaps more than once.
     AtLeastOnce,
+    /// It may be lost.
+    AtMostOnce,
 }
 
 /// A configured sink, before it runs.
@@ -115,12 +168,15 @@ pub enum Delivery {
 pub trait Sink: Send + Sync + Debug {
     /// Makes relative paths in its settings relative to `base`.
     fn resolve_paths(&mut self, _base: &Path) {}
+    /// Columns it reads of rows beside the encoded records, each with the kinds it may have.
+    fn reads(&self) -> Vec<(String, &'static [Kind])> {
+        Vec::new()
+    }
     /// The most it can promise as configured.
     fn delivery(&self) -> Delivery;
     /// Before any part is opened: resolves what an earlier run left. `committables` were prepared, and their checkpoint is
-    /// complete: they are made visible unless they are already. Whatever else the node `uid` has prepared or begun outside is undone.
-    /// `start` is that of the parts opened next.
-    async fn recover(&self, uid: &str, start: u64, committables: &[Vec<u8>]) -> Result<(), ConnectorError>;
+    /// complete: they are made visible unless they are already. Whatever else the node has prepared or begun outside is undone.
+    async fn recover(&self, recovery: &Recovery, committables: &[Vec<u8>]) -> Result<(), ConnectorError>;
     /// Opens a part.
     fn open(&self, opening: &Opening) -> Result<Box<dyn SinkWriter>, ConnectorError>;
     /// Once all its parts are closed: what there is to say about the whole, as JSON.

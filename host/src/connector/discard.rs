@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ConnectorError, Delivery, Opening, Sink, SinkWriter};
+use super::{ConnectorError, Delivery, Opening, Recovery, Sink, SinkWriter};
 use crate::model::{Batch, Encoded};
 
 /// `discard: { checksum: true }`. Its summary is `{"records":..,"bytes":..}` (rows, and encoded bytes with line ends) and
@@ -43,7 +43,7 @@ impl Sink for DiscardSink {
         Delivery::AtLeastOnce
     }
 
-    async fn recover(&self, _uid: &str, _start: u64, _committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
+    async fn recover(&self, _recovery: &Recovery, _committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! How connectors write down positions and committables, which outlive the program that wrote them: a byte for the version, then
 //! fields one after the other. What is read is checked; it knows nothing of what the fields mean.
-use super::ConnectorError;
+use super::{CONNECTOR_FAILED, ConnectorError};
 
 /// Collects fields.
 pub struct Encoding(Vec<u8>);
@@ -73,7 +73,7 @@ impl<'a> Decoding<'a> {
     /// The error that it means nothing.
     pub fn failed(&self, why: &str) -> ConnectorError {
         let what = format!("what the checkpoint says of it cannot be read: {why}");
-        ConnectorError { place: self.place.into(), what, retry: false }
+        ConnectorError { place: self.place.into(), what, retry: false, code: CONNECTOR_FAILED }
     }
 }
 

@@ -2,7 +2,7 @@
 //! Every line is a record, an empty one too. Knows nothing of where the bytes come from.
 use std::sync::Arc;
 
-use super::{BatchLimits, ConnectorError, ReadStatus, SourceReader};
+use super::{BatchLimits, CONNECTOR_FAILED, ConnectorError, ReadStatus, SourceReader};
 use crate::model::{Position, RawBatch, SplitPosition};
 
 /// The longest line there may be, in bytes without its end.
@@ -112,6 +112,7 @@ impl Lines {
             place: format!("{}:{}", self.place, self.next),
             what: format!("a line of more than {LINE_BYTES_MAX} bytes: is this text, with a line a record?"),
             retry: false,
+            code: CONNECTOR_FAILED,
         }
     }
 }

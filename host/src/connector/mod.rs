@@ -14,6 +14,9 @@ mod stdin;
 #[cfg(test)]
 mod testing;
 
-pub use api::{BatchLimits, ConnectorError, Delivery, Opening, ReadStatus, Sink, SinkWriter, Source, SourceReader};
+pub use api::{
+    BatchLimits, CONNECTOR_FAILED, ConnectorError, Delivery, MetadataField, Opening, ReadStatus, Recovery, Sink,
+    SinkWriter, Source, SourceReader,
+};
 pub use catalogue::{SINKS, SOURCES, next_sink, next_source};
 pub use lines::LINE_BYTES_MAX;

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write};
 use async_trait::async_trait;
 use serde::Deserialize;
 
-use super::{ConnectorError, Delivery, Opening, Sink, SinkWriter};
+use super::{CONNECTOR_FAILED, ConnectorError, Delivery, Opening, Recovery, Sink, SinkWriter};
 use crate::model::{Batch, Encoded};
 
 /// `print: {}`
@@ -18,7 +18,7 @@ impl Sink for PrintSink {
         Delivery::AtLeastOnce
     }
 
-    async fn recover(&self, _uid: &str, _start: u64, _committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
+    async fn recover(&self, _recovery: &Recovery, _committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
         Ok(())
     }
 
@@ -54,7 +54,7 @@ fn failed(error: &std::io::Error) -> ConnectorError {
         ErrorKind::BrokenPipe => "whoever read standard output has stopped reading".into(),
         _ => format!("cannot write: {error}"),
     };
-    ConnectorError { place: "stdout".into(), what, retry: false }
+    ConnectorError { place: "stdout".into(), what, retry: false, code: CONNECTOR_FAILED }
 }
 
 #[async_trait]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::{
-    BatchLimits, ConnectorError, Opening, ReadStatus, Source, SourceReader,
+    BatchLimits, CONNECTOR_FAILED, ConnectorError, Opening, ReadStatus, Source, SourceReader,
     lines::{Lines, Nothing, Taken},
 };
 use crate::model::{RawBatch, SplitPosition};
@@ -47,7 +47,7 @@ impl Source for StdinSource {
 }
 
 fn failed(error: std::io::Error) -> ConnectorError {
-    ConnectorError { place: PLACE.into(), what: format!("cannot read: {error}"), retry: false }
+    ConnectorError { place: PLACE.into(), what: format!("cannot read: {error}"), retry: false, code: CONNECTOR_FAILED }
 }
 
 struct StreamReader {

@@ -4,7 +4,7 @@ use std::{fs, io::Write, path::Path, pin::Pin, sync::Arc, time::Duration};
 use arrow_array::{RecordBatch, StringArray};
 use tokio::sync::watch;
 
-use super::{BatchLimits, ConnectorError, Opening, ReadStatus, SourceReader};
+use super::{BatchLimits, ConnectorError, Opening, ReadStatus, Recovery, SourceReader};
 use crate::model::{Batch, Clock, Encoded, Field, Kind, RawBatch, Schema, SystemClock};
 
 pub const LIMITS: BatchLimits = BatchLimits { records: 4096, bytes: 1 << 20 };
@@ -14,7 +14,13 @@ pub fn clock() -> Arc<dyn Clock> {
 }
 
 pub fn opening(subtask: usize, parallelism: usize, clock: &Arc<dyn Clock>) -> Opening {
-    Opening { uid: "node".into(), subtask, parallelism, start: 1, clock: clock.clone() }
+    let (job, uid, metadata) = ("job".into(), "node".into(), Vec::new());
+    Opening { job, uid, subtask, parallelism, start: 1, metadata, clock: clock.clone() }
+}
+
+/// Of the node `node`.
+pub fn recovery(start: u64) -> Recovery {
+    Recovery { job: "job".into(), uid: "node".into(), start, clock: clock() }
 }
 
 pub fn records(raw: &RawBatch) -> Vec<String> {
@@ -55,7 +61,7 @@ pub fn batch(records: &[&str]) -> (Batch, Encoded) {
     let column = Arc::new(StringArray::from(records.to_vec()));
     let columns = RecordBatch::try_new(schema.arrow().clone(), vec![column]).unwrap();
     let timestamps = vec![0; records.len()].into();
-    let mut encoded = Encoded::default();
+    let mut encoded = Encoded { separator: 1, ..Encoded::default() };
     for record in records {
         encoded.data.extend_from_slice(record.as_bytes());
         encoded.data.push(b'\n');

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     checkpoint::remove_all,
+    connector::Recovery,
     dataflow::{Environment, REPORTS_MAX, TaskError},
     job::OnCancel,
     model::{OperatorVersion, key_hash},
@@ -118,7 +119,13 @@ impl Supervisor {
             let uid = sink.uid.as_deref().unwrap_or(name);
             let committables = restored.committables.remove(uid).unwrap_or_default();
             let failed = |error| RunError::Task(TaskError::Connector { node: name.clone(), error });
-            sink.connector.recover(uid, restored.start, &committables).await.map_err(failed)?;
+            let recovery = Recovery {
+                job: prepared.spec.name.as_str().into(),
+                uid: uid.to_owned(),
+                start: restored.start,
+                clock: self.environment.clock.clone(),
+            };
+            sink.connector.recover(&recovery, &committables).await.map_err(failed)?;
         }
         if restored.finished {
             tracing::info!(

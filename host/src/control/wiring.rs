@@ -137,22 +137,27 @@ impl<'a> Wiring<'a> {
     ) -> Result<SourceTask, TaskError> {
         let spec = &self.spec().sources[&node.name];
         let batch = self.plan().batch;
+        let schema = &node.outputs[0].schema;
+        let metadata: Vec<usize> = spec.metadata.iter().map(|(_, index)| *index).collect();
         let settings = SourceSettings {
             node: node.name.clone(),
+            schema: schema.clone(),
+            metadata: metadata.iter().map(|index| spec.connector.metadata()[*index].kind).collect(),
             time,
             out_of_orderness: spec.time.out_of_orderness,
             idle: spec.time.idle,
             limits: BatchLimits { records: batch.records, bytes: batch.bytes },
             flush: batch.flush,
         };
-        let schema = &node.outputs[0].schema;
+        let decoded = schema.fields().len() - metadata.len();
+        let decoded = Schema::new(&schema.fields()[..decoded]).map_err(|error| bug(&node.name, error.to_string()))?;
         let restored = self.restored.take(&node.uid, subtask);
         let splits = restored.as_ref().map(|state| &state.splits[..]);
         let reader = spec
             .connector
-            .open(&self.opening(node, subtask), splits)
+            .open(&Opening { metadata, ..self.opening(node, subtask) }, splits)
             .map_err(|error| TaskError::Connector { node: node.name.clone(), error })?;
-        let decoder = spec.format.decoder(schema).map_err(|what| bug(&node.name, what))?;
+        let decoder = spec.format.decoder(&decoded).map_err(|what| bug(&node.name, what))?;
         let rejects = self.rejects((node, subtask), spec.on_error, schema)?;
         let outputs = self.outputs(node, subtask)?;
         let identity = self.identity(node, subtask);
@@ -163,10 +168,12 @@ impl<'a> Wiring<'a> {
 
     pub(super) fn opening(&self, node: &PlanNode, subtask: u32) -> Opening {
         Opening {
+            job: self.spec().name.as_str().into(),
             uid: node.uid.clone(),
             subtask: subtask as usize,
             parallelism: node.parallelism as usize,
             start: self.restored.start,
+            metadata: Vec::new(),
             clock: self.environment.clock.clone(),
         }
     }

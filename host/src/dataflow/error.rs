@@ -33,7 +33,7 @@ pub enum TaskError {
         error: LoadError,
     },
     /// A connector.
-    #[error("[C0401] {node}: {error}")]
+    #[error("[{}] {node}: {error}", .error.code)]
     Connector {
         /// Name of the source or sink in the job.
         node: String,

@@ -21,6 +21,7 @@ mod shadow;
 mod sink;
 mod sink_plugin;
 mod source;
+mod splits;
 mod task;
 mod transform;
 mod watermark;

@@ -66,17 +66,20 @@ impl SinkStage {
         Ok(())
     }
 
-    async fn write(&mut self, mut batch: Batch) -> Result<(), TaskError> {
+    async fn write(&mut self, batch: Batch) -> Result<(), TaskError> {
         if batch.rows() == 0 {
             return Ok(());
         }
-        if let Some((columns, schema)) = &self.writes {
-            let picked = columns.iter().map(|column| batch.columns.column(*column).clone()).collect();
-            batch.columns = schema
-                .record_batch(picked, batch.rows())
-                .map_err(|what| TaskError::Bug { node: self.node.clone(), what })?;
+        match &self.writes {
+            Some((columns, schema)) => {
+                let picked = columns.iter().map(|column| batch.columns.column(*column).clone()).collect();
+                let picked = schema
+                    .record_batch(picked, batch.rows())
+                    .map_err(|what| TaskError::Bug { node: self.node.clone(), what })?;
+                self.encoder.encode(&picked, &mut self.encoded);
+            }
+            None => self.encoder.encode(&batch.columns, &mut self.encoded),
         }
-        self.encoder.encode(&batch.columns, &mut self.encoded);
         let failed = self.failed();
         self.writer.write(&batch, &self.encoded).await.map_err(failed)
     }

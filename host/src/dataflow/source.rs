@@ -1,17 +1,20 @@
 //! The head of a task that reads from a connector: gathers records into batches, decodes them, gives them their event time and
 //! says how far that has come.
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use arrow_array::{cast::AsArray, types::Int64Type};
+use arrow_array::{BooleanArray, RecordBatch, cast::AsArray, types::Int64Type};
+use arrow_select::filter::filter;
 
 use super::{
-    Barrier, BoundedOutOfOrderness, Control, Last, Left, Link, Outputs, Reject, Rejects, Report, StageIdentity,
-    TaskError, task::wait_until,
+    Barrier, Control, Last, Left, Link, Outputs, Reject, Rejects, Report, StageIdentity, TaskError, splits::SplitTimes,
+    task::wait_until, watermark::Progress,
 };
 use crate::{
     codec::{Decoder, Malformed},
-    connector::{BatchLimits, ReadStatus, SourceReader},
-    model::{Batch, Clock, EventTime, RawBatch, SubtaskState, WATERMARK_END},
+    connector::{BatchLimits, ConnectorError, ReadStatus, SourceReader},
+    model::{
+        Batch, Clock, EventTime, Kind, MetadataColumn, RawBatch, Schema, SplitPosition, SubtaskState, WATERMARK_END,
+    },
 };
 
 /// How a source is read.
@@ -19,11 +22,15 @@ use crate::{
 pub struct SourceSettings {
     /// Its name in the job.
     pub node: String,
+    /// Its columns: those that are decoded, then those the source itself tells.
+    pub schema: Schema,
+    /// The kinds of the latter.
+    pub metadata: Vec<Kind>,
     /// Column with the event time.
     pub time: Option<usize>,
     /// How far records may come behind the latest event time.
     pub out_of_orderness: Duration,
-    /// After how long without records it is idle.
+    /// After how long without records a split is idle.
     pub idle: Option<Duration>,
     /// When a batch is full.
     pub limits: BatchLimits,
@@ -43,13 +50,14 @@ pub struct SourceTask {
     clock: Arc<dyn Clock>,
     /// Whether there is nothing more to read.
     ended: bool,
-    times: BoundedOutOfOrderness,
+    times: SplitTimes,
+    /// What was read for checkpoints that are not known to be complete.
+    positions: VecDeque<(u64, Vec<SplitPosition>)>,
     raw: RawBatch,
     /// When the first record in `raw` arrived.
     arrived: Duration,
     /// When records still in `raw` go out, or if there are none, what is behind may rest.
     flush_at: Option<Duration>,
-    idle_at: Option<Duration>,
 }
 
 enum Event {
@@ -72,8 +80,8 @@ impl SourceTask {
         watermark: EventTime,
         clock: Arc<dyn Clock>,
     ) -> SourceTask {
-        let times = BoundedOutOfOrderness::new(settings.out_of_orderness, watermark);
-        let idle_at = settings.idle.map(|idle| clock.monotonic() + idle);
+        let times = SplitTimes::new(settings.out_of_orderness, settings.idle, watermark);
+        let metadata = settings.metadata.iter().filter_map(|kind| MetadataColumn::new(*kind)).collect();
         SourceTask {
             settings,
             reader,
@@ -85,18 +93,23 @@ impl SourceTask {
             clock,
             ended: false,
             times,
-            raw: RawBatch::default(),
+            positions: VecDeque::new(),
+            raw: RawBatch { metadata, ..RawBatch::default() },
             arrived: Duration::ZERO,
             flush_at: None,
-            idle_at,
         }
     }
 
     /// Reads until the last barrier is out, and what was prepared for it is committed. At the end of the source event time ends
     /// too, and every window fires; on a stop what was read goes its way, but windows stay open.
     pub async fn run(mut self) -> Result<(), TaskError> {
+        self.reader.start().await.map_err(failed(&self.settings.node))?;
+        if self.reader.splits() == 0 {
+            self.outputs.idle().await?;
+        }
         loop {
-            let before = self.raw.len();
+            self.times.grow(self.reader.splits(), self.clock.monotonic());
+            let before = gathered(&self.raw);
             let event = self.next().await?;
             match event {
                 Event::Read(ReadStatus::More) => self.gathered(before).await?,
@@ -120,7 +133,6 @@ impl SourceTask {
     }
 
     async fn end_of_time(&mut self) -> Result<(), TaskError> {
-        self.idle_at = None;
         self.times.end();
         self.outputs.watermark(WATERMARK_END).await
     }
@@ -132,19 +144,30 @@ impl SourceTask {
         }
         let mut left = Vec::new();
         self.outputs.barrier(barrier, &mut left).await?;
-        let state = SubtaskState {
-            watermark: self.times.watermark(),
-            splits: self.reader.positions(),
-            ..SubtaskState::default()
-        };
+        let splits = self.reader.positions();
+        if barrier.change.is_none() {
+            self.positions.push_back((barrier.checkpoint, splits.clone()));
+        }
+        let state = SubtaskState { watermark: self.times.watermark(), splits, ..SubtaskState::default() };
         left.push(Left { uid: self.identity.uid.clone(), subtask: self.identity.subtask, state });
         self.link.report(Report::Acknowledged { task: self.link.task, checkpoint: barrier.checkpoint, left }).await
     }
 
     async fn control(&mut self, control: Control) -> Result<(), TaskError> {
         match control {
-            Control::Completed(permit) => self.outputs.completed(&permit).await,
-            Control::Aborted(checkpoint) => self.outputs.aborted(checkpoint).await,
+            Control::Completed(permit) => {
+                let complete = permit.checkpoint();
+                while let Some((checkpoint, positions)) = self.positions.pop_front_if(|(at, _)| *at <= complete) {
+                    if checkpoint == complete {
+                        self.reader.completed(&positions);
+                    }
+                }
+                self.outputs.completed(&permit).await
+            }
+            Control::Aborted(checkpoint) => {
+                self.positions.retain(|(at, _)| *at != checkpoint);
+                self.outputs.aborted(checkpoint).await
+            }
             Control::Trigger(_) => Ok(()),
         }
     }
@@ -167,14 +190,14 @@ impl SourceTask {
             let ahead = u64::try_from(at.saturating_sub(self.clock.now_ms())).unwrap_or(0);
             self.clock.monotonic() + Duration::from_millis(ahead)
         });
-        let timer = [self.flush_at, self.idle_at, wake].into_iter().flatten().min();
+        let timer = [self.flush_at, self.times.idle_at(), wake].into_iter().flatten().min();
         let read = self.reader.read(&mut self.raw, self.settings.limits);
         tokio::select! {
             biased;
             control = self.link.next() => Ok(Event::Control(control?)),
             status = read, if !self.ended => match status {
                 Ok(status) => Ok(Event::Read(status)),
-                Err(error) => Err(TaskError::Connector { node: self.settings.node.clone(), error }),
+                Err(error) => Err(failed(&self.settings.node)(error)),
             },
             () = wait_until(&*self.clock, timer) => Ok(Event::Timer),
         }
@@ -183,8 +206,8 @@ impl SourceTask {
     /// Records may have been added to those there were `before`.
     async fn gathered(&mut self, before: usize) -> Result<(), TaskError> {
         let limits = self.settings.limits;
-        let full = self.raw.len() >= limits.records || self.raw.data.len() >= limits.bytes;
-        if self.raw.len() == before {
+        let full = gathered(&self.raw) >= limits.records || self.raw.data.len() >= limits.bytes;
+        if gathered(&self.raw) == before {
             // Nothing was added: the next record does not continue this batch.
             return self.emit().await;
         }
@@ -193,7 +216,7 @@ impl SourceTask {
             self.arrived = self.raw.arrived.unwrap_or(now);
             self.flush_at = Some(now + self.settings.flush);
         }
-        self.idle_at = self.settings.idle.map(|idle| now + idle);
+        self.times.active(self.raw.split, now);
         if full || self.settings.flush.is_zero() {
             self.emit().await?;
             self.flush_at = Some(now + self.settings.flush);
@@ -205,7 +228,7 @@ impl SourceTask {
     async fn timers(&mut self) -> Result<(), TaskError> {
         let now = self.clock.monotonic();
         if self.flush_at.is_some_and(|at| at <= now) {
-            if self.raw.is_empty() {
+            if gathered(&self.raw) == 0 {
                 self.flush_at = None;
                 self.outputs.pause().await?;
             } else {
@@ -213,9 +236,9 @@ impl SourceTask {
                 self.flush_at = Some(now + self.settings.flush);
             }
         }
-        if self.idle_at.is_some_and(|at| at <= now) {
-            self.idle_at = None;
-            self.outputs.idle().await?;
+        if self.times.idle_at().is_some_and(|at| at <= now) {
+            let progress = self.times.tick(now);
+            self.progress(progress).await?;
         }
         let now_ms = self.clock.now_ms();
         if self.outputs.wake_at().is_some_and(|at| at <= now_ms) {
@@ -226,50 +249,101 @@ impl SourceTask {
 
     /// Sends out what was gathered.
     async fn emit(&mut self) -> Result<(), TaskError> {
-        if self.raw.is_empty() {
+        let records = gathered(&self.raw);
+        if records == 0 {
             return Ok(());
         }
-        let records = self.raw.len();
         let metrics = self.outputs.metrics();
         metrics.add(&metrics.records_in, records);
         let decoded = self.decoder.decode(&mut self.raw);
         let now_ms = self.clock.now_ms();
         self.reject(&decoded.malformed, now_ms).await?;
-        let rows = decoded.rows.num_rows();
+        let columns = self.with_metadata(decoded.rows, &decoded.malformed)?;
         let timestamps = match self.settings.time {
-            Some(column) => decoded.rows.column(column).as_primitive::<Int64Type>().values().clone(),
-            None if self.raw.timestamps.is_empty() => vec![now_ms; rows].into(),
+            Some(column) => columns.column(column).as_primitive::<Int64Type>().values().clone(),
+            None if self.raw.timestamps.is_empty() => vec![now_ms; columns.num_rows()].into(),
             None => without(&mut self.raw.timestamps, &decoded.malformed).into(),
         };
-        let watermark = self.times.observe(&timestamps);
-        let batch = Batch { columns: decoded.rows, timestamps, arrived: self.arrived, key_hashes: None };
+        let progress = self.times.observe(self.raw.split, &timestamps);
+        let batch = Batch { columns, timestamps, arrived: self.arrived, key_hashes: None };
         self.raw.clear();
         self.outputs.emit(0, batch).await?;
-        if let Some(watermark) = watermark {
-            self.outputs.watermark(watermark).await?;
-        }
+        self.progress(progress).await?;
         // A source that never waits must still let others have the thread.
         tokio::task::yield_now().await;
         Ok(())
     }
 
+    async fn progress(&mut self, progress: Progress) -> Result<(), TaskError> {
+        match progress {
+            Progress::Watermark(watermark) => self.outputs.watermark(watermark).await,
+            Progress::Idle => self.outputs.idle().await,
+            Progress::None | Progress::End => Ok(()),
+        }
+    }
+
+    /// The rows with what their source tells of them.
+    fn with_metadata(&mut self, rows: RecordBatch, malformed: &[Malformed]) -> Result<RecordBatch, TaskError> {
+        if self.raw.metadata.is_empty() {
+            return Ok(rows);
+        }
+        let bug = |what: String| TaskError::Bug { node: self.settings.node.clone(), what };
+        let keep = (!malformed.is_empty()).then(|| {
+            let mut keep = vec![true; rows.num_rows() + malformed.len()];
+            malformed.iter().for_each(|malformed| keep[malformed.record] = false);
+            BooleanArray::from(keep)
+        });
+        let (count, mut columns) = (rows.num_rows(), rows.columns().to_vec());
+        for metadata in &mut self.raw.metadata {
+            let column = metadata.finish();
+            columns.push(match &keep {
+                Some(keep) => filter(&column, keep).map_err(|error| bug(error.to_string()))?,
+                None => column,
+            });
+        }
+        self.settings.schema.record_batch(columns, count).map_err(bug)
+    }
+
     async fn reject(&mut self, malformed: &[Malformed], now_ms: EventTime) -> Result<(), TaskError> {
-        if malformed.is_empty() {
+        if malformed.is_empty() && self.raw.refused.is_empty() {
             return Ok(());
         }
         let place = self.raw.position.clone();
+        let refused = self.raw.refused.iter().map(|refused| {
+            let timestamp = refused.timestamp.unwrap_or(now_ms);
+            reject(&place.place, refused.number, &refused.reason, &refused.record, timestamp)
+        });
         let rejects = malformed
             .iter()
-            .map(|malformed| (malformed, format!("{}:{}", place.place, place.record + malformed.record as u64)))
-            .map(|(malformed, position)| Reject {
-                reason: format!("{position}: {}", malformed.reason),
-                position,
-                plugin: "".into(),
-                record: String::from_utf8_lossy(self.raw.record(malformed.record)).into_owned(),
-                timestamp: self.raw.timestamps.get(malformed.record).copied().unwrap_or(now_ms),
+            .map(|malformed| {
+                let (record, number) = (self.raw.record(malformed.record), self.raw.number(malformed.record));
+                let timestamp = self.raw.timestamps.get(malformed.record).copied();
+                reject(&place.place, number, &malformed.reason, record, timestamp.unwrap_or(now_ms))
             })
+            .chain(refused)
             .collect();
         self.rejects.records(rejects, self.arrived, &mut self.outputs).await
+    }
+}
+
+/// Records there are, good or not.
+fn gathered(raw: &RawBatch) -> usize {
+    raw.len() + raw.refused.len()
+}
+
+fn failed(node: &str) -> impl Fn(ConnectorError) -> TaskError + use<> {
+    let node = node.to_owned();
+    move |error| TaskError::Connector { node: node.clone(), error }
+}
+
+fn reject(place: &str, number: u64, reason: &str, record: &[u8], timestamp: EventTime) -> Reject {
+    let position = format!("{place}:{number}");
+    Reject {
+        reason: format!("{position}: {reason}"),
+        position,
+        plugin: "".into(),
+        record: String::from_utf8_lossy(record).into_owned(),
+        timestamp,
     }
 }
 

@@ -83,6 +83,12 @@ impl WatermarkMerge {
         self.watermark
     }
 
+    /// There is another input.
+    pub fn join(&mut self) {
+        self.inputs.push(Input { watermark: NO_WATERMARK, status: Status::Active });
+        self.idle = false;
+    }
+
     /// An input has rows: it is not idle.
     pub fn active(&mut self, input: usize) {
         if self.inputs[input].status == Status::Idle {

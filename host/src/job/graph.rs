@@ -312,11 +312,14 @@ impl<'a> Graph<'a> {
 
     fn sink_warning(&self, name: &str, sink: &SinkSpec) -> Option<String> {
         let exactly_once = self.spec.checkpoints.as_ref()?.mode == CheckpointMode::ExactlyOnce;
-        (exactly_once && sink.connector.delivery() == Delivery::AtLeastOnce).then(|| {
-            format!(
-                "sink `{name}` writes at least once: after a failure, rows since the last checkpoint may be there twice"
-            )
-        })
+        let what = match sink.connector.delivery() {
+            Delivery::ExactlyOnce => return None,
+            Delivery::AtLeastOnce => {
+                "writes at least once: after a failure, rows since the last checkpoint may be there twice"
+            }
+            Delivery::AtMostOnce => "writes at most once: in a failure, rows may be lost",
+        };
+        exactly_once.then(|| format!("sink `{name}` {what}"))
     }
 }
 

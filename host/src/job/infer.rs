@@ -68,6 +68,7 @@ impl Needs {
                 }
             }
         }
+        found.retain(|need| !source.metadata.iter().any(|(column, _)| *column.name == *need.field.name));
         if found.is_empty() {
             let message = format!("the columns of source `{name}` are not known: no plugin that reads it names any");
             return Err(graph
@@ -75,7 +76,9 @@ impl Needs {
                 .help("write its columns and their types, such as `schema: { id: i64, name: string? }`"));
         }
         let mut fields: Vec<Field> = found.into_iter().map(|need| need.field).collect();
-        if let Some(time) = source.time.column.as_ref().filter(|time| !fields.iter().any(|f| *f.name == time.name)) {
+        let metadata = source.metadata.iter().map(|(column, _)| column.name.as_str());
+        let known: Vec<String> = fields.iter().map(|field| &*field.name).chain(metadata).map(str::to_owned).collect();
+        if let Some(time) = source.time.column.as_ref().filter(|time| !known.contains(&time.name)) {
             fields.push(Field::new(time.name.as_str(), Kind::Int64));
         }
         Ok(fields)

@@ -19,7 +19,7 @@ pub use key::{
     key_hash, subtask_of,
 };
 pub use keyed::{Decision, KeyGroups, MapPage, MapReader, NoMaps, StateChange, StateValues, TimerChange, Window};
-pub use raw::{Encoded, Position, RawBatch};
+pub use raw::{Encoded, MetadataColumn, Position, RawBatch, RefusedRecord};
 pub use schema::{Field, Kind, Schema, SchemaError};
 pub use snapshot::{
     Blob, LaterParts, OperatorState, Part, Redistribution, SnapshotKind, SnapshotRequest, SplitPosition, StoreFormat,

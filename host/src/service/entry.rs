@@ -153,22 +153,48 @@ impl Entry {
         self.changed(None, record.phase.state);
     }
 
+    /// Takes a step to a state in which the job stays, with the error that leads there. It is on disk before anybody sees it: a job
+    /// that was seen to have ended does not run again after a crash.
+    pub(super) async fn end(self: &Arc<Self>, step: Step, error: Option<String>) -> Result<(), Illegal> {
+        let entry = self.clone();
+        let ended = tokio::task::spawn_blocking(move || entry.settle(step, error)).await;
+        ended.unwrap_or_else(|panic| {
+            tracing::error!(job = self.id, "the job's end could not be noted: {panic}");
+            Ok(())
+        })
+    }
+
+    fn settle(&self, step: Step, error: Option<String>) -> Result<(), Illegal> {
+        let _disk = lock(&self.disk);
+        loop {
+            let mut next = self.record().clone();
+            let before = next.phase;
+            (next.phase, next.changed_ms) = (before.after(step)?, self.clock.now_ms());
+            // One that is cancelled meanwhile has not failed.
+            next.error = error.clone().filter(|_| next.phase.state == State::Failed);
+            if let Err(error) = self.folders.write(&next) {
+                tracing::error!(job = self.id, "the job's record could not be written: {error}");
+            }
+            let mut record = self.record();
+            // Somebody has asked for something else meanwhile.
+            if record.phase != before {
+                continue;
+            }
+            (record.phase, record.changed_ms, record.error) = (next.phase, next.changed_ms, next.error);
+            if let Some(error) = &error {
+                self.tell(EventKind::Failure, json!({ "code": code(error), "error": error }));
+            }
+            self.changed(Some(before.state), next.phase.state);
+            return Ok(());
+        }
+    }
+
     /// It has failed for good.
-    pub(super) fn fail(&self, error: &ServiceError) {
+    pub(super) async fn fail(self: &Arc<Self>, error: &ServiceError) {
         let text = error.to_string();
         tracing::error!("the job has failed: {text}");
-        {
-            let mut record = self.record();
-            let before = record.phase;
-            let Ok(after) = before.after(Step::Failed) else { return };
-            (record.phase, record.changed_ms) = (after, self.clock.now_ms());
-            // One that is cancelled meanwhile has not failed.
-            if after.state == State::Failed {
-                record.error = Some(text.clone());
-            }
-            self.tell(EventKind::Failure, json!({ "code": code(&text), "error": text }));
-            self.changed(Some(before.state), after.state);
-        }
+        // One that has ended already stays as it is.
+        let _ = self.end(Step::Failed, Some(text)).await;
     }
 
     pub(super) fn tell(&self, kind: EventKind, detail: Value) {

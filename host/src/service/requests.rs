@@ -181,7 +181,7 @@ impl Inner {
             }
         }
         // It may have ended by itself in the same moment.
-        let _ = entry.step(Step::Cancelled);
+        let _ = entry.end(Step::Cancelled, None).await;
         entry.persist().await.and(persisted)?;
         Ok(entry.info())
     }

@@ -34,13 +34,13 @@ impl Inner {
             };
             match ready {
                 Ok(ready) => inner.run(&job, ready).await,
-                Err(error) => job.fail(&error),
+                Err(error) => job.fail(&error).await,
             }
         };
         let job = entry.clone();
         let work = async move {
             if AssertUnwindSafe(work).catch_unwind().await.is_err() {
-                job.fail(&RunError::Panic("whoever runs the job is gone".into()).into());
+                job.fail(&RunError::Panic("whoever runs the job is gone".into()).into()).await;
             }
             job.persist_or_log().await;
         };
@@ -54,7 +54,7 @@ impl Inner {
         loop {
             let ended = self.run_once(entry, &ready).await;
             let step = match ended {
-                Err(error) => return entry.fail(&error),
+                Err(error) => return entry.fail(&error).await,
                 Ok(report) if report.stopped => Step::Stopped,
                 Ok(_) => Step::Finished,
             };
@@ -67,7 +67,7 @@ impl Inner {
                 }
                 _ => {
                     // One that is not possible: nothing runs, whatever the state says, until somebody asks.
-                    if entry.step(step).is_err() {
+                    if entry.end(step, None).await.is_err() {
                         tracing::error!("the job has ended ({step:?}) while it was {}", entry.state());
                     }
                     return;

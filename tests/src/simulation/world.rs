@@ -14,7 +14,10 @@ use bytes::Bytes;
 use fastrand::Rng;
 use wasmill::{
     checkpoint::{BlobReference, CheckpointStore, MemoryStore, StoreError},
-    connector::{BatchLimits, ConnectorError, Delivery, Opening, ReadStatus, Sink, SinkWriter, Source, SourceReader},
+    connector::{
+        BatchLimits, CONNECTOR_FAILED, ConnectorError, Delivery, Opening, ReadStatus, Recovery, Sink, SinkWriter,
+        Source, SourceReader,
+    },
     model::{Batch, Blob, Clock, Encoded, Position, RawBatch, SplitPosition},
 };
 
@@ -221,7 +224,12 @@ impl SimulatedSink {
                 None if outside.committed.contains(&id) => {}
                 None => {
                     let what = format!("transaction {id} is gone: a commit was lost");
-                    return Err(ConnectorError { place: "simulation".into(), what, retry: false });
+                    return Err(ConnectorError {
+                        place: "simulation".into(),
+                        what,
+                        retry: false,
+                        code: CONNECTOR_FAILED,
+                    });
                 }
             }
             drop(outside);
@@ -238,7 +246,7 @@ impl Sink for SimulatedSink {
     fn delivery(&self) -> Delivery {
         Delivery::ExactlyOnce
     }
-    async fn recover(&self, _uid: &str, _start: u64, committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
+    async fn recover(&self, _recovery: &Recovery, committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
         self.commit(committables).await?;
         lock(&self.outside).prepared.clear();
         Ok(())

@@ -11,7 +11,9 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use wasmill::{
-    connector::{BatchLimits, ConnectorError, Delivery, Opening, ReadStatus, Sink, SinkWriter, Source, SourceReader},
+    connector::{
+        BatchLimits, ConnectorError, Delivery, Opening, ReadStatus, Recovery, Sink, SinkWriter, Source, SourceReader,
+    },
     control::{LocalPlugins, prepare},
     dataflow::QUEUE_BATCHES_MAX,
     job,
@@ -83,7 +85,7 @@ impl Sink for Reluctant {
     fn delivery(&self) -> Delivery {
         Delivery::AtLeastOnce
     }
-    async fn recover(&self, _: &str, _: u64, _: &[Vec<u8>]) -> Result<(), ConnectorError> {
+    async fn recover(&self, _: &Recovery, _: &[Vec<u8>]) -> Result<(), ConnectorError> {
         Ok(())
     }
     fn open(&self, _: &Opening) -> Result<Box<dyn SinkWriter>, ConnectorError> {

@@ -56,6 +56,7 @@ impl Encoder for JsonEncoder {
     fn encode(&mut self, rows: &RecordBatch, into: &mut Encoded) {
         into.data.clear();
         into.ends.clear();
+        into.separator = 1;
         let views = View::of(rows);
         let mut out = Writer::new(&mut into.data, self.bytes_expected(rows, &views));
         let mut escaped = Vec::new();

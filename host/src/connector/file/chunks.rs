@@ -11,7 +11,7 @@ use std::{
 use tokio::task::JoinHandle;
 
 use super::position::{FilePosition, HEAD_BYTES, head_hash};
-use crate::connector::{ConnectorError, lines::Lines};
+use crate::connector::{CONNECTOR_FAILED, ConnectorError, lines::Lines};
 
 const CHUNK_BYTES: usize = 256 << 10;
 
@@ -231,5 +231,5 @@ pub fn failed(path: &Path, error: &io::Error) -> ConnectorError {
         (_, Compression::Zstandard) if error.raw_os_error().is_none() => format!("it is not Zstandard: {error}"),
         _ => format!("cannot read: {error}"),
     };
-    ConnectorError { place: path.display().to_string(), what, retry: false }
+    ConnectorError { place: path.display().to_string(), what, retry: false, code: CONNECTOR_FAILED }
 }

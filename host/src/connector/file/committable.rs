@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::part::sync_directory;
 use crate::connector::{
-    ConnectorError,
+    CONNECTOR_FAILED, ConnectorError,
     encoding::{Decoding, Encoding},
 };
 
@@ -105,7 +105,7 @@ impl Committable {
 
     fn failed(&self, directory: &Path, what: &str) -> ConnectorError {
         let what = format!("the part {}, hidden as {}: {what}", self.name, self.hidden);
-        ConnectorError { place: directory.display().to_string(), what, retry: false }
+        ConnectorError { place: directory.display().to_string(), what, retry: false, code: CONNECTOR_FAILED }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 use super::FileSink;
 use crate::connector::{
     ConnectorError, Opening, Sink, SinkWriter,
-    testing::{batch, clock, names},
+    testing::{batch, clock, names, opening, recovery},
 };
 
 const RECORDS: usize = 10;
@@ -19,7 +19,7 @@ fn sink(directory: &Path, delivery: &str) -> FileSink {
 }
 
 fn open(sink: &FileSink, uid: &str, subtask: usize, start: u64) -> Box<dyn SinkWriter> {
-    sink.open(&Opening { uid: uid.into(), subtask, parallelism: 2, start, clock: clock() }).unwrap()
+    sink.open(&Opening { uid: uid.into(), start, ..opening(subtask, 2, &clock()) }).unwrap()
 }
 
 async fn write(writer: &mut dyn SinkWriter, record: usize) {
@@ -57,7 +57,7 @@ async fn run(sink: &FileSink, start: u64, complete: &mut Checkpoint, mut steps: 
             steps -= 1;
         };
     }
-    sink.recover("node", start, &complete.committables).await.unwrap();
+    sink.recover(&recovery(start), &complete.committables).await.unwrap();
     step!();
     let mut writer = open(sink, "node", 0, start);
     for record in complete.next..RECORDS {
@@ -92,7 +92,7 @@ async fn killed_anywhere_and_again_each_record_is_there_exactly_once() {
             let (sink, mut complete) = (sink(&path, "exactly_once"), Checkpoint::default());
             finished = run(&sink, 1, &mut complete, steps).await;
             let committed = complete.next;
-            sink.recover("node", 2, &complete.committables).await.unwrap();
+            sink.recover(&recovery(2), &complete.committables).await.unwrap();
             assert_eq!(visible(&path), written(0..committed), "killed after {steps} steps");
             assert!(names(&path).iter().all(|name| !name.starts_with('.')), "killed after {steps} steps");
             run(&sink, 2, &mut complete, again).await;
@@ -153,7 +153,7 @@ async fn recovery_goes_on_wherever_it_was_cut_off_and_leaves_alone_what_is_not_i
     // Killed between giving the new name and taking the old one, too.
     fs::hard_link(path.join(".part-1-1-0.jsonl.node.inprogress"), path.join("part-1-1-0.jsonl")).unwrap();
     for _ in 0..2 {
-        sink.recover("node", 2, &committables).await.unwrap();
+        sink.recover(&recovery(2), &committables).await.unwrap();
         // The number after those of the other.
         let left = [".part-0-1-2.jsonl.other.inprogress", ".part-0-7-0.jsonl.node.inprogress"];
         assert_eq!(names(path), [&left[..], &["part-0-1-0.jsonl", "part-1-1-0.jsonl"]].concat());
@@ -174,17 +174,17 @@ async fn parts_that_are_gone_or_changed_are_errors() {
     let committables = prepared(&sink).await;
     // Of equal length.
     fs::write(path.join(name), "r77\n").unwrap();
-    both(sink.recover("node", 2, &committables).await.unwrap_err(), "other content");
+    both(sink.recover(&recovery(2), &committables).await.unwrap_err(), "other content");
     assert_eq!(fs::read_to_string(path.join(name)).unwrap(), "r77\n");
     fs::remove_file(path.join(name)).unwrap();
     let content = fs::read(path.join(hidden)).unwrap();
     fs::write(path.join(hidden), "r01\nr02\n").unwrap();
-    both(sink.recover("node", 2, &committables).await.unwrap_err(), "8 bytes instead of 4");
+    both(sink.recover(&recovery(2), &committables).await.unwrap_err(), "8 bytes instead of 4");
     fs::remove_file(path.join(hidden)).unwrap();
-    both(sink.recover("node", 2, &committables).await.unwrap_err(), "neither");
+    both(sink.recover(&recovery(2), &committables).await.unwrap_err(), "neither");
     fs::write(path.join(hidden), content).unwrap();
-    sink.recover("node", 2, &committables).await.unwrap();
+    sink.recover(&recovery(2), &committables).await.unwrap();
     assert_eq!(visible(path), written(0..2));
-    let error = sink.recover("node", 2, &[b"\x07".to_vec()]).await.unwrap_err();
+    let error = sink.recover(&recovery(2), &[b"\x07".to_vec()]).await.unwrap_err();
     assert!(error.what.contains("version 7"));
 }

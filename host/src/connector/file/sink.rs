@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     connector::{
-        ConnectorError, Delivery, Opening, Sink, SinkWriter,
+        CONNECTOR_FAILED, ConnectorError, Delivery, Opening, Recovery, Sink, SinkWriter,
         settings::{size, some_positive_duration},
     },
     model::{Batch, Clock, Encoded},
@@ -103,9 +103,9 @@ impl Sink for FileSink {
         self.delivery
     }
 
-    async fn recover(&self, uid: &str, start: u64, committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
+    async fn recover(&self, recovery: &Recovery, committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
         let committables = self.decode(committables)?;
-        let (sink, uid) = (self.clone(), uid.to_owned());
+        let (sink, uid, start) = (self.clone(), recovery.uid.clone(), recovery.start);
         blocking(&self.path, move || {
             commit(&sink.path, &committables)?;
             sink.remove_begun(&uid, start).map_err(|e| failed(&sink.path, &e))
@@ -129,7 +129,12 @@ impl Sink for FileSink {
 }
 
 fn failed(path: &Path, error: &io::Error) -> ConnectorError {
-    ConnectorError { place: path.display().to_string(), what: format!("cannot write: {error}"), retry: false }
+    ConnectorError {
+        place: path.display().to_string(),
+        what: format!("cannot write: {error}"),
+        retry: false,
+        code: CONNECTOR_FAILED,
+    }
 }
 
 /// Does something on a thread where blocking is allowed.
@@ -328,7 +333,12 @@ impl SinkWriter for FileWriter {
             return Ok(());
         }
         let what = "it is closed with records that no checkpoint has: they stay hidden".into();
-        Err(ConnectorError { place: self.settings.path.display().to_string(), what, retry: false })
+        Err(ConnectorError {
+            place: self.settings.path.display().to_string(),
+            what,
+            retry: false,
+            code: CONNECTOR_FAILED,
+        })
     }
 }
 

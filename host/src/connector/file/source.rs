@@ -13,7 +13,7 @@ use super::{
     position::{self, Positions},
 };
 use crate::{
-    connector::{ConnectorError, Opening, Source, SourceReader, settings::positive_duration},
+    connector::{CONNECTOR_FAILED, ConnectorError, Opening, Source, SourceReader, settings::positive_duration},
     model::SplitPosition,
 };
 
@@ -77,7 +77,12 @@ impl<'de> Deserialize<'de> for Paths {
 impl Paths {
     /// The files there are now, sorted by path, with their names in checkpoints.
     pub fn list(&self) -> Result<Vec<Listed>, ConnectorError> {
-        let failed = |place: &str, what: String| ConnectorError { place: place.into(), what, retry: false };
+        let failed = |place: &str, what: String| ConnectorError {
+            place: place.into(),
+            what,
+            retry: false,
+            code: CONNECTOR_FAILED,
+        };
         let mut files = Vec::new();
         for pattern in &self.patterns {
             for path in glob::glob(pattern).map_err(|e| failed(pattern, e.to_string()))? {
@@ -133,6 +138,7 @@ impl Source for FileSource {
                 place: self.path.patterns.join(", "),
                 what: "no such file: check `path`, which is relative to the job file".into(),
                 retry: false,
+                code: CONNECTOR_FAILED,
             });
         }
         let (pending, done) = divide(files, restored)?;
@@ -153,6 +159,7 @@ fn divide(files: Vec<Listed>, restored: Positions) -> Result<(Vec<Pending>, Posi
             place: name,
             what: format!("it is no more, though only {} of its lines were read: put it back", at.records),
             retry: false,
+            code: CONNECTOR_FAILED,
         }),
     }
 }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     codec::Format,
-    connector::{SINKS, SOURCES},
+    connector::{SINKS, SOURCES, Source},
     model::{MAX_PARALLELISM_DEFAULT, MAX_PARALLELISM_LIMIT},
 };
 
@@ -185,18 +185,40 @@ fn source(
         }
         _ => {}
     }
+    let metadata = metadata(context, &kind, &*connector, raw.metadata)?;
     Ok(SourceSpec {
         place: context.place(at.referenced),
         kind,
         connector,
         format: raw.format.unwrap_or(Format::Text),
         schema: raw.schema.map(|schema| context.schema(&schema)).transpose()?,
+        metadata,
         time: raw.time.map(|raw| time(context, raw)).transpose()?.unwrap_or_default(),
         on_error: raw.on_error.unwrap_or_default(),
         at_most_once: raw.delivery.is_some(),
         parallelism: parallelism(context, "parallelism", &raw.parallelism)?,
         uid: raw.uid.map(|uid| uid.value),
     })
+}
+
+/// Columns of what a source knows of its records, each with its place among what there is.
+fn metadata(
+    context: &Context<'_>,
+    kind: &str,
+    connector: &dyn Source,
+    raw: Option<Named<Spanned<String>>>,
+) -> Result<Vec<(ColumnRef, usize)>, JobError> {
+    let known = connector.metadata();
+    let mut columns = Vec::new();
+    for (column, wanted) in raw.into_iter().flat_map(|raw| raw.0) {
+        let Some(index) = known.iter().position(|field| field.name == wanted.value) else {
+            let message = format!("`{kind}` knows nothing called `{}` of a record", wanted.value);
+            let help = suggest(&wanted.value, known.iter().map(|field| field.name), "what it knows");
+            return Err(context.refuse(Code::UnknownField, wanted.referenced, message).help(help));
+        };
+        columns.push((ColumnRef { place: context.place(column.referenced), name: column.value }, index));
+    }
+    Ok(columns)
 }
 
 fn sink(context: &Context<'_>, at: &Spanned<String>, raw: RawSink, base: &Path) -> Result<SinkSpec, JobError> {

@@ -120,6 +120,7 @@ pub(in crate::job) struct RawSource {
     pub unknown: Option<Spanned<String>>,
     pub format: Option<Format>,
     pub schema: Option<Spanned<Named<Spanned<String>>>>,
+    pub metadata: Option<Named<Spanned<String>>>,
     pub time: Option<RawTime>,
     pub on_error: Option<OnError>,
     pub delivery: Option<Spanned<RawDelivery>>,
@@ -135,8 +136,8 @@ pub(in crate::job) enum RawDelivery {
 }
 
 /// The fields of a source beside its connector.
-pub(in crate::job) const SOURCE_FIELDS: [&str; 7] =
-    ["format", "schema", "time", "on_error", "delivery", "parallelism", "uid"];
+pub(in crate::job) const SOURCE_FIELDS: [&str; 8] =
+    ["format", "schema", "metadata", "time", "on_error", "delivery", "parallelism", "uid"];
 
 impl<'de> Deserialize<'de> for RawSource {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -154,6 +155,7 @@ impl<'de> Deserialize<'de> for RawSource {
                     match key.value.as_str() {
                         "format" => raw.format = map.next_value()?,
                         "schema" => raw.schema = map.next_value()?,
+                        "metadata" => raw.metadata = map.next_value()?,
                         "time" => raw.time = map.next_value()?,
                         "on_error" => raw.on_error = map.next_value()?,
                         "delivery" => raw.delivery = map.next_value()?,

@@ -86,6 +86,17 @@ impl Finder<'_> {
             let message = format!("source `{}` cannot be read in its format", self.name());
             return Err(self.refuse(Code::Format, source.place, message).help(why));
         }
+        let schema = match &source.metadata[..] {
+            [] => schema,
+            columns => {
+                let known = source.connector.metadata();
+                let metadata = columns.iter().map(|(column, index)| Field {
+                    nullable: known[*index].nullable,
+                    ..Field::new(column.name.as_str(), known[*index].kind)
+                });
+                self.schema(schema.fields().iter().cloned().chain(metadata).collect())?
+            }
+        };
         let time = match &source.time.column {
             None => None,
             Some(column) => {
@@ -127,6 +138,17 @@ impl Finder<'_> {
         if let Err(why) = sink.format.encoder(&written) {
             let message = format!("sink `{}` cannot be written in its format", self.name());
             return Err(self.refuse(Code::Format, sink.place, message).help(why));
+        }
+        for (column, kinds) in sink.connector.reads() {
+            let column = ColumnRef { name: column, place: sink.place };
+            let field = &shaped.fields()[self.find(&shaped, &column, "reads")?];
+            if !kinds.contains(&field.kind) {
+                let kinds: Vec<String> = kinds.iter().map(|kind| format!("`{kind}`")).collect();
+                let message =
+                    format!("`{}` of sink `{}` reads a column `{field}` of another type", sink.kind, self.name());
+                let help = format!("it takes {} there", kinds.join(", "));
+                return Err(self.refuse(Code::ColumnType, sink.place, message).help(help));
+            }
         }
         let role = Role::Sink { connector: sink.kind.clone(), plugin, shaped, writes, written };
         Ok(NodeSchemas { input: Some(input), second: None, outputs: Vec::new(), role })

@@ -126,6 +126,9 @@ pub struct SourceSpec {
     /// `schema: { userId: i64, note: string? }`, a question mark for nullable columns. Inferred from the operators that read it
     /// where left out.
     pub schema: Option<Vec<Field>>,
+    /// `metadata: { COLUMN: NAME }`: columns behind those of the records, of what the connector knows beside a record's bytes; each
+    /// with its place among [`Source::metadata`].
+    pub metadata: Vec<(ColumnRef, usize)>,
     /// Event time and watermarks.
     pub time: TimeSpec,
     /// What becomes of malformed records.
@@ -147,7 +150,8 @@ pub struct TimeSpec {
     pub column: Option<ColumnRef>,
     /// How far behind the latest event time a record may come without being late; whole ms. Default 0 (times never go back).
     pub out_of_orderness: Duration,
-    /// A subtask without records for this long no longer holds back event time; at least 1 ms. Default: never.
+    /// A split (a partition, or all that a subtask reads) without records for this long no longer holds back event time; at least
+    /// 1 ms. Default: never.
     pub idle: Option<Duration>,
 }
 
