@@ -23,8 +23,9 @@ const HEAVY: [(&str, &str); 7] = [
 ];
 
 /// Where errors get their codes, other than in the job's.
-const ERRORS: [&str; 16] = [
+const ERRORS: [&str; 17] = [
     "host/src/control/change.rs",
+    "host/src/connector/kafka/error.rs",
     "host/src/plugin/error.rs",
     "host/src/checkpoint/error.rs",
     "host/src/dataflow/error.rs",

@@ -56,7 +56,15 @@ impl KafkaSink {
         match committable.decide(found.as_ref()) {
             Decision::Commit => {
                 tracing::info!(id, "committing a transaction of checkpoint {}", committable.checkpoint);
-                cluster.commit(id, committable.producer_id, committable.epoch).await
+                let Err(error) = cluster.commit(id, committable.producer_id, committable.epoch).await else {
+                    return Ok(());
+                };
+                // Its time may have been over just now.
+                match committable.decide(cluster.describe(id).await?.as_ref()) {
+                    Decision::Done => Ok(()),
+                    Decision::Lost => lost(&self.settings, committable),
+                    Decision::Commit | Decision::Expired => Err(error),
+                }
             }
             Decision::Done => Ok(()),
             Decision::Expired => {

@@ -131,23 +131,16 @@ impl KafkaWriter {
     }
 
     /// What has failed, as it is to be told of: that a producer is shut out may be because its transaction was open for too long.
-    fn judged(&self, error: ConnectorError, slot: Option<usize>) -> ConnectorError {
-        let began = slot.and_then(|slot| self.slots[slot].as_ref()).and_then(|slot| match slot.phase {
+    fn judged(&self, error: ConnectorError) -> ConnectorError {
+        let began = self.current.and_then(|slot| self.slots[slot].as_ref()).and_then(|slot| match slot.phase {
             Phase::Open(began) => Some(began),
             _ => None,
         });
-        match began {
-            Some(began)
-                if Failure::Fenced.is(&error)
-                    && self.clock.monotonic() >= began + self.settings.transaction_timeout =>
-            {
-                self.too_long()
-            }
-            _ => error,
+        // Brokers count from later on.
+        let old = began.is_some_and(|began| self.clock.monotonic() >= began + self.settings.transaction_timeout);
+        if !old || !Failure::Fenced.is(&error) {
+            return error;
         }
-    }
-
-    fn too_long(&self) -> ConnectorError {
         let timeout = humantime::format_duration(self.settings.transaction_timeout);
         let what = format!(
             "the brokers have aborted a transaction that was open for more than {timeout}; its records are written again. \
@@ -173,11 +166,10 @@ impl KafkaWriter {
                 let (producer_id, start_ms) = (found.producer_id, found.start_ms);
                 Ok(Committable { id: id.to_owned(), producer_id, epoch, start_ms, checkpoint })
             }
-            Some(found) if matches!(found.state, State::PrepareAbort | State::CompleteAbort) => Err(self.too_long()),
             other => {
                 let what =
                     format!("another run of this job has taken over: `{id}` is not open for us any more ({other:?})");
-                Err(Failure::Fenced.at(self.settings.place(), what))
+                Err(self.judged(Failure::Fenced.at(self.settings.place(), what)))
             }
         }
     }
@@ -196,12 +188,14 @@ impl KafkaWriter {
             }
             // By whom? Perhaps it is committed.
             Err(error) if Failure::Fenced.is(&error) => {
-                self.slots[index] = None;
                 let found = self.cluster().await?.describe(&committable.id).await?;
-                match committable.decide(found.as_ref()) {
-                    Decision::Lost => lost(&self.settings, committable),
-                    _ => Err(error),
+                if committable.decide(found.as_ref()) != Decision::Lost {
+                    return Err(error);
                 }
+                lost(&self.settings, committable)?;
+                // This producer is of no use any more.
+                self.slots[index] = None;
+                Ok(())
             }
             Err(error) => Err(error),
         }
@@ -235,7 +229,7 @@ impl SinkWriter for KafkaWriter {
                 tracing::warn!("records may be lost: {error}");
                 Ok(())
             }
-            written => written.map_err(|error| self.judged(error, self.current)),
+            written => written.map_err(|error| self.judged(error)),
         }
     }
 
@@ -257,7 +251,7 @@ impl SinkWriter for KafkaWriter {
             Delivery::AtLeastOnce => slot.producer.flush().await.map(|()| Vec::new()),
             Delivery::ExactlyOnce => {
                 let (flushed, id) = (slot.producer.flush().await, slot.id.clone());
-                flushed.map_err(|error| self.judged(error, Some(index)))?;
+                flushed.map_err(|error| self.judged(error))?;
                 let committable = self.prepared(&id, checkpoint).await?;
                 let bytes = committable.encode();
                 if let Some(slot) = &mut self.slots[index] {

@@ -79,9 +79,8 @@ impl Cluster {
                     );
                 }
                 Ok(_) => return Ok(()),
-                Err(error @ CallError::Refused { error: ResponseError::UnknownTopicOrPartition, .. }) => {
-                    let what = format!("{} Create it, or correct `topic`", ConnectorError::from(error).what);
-                    return Err(Failure::Missing.at(topic, what));
+                Err(CallError::Refused { error: ResponseError::UnknownTopicOrPartition, .. }) => {
+                    return Err(Failure::Missing.at(topic, "there is no such topic: create it, or correct `topic`"));
                 }
                 Err(error) if error.is_passing() => attempts.again(error).await?,
                 Err(error) => return Err(error.into()),

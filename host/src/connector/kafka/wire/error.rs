@@ -46,7 +46,7 @@ impl From<CallError> for ConnectorError {
     fn from(error: CallError) -> ConnectorError {
         match error {
             CallError::Connection { address, error } => {
-                let what = format!("cannot be reached: {error}; check `brokers` and the network");
+                let what = format!("cannot be reached: {error}; check `brokers`, `security.protocol` and the network");
                 Failure::Unreachable.at(address, what)
             }
             CallError::Credentials { address, what } => Failure::Credentials.at(address, what),

@@ -115,10 +115,11 @@ mod tests {
             ("{ security.protocol: ssl, ssl.key.location: k, ssl.key.password: hunter2 }", "ssl.key.password"),
             ("{ security.protocol: ssl, ssl.crl.location: a }", "ssl.crl.location"),
         ] {
-            let what = security(properties).unwrap_err().what;
-            assert!(what.contains("C0406") && what.contains(part) && !what.contains("hunter2"), "{properties}: {what}");
+            let ConnectorError { what, code, .. } = security(properties).unwrap_err();
+            assert_eq!(code, "C0406", "{properties}");
+            assert!(what.contains(part) && !what.contains("hunter2"), "{properties}: {what}");
         }
-        let what = security("{ security.protocol: ssl, ssl.ca.location: /nowhere/ca.pem }").unwrap_err().what;
-        assert!(what.contains("C0403") && what.contains("/nowhere/ca.pem"), "{what}");
+        let error = security("{ security.protocol: ssl, ssl.ca.location: /nowhere/ca.pem }").unwrap_err();
+        assert!(error.code == "C0403" && error.what.contains("/nowhere/ca.pem"), "{error}");
     }
 }
