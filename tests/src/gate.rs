@@ -118,6 +118,10 @@ impl SourceReader for GatedReader {
         self.inner.splits()
     }
 
+    fn hold(&mut self, split: usize, wait: bool) {
+        self.inner.hold(split, wait);
+    }
+
     fn completed(&mut self, positions: &[SplitPosition]) {
         self.inner.completed(positions);
     }

@@ -338,6 +338,20 @@ impl SourceReader for KafkaReader {
         self.splits.len()
     }
 
+    fn hold(&mut self, split: usize, wait: bool) {
+        let split = &self.splits[split];
+        if split.done {
+            return;
+        }
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&split.partition.topic, split.partition.number);
+        let consumer = &self.consumers[split.consumer];
+        let held = if wait { consumer.pause(&list) } else { consumer.resume(&list) };
+        if let Err(error) = held {
+            tracing::warn!("{} goes on as it did: {error}", split.place);
+        }
+    }
+
     fn completed(&mut self, positions: &[SplitPosition]) {
         if self.settings.group.is_none() || positions.is_empty() {
             return;

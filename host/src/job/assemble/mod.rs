@@ -295,7 +295,7 @@ fn only_connector<T>(
 }
 
 fn time(context: &Context<'_>, raw: RawTime) -> Result<TimeSpec, JobError> {
-    let (order, idle) = (&raw.out_of_orderness, &raw.idle);
+    let (order, idle, drift) = (&raw.out_of_orderness, &raw.idle, &raw.drift);
     Ok(TimeSpec {
         column: raw.column.map(|column| ColumnRef { place: context.place(column.referenced), name: column.value }),
         out_of_orderness: order
@@ -303,6 +303,7 @@ fn time(context: &Context<'_>, raw: RawTime) -> Result<TimeSpec, JobError> {
             .map(|value| context.milliseconds("out_of_orderness", value, Duration::ZERO..=SPAN_MAX))
             .transpose()?
             .unwrap_or_default(),
+        drift: drift.as_ref().map(|value| context.duration("drift", value, MILLISECOND..=SPAN_MAX)).transpose()?,
         idle: idle.as_ref().map(|value| context.duration("idle", value, MILLISECOND..=SPAN_MAX)).transpose()?,
     })
 }
