@@ -118,6 +118,8 @@ impl SourceTask {
         self.reader.start().await.map_err(failed(&self.settings.node))?;
         if self.reader.splits() == 0 {
             self.outputs.idle().await?;
+            // Nobody is to wait for it either.
+            self.align(self.clock.monotonic());
         }
         loop {
             self.times.grow(self.reader.splits(), self.clock.monotonic());

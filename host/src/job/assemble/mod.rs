@@ -295,6 +295,11 @@ fn only_connector<T>(
 }
 
 fn time(context: &Context<'_>, raw: RawTime) -> Result<TimeSpec, JobError> {
+    if let (Some(drift), None) = (&raw.drift, &raw.idle) {
+        let message = "`drift` without `idle`: a split without records would keep all others waiting for ever";
+        let help = "write `idle:` as well, such as `time: { idle: 10s, drift: 1min }`";
+        return Err(context.refuse(Code::BadValue, drift.referenced, message).help(help));
+    }
     let (order, idle, drift) = (&raw.out_of_orderness, &raw.idle, &raw.drift);
     Ok(TimeSpec {
         column: raw.column.map(|column| ColumnRef { place: context.place(column.referenced), name: column.value }),
