@@ -84,14 +84,14 @@ impl Topic {
     pub fn producer(&self) -> Producer {
         let mut config = self.config.clone();
         config.set("enable.idempotence", "true").set("linger.ms", "1").set("message.timeout.ms", "0");
-        Producer::new(&config)
+        Producer::new(&config, &self.name)
     }
 
     /// The same in transactions, begun and ended through [`Producer::client`].
     pub fn transactional_producer(&self, id: &str) -> Producer {
         let mut config = self.config.clone();
         config.set("transactional.id", id).set("linger.ms", "1");
-        let producer = Producer::new(&config);
+        let producer = Producer::new(&config, &self.name);
         producer.client().init_transactions(PATIENCE).expect("a transactional producer");
         producer
     }
@@ -189,8 +189,12 @@ impl ProducerContext for Deliveries {
 }
 
 impl Producer {
-    fn new(config: &ClientConfig) -> Producer {
-        Producer(config.create_with_context(Deliveries::default()).expect("a producer"))
+    /// One that knows the topic's partitions: otherwise records that name theirs may fail at first.
+    fn new(config: &ClientConfig, topic: &str) -> Producer {
+        let producer: BaseProducer<Deliveries> = config.create_with_context(Deliveries::default()).expect("a producer");
+        let metadata = producer.client().fetch_metadata(Some(topic), PATIENCE).expect("partitions");
+        assert!(metadata.topics().iter().all(|topic| !topic.partitions().is_empty()), "{topic} has no partitions");
+        Producer(producer)
     }
 
     /// Has a record written, soon.

@@ -35,7 +35,7 @@ struct Event {
 impl Event {
     /// Someone's.
     fn new(random: &mut Rng, at: i64) -> Event {
-        Event { user: random.i64(..USERS), item: random.i64(..15), kind: random.usize(..KINDS.len()), at }
+        Event { user: random.i64(0..USERS), item: random.i64(0..15), kind: random.usize(..KINDS.len()), at }
     }
 
     fn text(&self) -> String {
@@ -49,9 +49,9 @@ fn events(random: &mut Rng, from: i64, to: i64) -> Vec<Event> {
     let mut all = Vec::new();
     let mut now = from + BEHIND;
     while now < to {
-        let at = now - random.i64(..BEHIND);
+        let at = now - random.i64(0..BEHIND);
         all.push(Event::new(random, at));
-        now += random.i64(..20 * SECOND);
+        now += random.i64(0..20 * SECOND);
     }
     // By then all partitions have come to the same time.
     all.extend((0..i64::from(PARTITIONS)).map(|user| Event { user, ..Event::new(random, to) }));
