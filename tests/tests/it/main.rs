@@ -10,6 +10,7 @@ mod hostile;
 mod idle;
 mod jobs;
 mod kafka_fixture;
+mod kafka_sink;
 mod kill;
 mod new_plugin;
 mod operators;
