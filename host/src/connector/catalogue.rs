@@ -26,6 +26,7 @@ catalogue! {
     next_source, Source:
     "file" => file::FileSource,
     "generator" => GeneratorSource,
+    "kafka" => kafka::KafkaSource,
     "socket" => SocketSource,
     "stdin" => StdinSource,
 }

@@ -9,8 +9,8 @@ use crate::{
     codec::Format,
     connector::{BatchLimits, Opening},
     dataflow::{
-        CONTROLS_MAX, Control, Environment, Link, NodeMetrics, Operator, OperatorTask, Outputs, Receiver, Rejects,
-        Report, Route, Sender, SourceSettings, SourceTask, Stage, StageIdentity, Target, TaskError, TaskInput,
+        CONTROLS_MAX, Control, DriftGroup, Environment, Link, NodeMetrics, Operator, OperatorTask, Outputs, Receiver,
+        Rejects, Report, Route, Sender, SourceSettings, SourceTask, Stage, StageIdentity, Target, TaskError, TaskInput,
     },
     job::{EdgeId, Exchange, InputSide, JobSpec, NodeId, OnError, Plan, PlanEdge, PlanNode, Role, TaskPlan},
     model::{NO_WATERMARK, Schema},
@@ -38,6 +38,7 @@ pub(super) struct Wiring<'a> {
     pub(super) drop_vanished: bool,
     pub(super) restored: &'a mut Restored,
     reports: mpsc::Sender<Report>,
+    drifts: HashMap<NodeId, Arc<DriftGroup>>,
     senders: HashMap<(EdgeId, u32), Vec<Box<dyn Sender>>>,
     receivers: HashMap<(EdgeId, u32), Vec<Box<dyn Receiver>>>,
 }
@@ -55,9 +56,19 @@ impl<'a> Wiring<'a> {
         restored: &'a mut Restored,
         reports: mpsc::Sender<Report>,
     ) -> Wiring<'a> {
-        let (senders, receivers) = (HashMap::new(), HashMap::new());
-        let mut wiring =
-            Wiring { shared, prepared, environment, backend, drop_vanished, restored, reports, senders, receivers };
+        let (senders, receivers, drifts) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let mut wiring = Wiring {
+            shared,
+            prepared,
+            environment,
+            backend,
+            drop_vanished,
+            restored,
+            reports,
+            drifts,
+            senders,
+            receivers,
+        };
         for edge in prepared.plan.edges.iter().filter(|edge| !edge.chained) {
             wiring.connect(edge);
         }
@@ -146,6 +157,7 @@ impl<'a> Wiring<'a> {
             time,
             out_of_orderness: spec.time.out_of_orderness,
             idle: spec.time.idle,
+            drift: spec.time.drift.map(|max| (max, self.drift_group(node))),
             limits: BatchLimits { records: batch.records, bytes: batch.bytes },
             flush: batch.flush,
         };
@@ -164,6 +176,11 @@ impl<'a> Wiring<'a> {
         let watermark = restored.map_or(NO_WATERMARK, |state| state.watermark);
         let clock = self.environment.clock.clone();
         Ok(SourceTask::new(settings, reader, decoder, rejects, outputs, identity, link, watermark, clock))
+    }
+
+    /// What the subtasks of a source share.
+    fn drift_group(&mut self, node: &PlanNode) -> Arc<DriftGroup> {
+        self.drifts.entry(node.id).or_insert_with(|| DriftGroup::new(node.parallelism as usize)).clone()
     }
 
     pub(super) fn opening(&self, node: &PlanNode, subtask: u32) -> Opening {

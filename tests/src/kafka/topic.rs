@@ -96,6 +96,27 @@ impl Topic {
         producer
     }
 
+    /// Whether records of a transaction are there that is neither committed nor aborted.
+    pub fn has_open_transaction(&self) -> bool {
+        let [settled, all] = ["read_committed", "read_uncommitted"].map(|isolation| {
+            let mut config = self.config.clone();
+            let client: BaseConsumer = config.set("isolation.level", isolation).create().expect("a client");
+            let partitions = 0..read::partitions(&client, &self.name, Instant::now() + PATIENCE);
+            let end = |partition| client.fetch_watermarks(&self.name, partition, PATIENCE).expect("an end").1;
+            partitions.map(end).collect::<Vec<_>>()
+        });
+        settled.iter().zip(&all).any(|(settled, all)| settled < all)
+    }
+
+    /// Waits until all transactions are committed or aborted, which becomes known shortly after it is done.
+    #[track_caller]
+    pub fn wait_until_settled(&self) {
+        let until = Instant::now() + PATIENCE;
+        while self.has_open_transaction() {
+            assert!(Instant::now() < until, "a transaction is left open in {}", self.name);
+        }
+    }
+
     /// All that is committed now, by partition and offset.
     pub fn read(&self) -> Vec<Record> {
         self.reader().read_to_end()
