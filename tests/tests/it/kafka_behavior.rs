@@ -163,7 +163,7 @@ fn behavior_is_counted_from_topic_to_topic_as_python_reads_it() {
 
     // Three hours and a bit, by which all windows are over that end with the third.
     let over = BEGIN + 3 * HOUR;
-    let mut first = Life::start(folder.path(), &job.text(""), &[]);
+    let first = Life::start(folder.path(), &job.text(""), &[]);
     let begin = events(&mut random, BEGIN, over + MINUTE);
     assert!(begin.iter().all(|event| windows.add(event, i64::MIN)));
     job.write(&begin);
