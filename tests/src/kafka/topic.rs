@@ -204,6 +204,13 @@ impl Producer {
                     self.0.poll(std::time::Duration::from_millis(10));
                     left = Some(record);
                 }
+                // It looks for partitions that are new every few minutes only.
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::UnknownPartition), record))
+                    if Instant::now() < until =>
+                {
+                    self.0.client().fetch_metadata(Some(record.topic), PATIENCE).expect("partitions");
+                    left = Some(record);
+                }
                 Err((error, _)) => panic!("cannot write: {error}"),
             }
         }

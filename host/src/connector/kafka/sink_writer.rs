@@ -22,10 +22,15 @@ use crate::{
 /// Transactions of a subtask that may wait for their checkpoints. One does, and the next is begun; more do if checkpoints fail.
 const SLOTS_MAX: usize = 16;
 
+/// A producer's number and epoch, which no other shares.
+type Identity = (i64, i64);
+
 /// A producer, and its latest transaction.
 struct Slot {
     id: String,
     producer: Producer,
+    /// Who it is to the coordinator, if it has transactions.
+    identity: Option<Identity>,
     phase: Phase,
 }
 
@@ -107,7 +112,10 @@ impl KafkaWriter {
                 self.check_start().await?;
                 let used = transactional.then(|| id.clone());
                 let producer = Producer::open(&self.settings.client(), &self.config, used).await?;
-                Slot { id, producer, phase: Phase::Free }
+                // If another takes the id over before this is asked, no record will be delivered, and nothing prepared.
+                let found = if transactional { self.cluster().await?.describe(&id).await? } else { None };
+                let identity = found.map(|found| (found.producer_id, found.epoch));
+                Slot { id, producer, identity, phase: Phase::Free }
             }
         };
         if transactional {
@@ -174,11 +182,16 @@ impl KafkaWriter {
         Ok(self.cluster.insert(cluster))
     }
 
-    /// Makes sure that the transaction is open at the brokers, and says how to commit it.
-    async fn prepared(&mut self, id: &str, checkpoint: u64) -> Result<Committable, ConnectorError> {
+    /// Makes sure that the transaction is open at the brokers and this producer's own, and says how to commit it.
+    async fn prepared(
+        &mut self,
+        id: &str,
+        identity: Option<Identity>,
+        checkpoint: u64,
+    ) -> Result<Committable, ConnectorError> {
         let found = self.cluster().await?.describe(id).await?;
         match found {
-            Some(found) if found.state == State::Ongoing => {
+            Some(found) if found.state == State::Ongoing && identity == Some((found.producer_id, found.epoch)) => {
                 let epoch = i16::try_from(found.epoch).unwrap_or(i16::MAX);
                 let (producer_id, start_ms) = (found.producer_id, found.start_ms);
                 Ok(Committable { id: id.to_owned(), producer_id, epoch, start_ms, checkpoint })
@@ -267,9 +280,9 @@ impl SinkWriter for KafkaWriter {
             }
             Delivery::AtLeastOnce => slot.producer.flush().await.map(|()| Vec::new()),
             Delivery::ExactlyOnce => {
-                let (flushed, id) = (slot.producer.flush().await, slot.id.clone());
+                let (flushed, id, identity) = (slot.producer.flush().await, slot.id.clone(), slot.identity);
                 flushed.map_err(|error| self.judged(error))?;
-                let committable = self.prepared(&id, checkpoint).await?;
+                let committable = self.prepared(&id, identity, checkpoint).await?;
                 let bytes = committable.encode();
                 if let Some(slot) = &mut self.slots[index] {
                     slot.phase = Phase::Prepared(committable);
