@@ -128,7 +128,7 @@ fn partitions_read_one_after_the_other_make_nothing_late() {
     let topic = Topic::new(broker, "times", 2);
     let producer = topic.producer();
     // Far more than is read of one partition at a time.
-    let (minutes, words) = (20, 20_000);
+    let (minutes, words) = (20_i64, 20_000_i64);
     for partition in 0..2 {
         for word in 0..words {
             let value = format!("{{\"at\":{},\"word\":\"w{partition}\"}}", word * minutes * 60_000 / words);
@@ -180,7 +180,7 @@ fn what_cannot_be_read_is_refused_with_its_reason() {
         (format!("brokers: '{address}', topic: {name}, start: {{ offsets: {{ {name}/0: 77 }} }}"), "C0411", name),
         (format!("brokers: '{address}', topic: {name}, properties: {{ fetch.max: 3 }}"), "C0406", "fetch.max"),
         (format!("brokers: '{address}', topic: {name}, properties: {{ group.id: x }}"), "C0406", "group.id"),
-        (sasl("wrong"), "C0403", "sasl"),
+        (sasl("wrong"), "C0403", "authentication"),
     ] {
         let text = format!(
             "name: refused

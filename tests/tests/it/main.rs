@@ -13,6 +13,7 @@ mod kafka_behavior;
 mod kafka_crash;
 mod kafka_fixture;
 mod kafka_jobs;
+mod kafka_sink;
 mod kafka_source;
 mod kill;
 mod new_plugin;

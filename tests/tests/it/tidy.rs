@@ -23,8 +23,9 @@ const HEAVY: [(&str, &str); 7] = [
 ];
 
 /// Where errors get their codes, other than in the job's.
-const ERRORS: [&str; 17] = [
+const ERRORS: [&str; 18] = [
     "host/src/control/change.rs",
+    "host/src/connector/api.rs",
     "host/src/connector/kafka/error.rs",
     "host/src/plugin/error.rs",
     "host/src/checkpoint/error.rs",

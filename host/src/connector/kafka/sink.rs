@@ -1,5 +1,5 @@
 //! Records to topics of Kafka. Exactly once, for readers that read what is committed (`isolation.level=read_committed`).
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Deserializer};
@@ -20,11 +20,14 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct KafkaSink {
     settings: Arc<SinkSettings>,
+    /// How the latest start is known to the brokers: the producer and epoch of [`Ids::start`].
+    start: Arc<Mutex<Option<(i64, i64)>>>,
 }
 
 impl<'de> Deserialize<'de> for KafkaSink {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<KafkaSink, D::Error> {
-        SinkSettings::deserialize(deserializer).map(|settings| KafkaSink { settings: Arc::new(settings) })
+        SinkSettings::deserialize(deserializer)
+            .map(|settings| KafkaSink { settings: Arc::new(settings), start: Arc::default() })
     }
 }
 
@@ -127,7 +130,9 @@ impl Sink for KafkaSink {
         if transactional {
             self.check_timeout(&mut cluster).await?;
             let ids = self.ids(&recovery.job, &recovery.uid);
-            // Only now: what is shut out cannot be committed any more.
+            // Only now: what is shut out cannot be committed any more. Whoever is not shut out by the second is by the first.
+            let start = cluster.fence(&ids.start(), settings.transaction_timeout).await?;
+            *self.start.lock().unwrap_or_else(PoisonError::into_inner) = Some(start);
             for id in cluster.ids(|id| ids.contains(id)).await? {
                 cluster.fence(&id, settings.transaction_timeout).await?;
             }
@@ -139,6 +144,7 @@ impl Sink for KafkaSink {
         let &Opening { ref job, ref uid, subtask, ref clock, .. } = opening;
         let config = self.settings.config()?;
         let clock: Arc<dyn Clock> = clock.clone();
-        Ok(Box::new(KafkaWriter::new(self.settings.clone(), config, self.ids(job, uid), subtask, clock)))
+        let start = *self.start.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Box::new(KafkaWriter::new(self.settings.clone(), config, (self.ids(job, uid), start), subtask, clock)))
     }
 }

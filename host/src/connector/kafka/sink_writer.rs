@@ -45,6 +45,8 @@ pub struct KafkaWriter {
     settings: Arc<SinkSettings>,
     config: ClientConfig,
     ids: Ids,
+    /// How its start is known to the brokers.
+    start: Option<(i64, i64)>,
     subtask: usize,
     clock: Arc<dyn Clock>,
     /// Once there were rows.
@@ -60,15 +62,16 @@ pub struct KafkaWriter {
 }
 
 impl KafkaWriter {
+    /// Writes with `ids`, as long as there is no later start than this one.
     pub fn new(
         settings: Arc<SinkSettings>,
         config: ClientConfig,
-        ids: Ids,
+        (ids, start): (Ids, Option<(i64, i64)>),
         subtask: usize,
         clock: Arc<dyn Clock>,
     ) -> KafkaWriter {
         let (columns, slots, current, cluster, scratch) = (None, Vec::new(), None, None, Vec::new());
-        KafkaWriter { settings, config, ids, subtask, clock, columns, slots, current, cluster, scratch }
+        KafkaWriter { settings, config, ids, start, subtask, clock, columns, slots, current, cluster, scratch }
     }
 
     fn transactional(&self) -> bool {
@@ -106,6 +109,7 @@ impl KafkaWriter {
         let slot = match self.slots[index].take() {
             Some(slot) => slot,
             None => {
+                self.check_start().await?;
                 let used = transactional.then(|| id.clone());
                 let producer = Producer::open(&self.settings.client(), &self.config, used).await?;
                 // If another takes the id over before this is asked, no record will be delivered, and nothing prepared.
@@ -119,6 +123,19 @@ impl KafkaWriter {
         }
         self.slots[index] = Some(Slot { phase: Phase::Open(self.clock.monotonic()), ..slot });
         Ok(index)
+    }
+
+    /// Fails if there is a later start, whose ids are not to be taken away from it.
+    async fn check_start(&mut self) -> Result<(), ConnectorError> {
+        let Some(start) = self.start.filter(|_| self.transactional()) else { return Ok(()) };
+        let id = self.ids.start();
+        match self.cluster().await?.describe(&id).await? {
+            Some(found) if (found.producer_id, found.epoch) != start => {
+                Err(Failure::Fenced
+                    .at(id, "another run of this job has taken over: it has started later than this one"))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn send(&mut self, rows: &Batch, encoded: &Encoded) -> Result<(), ConnectorError> {

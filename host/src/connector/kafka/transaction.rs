@@ -27,6 +27,12 @@ impl Ids {
         format!("{}{subtask}.{slot}", self.beginning)
     }
 
+    /// The id that no records are written with: each start makes it known anew, so that one which was taken for dead can see that there
+    /// is a later one, before it takes an id away from that.
+    pub fn start(&self) -> String {
+        format!("{}start", self.beginning)
+    }
+
     /// Whether it is one of them, of whatever subtask and slot.
     pub fn contains(&self, id: &str) -> bool {
         let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -129,7 +135,7 @@ mod tests {
     #[test]
     fn ids_of_other_sinks_are_others() {
         let ids = Ids::new("job", "a");
-        assert!(ids.contains(&ids.id(0, 0)) && ids.contains(&ids.id(32_767, 15)));
+        assert!(ids.contains(&ids.id(0, 0)) && ids.contains(&ids.id(32_767, 15)) && !ids.contains(&ids.start()));
         // A sink `a-1` or `a1`, a job `job.a` or `jo`, and what is nobody's.
         let others =
             ["job.a-1.0.0", "job.a1.0.0", "job.a.b.0.0", "job.a.0", "job.a.0.", "job.a.0.x", "job.a.0.0.0", "jo.a.0.0"];

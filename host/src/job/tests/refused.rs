@@ -9,7 +9,7 @@ fn a_source_has_one_connector_and_an_operator_one_step() {
             "{ format: text }",
             r#"error[J0110]: source `lines` has no connector
   --> job.yaml:4:3
-   = help: write one of `file`, `generator`, `socket` and `stdin`, such as `file: {...}`"#,
+   = help: write one of `file`, `generator`, `kafka`, `socket` and `stdin`, such as `file: {...}`"#,
         ),
         (
             "format: text",

@@ -133,7 +133,6 @@ fn roots(client: &Client) -> Result<RootCertStore, ConnectorError> {
 }
 
 /// Our own certificate and its key, if brokers are to see one.
-#[expect(clippy::type_complexity, reason = "what rustls takes")]
 fn own(client: &Client) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, ConnectorError> {
     let pem = |text: &str, location: &str| -> Result<Option<(String, Vec<u8>)>, ConnectorError> {
         match (client.properties.get(text), client.properties.get(location)) {

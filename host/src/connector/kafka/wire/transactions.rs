@@ -148,19 +148,19 @@ impl Cluster {
         }
     }
 
-    /// Aborts what is open under an id, and shuts out whoever wrote under it.
-    pub async fn fence(&mut self, id: &str, timeout: Duration) -> Result<(), ConnectorError> {
+    /// Aborts what is open under an id, and shuts out whoever wrote under it. Gives the producer and the epoch that the id has now.
+    pub async fn fence(&mut self, id: &str, timeout: Duration) -> Result<(i64, i64), ConnectorError> {
         let request = InitProducerIdRequest::default()
             .with_transactional_id(Some(transactional(id)))
             .with_transaction_timeout_ms(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX));
         let mut attempts = self.attempts();
         loop {
             let result = match self.coordinator(id, &request).await {
-                Ok(answer) => check(id, answer.error_code),
+                Ok(answer) => check(id, answer.error_code).map(|()| answer),
                 Err(error) => Err(error),
             };
-            if self.settled(id, &mut attempts, result).await?.is_some() {
-                return Ok(());
+            if let Some(answer) = self.settled(id, &mut attempts, result).await? {
+                return Ok((answer.producer_id.0, answer.producer_epoch.into()));
             }
         }
     }
