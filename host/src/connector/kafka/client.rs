@@ -86,8 +86,10 @@ pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
 /// Passes on an error of the client as a whole, from which it may recover by itself.
 pub fn trouble(error: &KafkaError, reason: &str) {
     match error.rdkafka_error_code() {
-        // It says so for each broker as well.
-        Some(RDKafkaErrorCode::AllBrokersDown) => tracing::debug!(target: "librdkafka", "{reason}"),
+        // It says so for each broker as well; and the end of a partition is no trouble.
+        Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::PartitionEOF) => {
+            tracing::debug!(target: "librdkafka", "{reason}")
+        }
         _ => tracing::warn!(target: "librdkafka", "{reason}"),
     }
 }
