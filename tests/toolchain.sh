@@ -70,3 +70,9 @@ need_rocksdb() {
     have c++ || need g++
     has_libclang || need clang-19
 }
+
+# Apache Kafka, for tests: Java runs it, and Maven fetches it. `tests/kafka/broker` says where it is kept.
+need_kafka() {
+    have java || need default-jre-headless
+    have mvn || need maven
+}

@@ -9,6 +9,7 @@ mod guests;
 mod hostile;
 mod idle;
 mod jobs;
+mod kafka_fixture;
 mod kill;
 mod new_plugin;
 mod operators;
