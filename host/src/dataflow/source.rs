@@ -10,7 +10,7 @@ use super::{
     task::wait_until, watermark::Progress,
 };
 use crate::{
-    codec::{Decoder, Malformed},
+    codec::{Decoder, Malformed, PrepareError},
     connector::{BatchLimits, ConnectorError, ReadStatus, SourceReader},
     model::{
         Batch, Clock, EventTime, Kind, MetadataColumn, RawBatch, Schema, SplitPosition, SubtaskState, WATERMARK_END,
@@ -255,6 +255,7 @@ impl SourceTask {
         }
         let metrics = self.outputs.metrics();
         metrics.add(&metrics.records_in, records);
+        self.decoder.prepare(&self.raw).await.map_err(unprepared(&self.settings.node))?;
         let decoded = self.decoder.decode(&mut self.raw);
         let now_ms = self.clock.now_ms();
         self.reject(&decoded.malformed, now_ms).await?;
@@ -334,6 +335,11 @@ fn gathered(raw: &RawBatch) -> usize {
 fn failed(node: &str) -> impl Fn(ConnectorError) -> TaskError + use<> {
     let node = node.to_owned();
     move |error| TaskError::Connector { node: node.clone(), error }
+}
+
+fn unprepared(node: &str) -> impl Fn(PrepareError) -> TaskError + use<> {
+    let failed = failed(node);
+    move |PrepareError { place, what, retry, code }| failed(ConnectorError { place, what, retry, code })
 }
 
 fn reject(place: &str, number: u64, reason: &str, record: &[u8], timestamp: EventTime) -> Reject {
