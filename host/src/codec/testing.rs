@@ -64,12 +64,18 @@ pub fn batch<R: AsRef<[u8]>>(records: &[R]) -> RawBatch {
 }
 
 /// Each record as JSON, or why it is malformed.
-pub fn decode<R: AsRef<[u8]>>(decoder: &mut dyn Decoder, schema: &Schema, records: &[R]) -> Vec<Result<String, String>> {
+pub fn decode<R: AsRef<[u8]>>(
+    decoder: &mut dyn Decoder,
+    schema: &Schema,
+    records: &[R],
+) -> Vec<Result<String, String>> {
     let mut raw = batch(records);
     Builder::new_current_thread().build().unwrap().block_on(decoder.prepare(&raw)).unwrap();
     let decoded = decoder.decode(&mut raw);
     // Malformed records are shown to somebody.
-    assert!(records.iter().enumerate().all(|(i, record)| decoded.malformed.is_empty() || raw.record(i) == record.as_ref()));
+    assert!(
+        records.iter().enumerate().all(|(i, record)| decoded.malformed.is_empty() || raw.record(i) == record.as_ref())
+    );
     assert_eq!(decoded.rows.num_rows() + decoded.malformed.len(), records.len());
     for column in decoded.rows.columns() {
         column.to_data().validate_full().unwrap();

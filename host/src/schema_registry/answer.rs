@@ -80,9 +80,13 @@ pub fn read(status: u16, body: &[u8]) -> Result<Answer, Failure> {
             Ok(document) => Ok(Answer::Found(document)),
             Err(error) => failure(format!("answers with what no schema registry says ({error}): {}", shown()), false),
         },
-        404 if problem.as_ref().is_some_and(|problem| UNKNOWN_CODES.contains(&problem.error_code)) => Ok(Answer::Unknown),
+        404 if problem.as_ref().is_some_and(|problem| UNKNOWN_CODES.contains(&problem.error_code)) => {
+            Ok(Answer::Unknown)
+        }
         401 | 403 => failure(format!("refuses who asks: check `username` and `password` (status {status})"), false),
-        404 => failure(format!("has no schema registry at this path: check the `url` (status 404: {})", shown()), false),
+        404 => {
+            failure(format!("has no schema registry at this path: check the `url` (status 404: {})", shown()), false)
+        }
         408 | 429 | 500.. => failure(format!("status {status}: {}", shown()), true),
         _ => failure(format!("status {status}: {}", shown()), false),
     }

@@ -75,7 +75,8 @@ fn registry(url: &str, login: Option<(&str, &str)>) -> SchemaRegistry {
 }
 
 fn schema(text: &str, kind: &str, references: &[(&str, &str)]) -> String {
-    let reference = |(name, subject): &(&str, &str)| serde_json::json!({"name": name, "subject": subject, "version": 1});
+    let reference =
+        |(name, subject): &(&str, &str)| serde_json::json!({"name": name, "subject": subject, "version": 1});
     let references: Vec<_> = references.iter().map(reference).collect();
     serde_json::json!({"schema": text, "schemaType": kind, "references": references}).to_string()
 }

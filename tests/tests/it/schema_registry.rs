@@ -99,7 +99,10 @@ fn what_clients_write_is_read_by_the_schemas_of_the_registry() {
         let note = Value::Union(1, Box::new(Value::String("thanks".into())));
         let first = order(ORDER, vec![("id", Value::Long(7)), ("total", money(1234))]);
         let second = order(LATER_ORDER, vec![("note", note), ("id", Value::Long(8)), ("total", money(-5))]);
-        write(&path("avro"), &[(early, first.clone()), (later, second), (999, first.clone()), (early, first[1..].into())]);
+        write(
+            &path("avro"),
+            &[(early, first.clone()), (later, second), (999, first.clone()), (early, first[1..].into())],
+        );
 
         registry.register("proto-money", "PROTOBUF", PROTO_MONEY, &[]).await;
         let references = [("shop/money.proto", "proto-money")];

@@ -1,5 +1,5 @@
 //! A parsed schema as nodes that refer to each other by number: names are resolved once, and what is recursive stays finite.
-use std::collections::HashMap;
+use std::{collections::HashMap, error::Error};
 
 use apache_avro::{
     Schema,
@@ -74,14 +74,21 @@ impl Nodes {
 /// Parses a schema, with those it refers to: the nodes, and which of them is the whole.
 pub fn compile(schema: &RegisteredSchema) -> Result<(Nodes, NodeId), String> {
     let references = schema.references.iter().map(|reference| &reference.text);
-    let (root, others) =
-        Schema::parse_str_with_list(&schema.text, references).map_err(|error| error.to_string())?;
+    let (root, others) = Schema::parse_str_with_list(&schema.text, references).map_err(|error| describe(&error))?;
     let mut compiler = Compiler::default();
     for schema in others.iter().chain([&root]) {
         compiler.collect(schema, None);
     }
     let root = compiler.node(&root, None)?;
     Ok((compiler.nodes, root))
+}
+
+/// An error with what has caused it.
+fn describe(error: &dyn Error) -> String {
+    match error.source().map(ToString::to_string) {
+        Some(cause) if !error.to_string().contains(&cause) => format!("{error}: {cause}"),
+        _ => error.to_string(),
+    }
 }
 
 #[derive(Default)]
@@ -190,9 +197,10 @@ impl<'a> Compiler<'a> {
                 Node::Union(variants.collect::<Result<_, _>>()?)
             }
             Schema::Record(record) => {
-                let fields = record.fields.iter().map(|field| {
-                    Ok((field.name.as_str().into(), self.node(&field.schema, namespace)?))
-                });
+                let fields = record
+                    .fields
+                    .iter()
+                    .map(|field| Ok((field.name.as_str().into(), self.node(&field.schema, namespace)?)));
                 Node::Record(fields.collect::<Result<_, String>>()?)
             }
             Schema::Ref { name } => return Err(format!("nothing is called {}", name.fullname(namespace))),

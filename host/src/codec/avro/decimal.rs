@@ -62,7 +62,9 @@ mod tests {
     #[test]
     fn days_are_dates() {
         let known = [(0, "1970-01-01"), (-1, "1969-12-31"), (11_016, "2000-02-29"), (19_782, "2024-02-29")];
-        for (days, text) in known.into_iter().chain([(47_540, "2100-02-28"), (47_541, "2100-03-01"), (-719_468, "0000-03-01")]) {
+        for (days, text) in
+            known.into_iter().chain([(47_540, "2100-02-28"), (47_541, "2100-03-01"), (-719_468, "0000-03-01")])
+        {
             assert_eq!(date(days), text);
         }
         // Every day of 400 years comes after the one before, in text too.

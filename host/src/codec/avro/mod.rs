@@ -41,11 +41,8 @@ impl Payload for AvroPayload {
     fn compile(&self, schema: &RegisteredSchema, columns: &Schema) -> Result<Record, String> {
         let (nodes, root) = compile::compile(schema)?;
         let fields = nodes.record(root).ok_or("it is no record, so that it has no fields to be columns")?;
-        let fields = fields.iter().map(|(name, node)| Field {
-            name: name.clone(),
-            node: *node,
-            column: columns.index_of(name),
-        });
+        let fields =
+            fields.iter().map(|(name, node)| Field { name: name.clone(), node: *node, column: columns.index_of(name) });
         let fields: Vec<Field> = fields.collect();
         let has = |column: &usize| fields.iter().any(|field| field.column == Some(*column));
         let missing = (0..columns.fields().len()).filter(|column| !has(column)).collect();

@@ -2,11 +2,8 @@
 use std::collections::HashMap;
 
 use apache_avro::{
-    BigDecimal, Decimal, Days, Duration, Millis, Months, Uuid,
-    reader::datum::GenericDatumReader,
-    schema::Schema as AvroSchema,
-    types::Value,
-    writer::datum::GenericDatumWriter,
+    BigDecimal, Days, Decimal, Duration, Millis, Months, Uuid, reader::datum::GenericDatumReader,
+    schema::Schema as AvroSchema, types::Value, writer::datum::GenericDatumWriter,
 };
 
 use super::AvroPayload;
@@ -135,7 +132,10 @@ fn values(last: Value) -> Vec<(String, Value)> {
         ("local", Value::LocalTimestampMicros(-1_000)),
         ("span", Value::Duration(Duration::new(Months::new(1), Days::new(2), Millis::new(3)))),
         ("list", Value::Array(vec![some(0, Value::Null), some(1, Value::Enum(0, "RED".into()))])),
-        ("map", Value::Map(HashMap::from([("k\"".into(), Value::Array(vec![Value::Float(0.1), Value::Float(f32::NAN)]))]))),
+        (
+            "map",
+            Value::Map(HashMap::from([("k\"".into(), Value::Array(vec![Value::Float(0.1), Value::Float(f32::NAN)]))])),
+        ),
         ("inner", inner(some(1, inner(some(0, Value::Null))))),
         ("last", last),
     ];
@@ -286,7 +286,8 @@ fn depth_and_values_without_bytes_are_bounded() {
     // A column that nobody has asked for is read all the same.
     let skipped = read(&[(1, chain)], &[("other", "i64?")], &[payload(60), payload(100_000)]);
     assert!(skipped[0].is_ok() && skipped[1].is_err());
-    let nulls = r#"{"type": "record", "name": "R", "fields": [{"name": "a", "type": {"type": "array", "items": "null"}}]}"#;
+    let nulls =
+        r#"{"type": "record", "name": "R", "fields": [{"name": "a", "type": {"type": "array", "items": "null"}}]}"#;
     // 3 nulls, and 2^40.
     let records = [frame(1, &[6, 0]), frame(1, &[128, 128, 128, 128, 128, 64, 0])];
     for kind in ["string", "bytes?"] {
@@ -297,7 +298,9 @@ fn depth_and_values_without_bytes_are_bounded() {
 
 #[test]
 fn what_is_accepted_is_what_avro_itself_accepts() {
-    let schema = AvroSchema::parse_str(ALL).unwrap();
+    // It also refuses texts that are no UUID, and big decimals it cannot make a number of: here both stay what they are.
+    let plain = ALL.replace(r#""type": "string", "logicalType": "uuid""#, r#""type": "string""#);
+    let schema = AvroSchema::parse_str(&plain.replace("big-decimal", "none")).unwrap();
     let reader = GenericDatumReader::builder(&schema).build().unwrap();
     let whole = payload();
     let names = [("large", "i64"), ("text", "string"), ("last", "string?")];
@@ -322,11 +325,15 @@ fn what_is_accepted_is_what_avro_itself_accepts() {
         let Ok(Value::Record(fields)) = reader.read_value(&mut rest) else { panic!("{record:?}") };
         assert!(rest.is_empty());
         let of = |name: &str| &fields.iter().find(|(field, _)| field == name).unwrap().1;
-        let (Value::Long(large), Value::String(text), Value::Union(_, last)) = (of("large"), of("text"), of("last")) else {
+        let (Value::Long(large), Value::String(text), Value::Union(_, last)) = (of("large"), of("text"), of("last"))
+        else {
             panic!("{record:?}")
         };
         let last = if let Value::String(last) = &**last { Some(last) } else { None };
-        assert_eq!(found, format!(r#"{{"large":{large},"text":{},"last":{}}}"#, serde_json::json!(text), serde_json::json!(last)));
+        assert_eq!(
+            found,
+            format!(r#"{{"large":{large},"text":{},"last":{}}}"#, serde_json::json!(text), serde_json::json!(last))
+        );
         accepted += 1;
     }
     assert!((500..15_000).contains(&accepted), "{accepted}");

@@ -30,13 +30,7 @@ use schemas::Schemas;
 pub trait ReadPayload: Payload {
     /// Writes a payload to row `row` of the columns that `schema` was compiled for, or says what is wrong with it; then the row is to be
     /// written again.
-    fn read(
-        &self,
-        schema: &Self::Compiled,
-        payload: &[u8],
-        columns: &mut [Column],
-        row: usize,
-    ) -> Result<(), String>;
+    fn read(&self, schema: &Self::Compiled, payload: &[u8], columns: &mut [Column], row: usize) -> Result<(), String>;
 }
 
 /// Decodes framed payloads.

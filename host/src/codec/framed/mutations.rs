@@ -1,7 +1,10 @@
 //! Whatever is done to a framed record, it is decoded or malformed, and those beside it are what they were.
+use super::{Payload, ReferencedSchema, RegisteredSchema};
 use crate::{
     codec::{
-        AvroSettings, Decoder, Format, JsonSchemaSettings, ProtobufSettings, SchemaKind, avro, protobuf,
+        AvroSettings, Decoder, Format, JsonSchemaSettings, ProtobufSettings, SchemaKind,
+        avro::{self, AvroPayload},
+        protobuf::{self, ProtobufPayload},
         testing::{InMemory, columns, decode, frame, settings},
     },
     model::Schema,
@@ -88,6 +91,34 @@ fn any_bytes_are_decoded_or_malformed_and_disturb_no_others() {
         // Neither all nor none: mutations go past the frame.
         assert!((100..9_000).contains(&taken), "{taken}");
     }
+}
+
+#[test]
+fn any_text_of_a_schema_is_ready_or_a_reason() {
+    let columns = columns(&[("text", "string?")]);
+    let (avro, _) = avro::tests::all();
+    let (protobuf, _, _) = protobuf::tests::all();
+    let mut random = fastrand::Rng::with_seed(1);
+    let (mut ready, mut refused) = (0, 0);
+    for round in 0..4_000 {
+        let (kind, base) = if round % 2 == 0 { (SchemaKind::Avro, avro) } else { (SchemaKind::Protobuf, protobuf) };
+        let text = String::from_utf8_lossy(&mutate(&mut random, base.as_bytes())).into_owned();
+        let reference = ReferencedSchema { name: "shared/money.proto".into(), text: protobuf::tests::MONEY.into() };
+        let references = if kind == SchemaKind::Avro { Vec::new() } else { vec![reference] };
+        let schema = RegisteredSchema { kind, text, references };
+        let compiled = match kind {
+            SchemaKind::Avro => AvroPayload.compile(&schema, &columns).map(drop),
+            _ => ProtobufPayload::new(None).compile(&schema, &columns).map(drop),
+        };
+        match compiled {
+            Ok(()) => ready += 1,
+            Err(reason) => {
+                assert!(!reason.is_empty());
+                refused += 1;
+            }
+        }
+    }
+    assert!(ready > 100 && refused > 1_000, "{ready} ready, {refused} refused");
 }
 
 #[test]

@@ -45,7 +45,7 @@ const ALL: &str = r#"
     enum Color { NONE = 0; RED = 1; }
 "#;
 
-const MONEY: &str = r#"
+pub const MONEY: &str = r#"
     syntax = "proto3";
     package shared;
     message Money { int64 units = 1; string currency = 2; optional bool exact = 3; bytes note = 4; }

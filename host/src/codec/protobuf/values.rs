@@ -40,11 +40,13 @@ pub fn meaning(message: &DynamicMessage) -> Result<Meaning, String> {
     let descriptor = message.descriptor();
     let name = descriptor.full_name();
     if name == TIMESTAMP {
-        let part = |number| message.get_field_by_number(number).as_deref().and_then(|value| match value {
-            Value::I64(value) => Some(*value),
-            Value::I32(value) => Some(i64::from(*value)),
-            _ => None,
-        });
+        let part = |number| {
+            message.get_field_by_number(number).as_deref().and_then(|value| match value {
+                Value::I64(value) => Some(*value),
+                Value::I32(value) => Some(i64::from(*value)),
+                _ => None,
+            })
+        };
         let (seconds, nanoseconds) = (part(1).unwrap_or_default(), part(2).unwrap_or_default());
         let milliseconds =
             seconds.checked_mul(1000).and_then(|value| value.checked_add(nanoseconds.div_euclid(1_000_000)));
@@ -72,7 +74,8 @@ pub fn set(value: &Value, kind: &FieldKind, column: &mut Column, row: usize) -> 
         (Kind::Int64, Value::I64(value)) => column.set_i64(row, *value),
         (Kind::Int64, Value::U32(value)) => column.set_i64(row, i64::from(*value)),
         (Kind::Int64, Value::U64(value)) => {
-            let value = i64::try_from(*value).map_err(|_| format!("is {value}, not an integer of 64 bits with sign"))?;
+            let value =
+                i64::try_from(*value).map_err(|_| format!("is {value}, not an integer of 64 bits with sign"))?;
             column.set_i64(row, value);
         }
         (Kind::Int64, Value::EnumNumber(value)) => column.set_i64(row, i64::from(*value)),
