@@ -255,7 +255,9 @@ impl SourceTask {
         }
         let metrics = self.outputs.metrics();
         metrics.add(&metrics.records_in, records);
-        self.decoder.prepare(&self.raw).await.map_err(unprepared(&self.settings.node))?;
+        if let Err(error) = self.decoder.prepare(&self.raw).await {
+            return Err(unprepared(&self.settings.node, error));
+        }
         let decoded = self.decoder.decode(&mut self.raw);
         let now_ms = self.clock.now_ms();
         self.reject(&decoded.malformed, now_ms).await?;
@@ -337,9 +339,9 @@ fn failed(node: &str) -> impl Fn(ConnectorError) -> TaskError + use<> {
     move |error| TaskError::Connector { node: node.clone(), error }
 }
 
-fn unprepared(node: &str) -> impl Fn(PrepareError) -> TaskError + use<> {
-    let failed = failed(node);
-    move |PrepareError { place, what, retry, code }| failed(ConnectorError { place, what, retry, code })
+fn unprepared(node: &str, error: PrepareError) -> TaskError {
+    let PrepareError { place, what, retry, code } = error;
+    failed(node)(ConnectorError { place, what, retry, code })
 }
 
 fn reject(place: &str, number: u64, reason: &str, record: &[u8], timestamp: EventTime) -> Reject {
