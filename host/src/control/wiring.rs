@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::{Placement, prepare::Prepared, restore::Restored, run::Shared};
 use crate::{
-    codec::Format,
+    codec::{Format, NoSchemas, SchemaSource},
     connector::{BatchLimits, Opening},
     dataflow::{
         CONTROLS_MAX, Control, DriftGroup, Environment, Link, NodeMetrics, Operator, OperatorTask, Outputs, Receiver,
@@ -14,6 +14,7 @@ use crate::{
     },
     job::{EdgeId, Exchange, InputSide, JobSpec, NodeId, OnError, Plan, PlanEdge, PlanNode, Role, TaskPlan},
     model::{NO_WATERMARK, Schema},
+    schema_registry::SchemaRegistry,
     state::StateBackend,
 };
 
@@ -169,12 +170,16 @@ impl<'a> Wiring<'a> {
             .connector
             .open(&Opening { metadata, ..self.opening(node, subtask) }, splits)
             .map_err(|error| TaskError::Connector { node: node.name.clone(), error })?;
-        let decoder = spec.format.decoder(&decoded).map_err(|what| bug(&node.name, what))?;
+        let clock = self.environment.clock.clone();
+        let schemas: Arc<dyn SchemaSource> = match spec.format.registry() {
+            Some(settings) => Arc::new(SchemaRegistry::new(settings, clock.clone())),
+            None => NoSchemas::shared(),
+        };
+        let decoder = spec.format.decoder(&decoded, &schemas).map_err(|what| bug(&node.name, what))?;
         let rejects = self.rejects((node, subtask), spec.on_error, schema)?;
         let outputs = self.outputs(node, subtask)?;
         let identity = self.identity(node, subtask);
         let watermark = restored.map_or(NO_WATERMARK, |state| state.watermark);
-        let clock = self.environment.clock.clone();
         Ok(SourceTask::new(settings, reader, decoder, rejects, outputs, identity, link, watermark, clock))
     }
 

@@ -13,7 +13,7 @@ use super::{
     watermark::Progress,
 };
 use crate::{
-    codec::{Decoder, Malformed},
+    codec::{Decoder, Malformed, PrepareError},
     connector::{BatchLimits, ConnectorError, ReadStatus, SourceReader},
     model::{
         Batch, Clock, EventTime, Kind, MetadataColumn, RawBatch, Schema, SplitPosition, SubtaskState, WATERMARK_END,
@@ -274,6 +274,9 @@ impl SourceTask {
         }
         let metrics = self.outputs.metrics();
         metrics.add(&metrics.records_in, records);
+        if let Err(error) = self.decoder.prepare(&self.raw).await {
+            return Err(unprepared(&self.settings.node, error));
+        }
         let decoded = self.decoder.decode(&mut self.raw);
         let now_ms = self.clock.now_ms();
         self.reject(&decoded.malformed, now_ms).await?;
@@ -366,6 +369,11 @@ fn gathered(raw: &RawBatch) -> usize {
 fn failed(node: &str) -> impl Fn(ConnectorError) -> TaskError + use<> {
     let node = node.to_owned();
     move |error| TaskError::Connector { node: node.clone(), error }
+}
+
+fn unprepared(node: &str, error: PrepareError) -> TaskError {
+    let PrepareError { place, what, retry, code } = error;
+    failed(node)(ConnectorError { place, what, retry, code })
 }
 
 fn reject(place: &str, number: u64, reason: &str, record: &[u8], timestamp: EventTime) -> Reject {

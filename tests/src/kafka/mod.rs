@@ -1,7 +1,9 @@
-//! A real Apache Kafka for tests, brought up by `tests/kafka/broker`: one that is shared, and others of a test's own, to be killed.
+//! A real Apache Kafka for tests, brought up by `tests/kafka/broker`: one that is shared, and others of a test's own, to be killed. And what
+//! is mostly beside one, a schema registry.
 //! Guarantees: none outlives the test process, however that ends; everything is waited for within `PATIENCE`. Must not know what is
 //! tested.
 mod read;
+mod registry;
 mod topic;
 
 use std::{
@@ -19,6 +21,7 @@ use tempfile::TempDir;
 use super::guests::{root, run};
 
 pub use read::{Reader, Record};
+pub use registry::SchemaRegistry;
 pub use topic::{Producer, Topic};
 
 /// The longest wait for something that is to happen: long enough for any machine.

@@ -24,6 +24,7 @@ mod recovery;
 mod refused;
 mod remote;
 mod savepoints;
+mod schema_registry;
 mod server;
 mod service;
 mod simulated;

@@ -186,11 +186,13 @@ fn source(
         _ => {}
     }
     let metadata = metadata(context, &kind, &*connector, raw.metadata)?;
+    let mut format = raw.format.unwrap_or(Format::Text);
+    format.resolve_paths(base);
     Ok(SourceSpec {
         place: context.place(at.referenced),
         kind,
         connector,
-        format: raw.format.unwrap_or(Format::Text),
+        format,
         schema: raw.schema.map(|schema| context.schema(&schema)).transpose()?,
         metadata,
         time: raw.time.map(|raw| time(context, raw)).transpose()?.unwrap_or_default(),

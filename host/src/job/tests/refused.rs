@@ -307,7 +307,7 @@ fn values_out_of_range_or_not_understood_are_refused() {
             "format: xml",
             r#"error[J0107]: `xml` is not possible here
   --> job.yaml:4:51
-   = help: the possible values are `text`, `json` and `csv`"#,
+   = help: the possible values are `text`, `raw`, `json`, `csv`, `avro`, `protobuf` and `json_schema`"#,
         ),
         (
             "format: text",
