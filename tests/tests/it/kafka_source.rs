@@ -114,7 +114,9 @@ sinks: {{ out: {{ input: in, file: {{ path: told }} }} }}",
     assert_eq!(jobs::lines(&base.join("told")), numbers(all()));
     let client: BaseConsumer = broker.config().set("group.id", name).create().unwrap();
     let mut partitions = TopicPartitionList::new();
-    (0..3).for_each(|partition| drop(partitions.add_partition(name, partition)));
+    for partition in 0..3 {
+        partitions.add_partition(name, partition);
+    }
     let committed = client.committed_offsets(partitions, PATIENCE).unwrap();
     let committed: Vec<_> = committed.elements().iter().map(|element| element.offset().to_raw()).collect();
     assert_eq!(committed, [Some(10); 3]);

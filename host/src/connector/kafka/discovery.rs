@@ -141,7 +141,9 @@ pub fn reached(
         Start::Timestamp(timestamp) => since(consumer, &new, *timestamp, &place)?,
         Start::Committed => {
             let mut list = TopicPartitionList::new();
-            new.iter().for_each(|partition| drop(list.add_partition(&partition.topic, partition.number)));
+            for partition in &new {
+                list.add_partition(&partition.topic, partition.number);
+            }
             offsets(consumer.committed_offsets(list, REQUEST_LIMIT), &place)?
         }
         Start::Offsets(offsets) => new

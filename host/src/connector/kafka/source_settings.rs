@@ -159,7 +159,7 @@ impl<'de> Deserialize<'de> for SourceSettings {
         }
         if let Start::Offsets(offsets) = &raw.start
             && let Some(wrong) =
-                offsets.keys().find(|split| !split.rsplit_once('/').is_some_and(|(_, n)| n.parse::<u16>().is_ok()))
+                offsets.keys().find(|split| split.rsplit_once('/').is_none_or(|(_, n)| n.parse::<u16>().is_err()))
         {
             return Err(D::Error::custom(format!(
                 "`start: offsets` names partitions such as `orders/0`, not {wrong:?}"
