@@ -50,14 +50,14 @@ impl Fraud {
     }
 
     fn text(&self, interval: &str, until: &str) -> String {
-        // Which users come late because their partition was found late does not matter: alerts depend on their order only, if no period
-        // is over by then.
+        // Of a partition that is found late all users come late. That does not matter: alerts depend on the order of a user's transactions
+        // only, unless a period is over before they come.
         format!(
             "name: {name}\nparallelism: 2\n\
              checkpoints: {{ directory: checkpoints, interval: {interval} }}\n\
              restart: {{ fixed_delay: {{ attempts: 1000, delay: 100ms }} }}\n\
              sources:\n  transactions: {{ kafka: {{ brokers: '{brokers}', topic: {name}, discover: 200ms{until} }}, format: json, \
-             schema: {{ user: i64, amount: i64, timestamp: i64 }}, time: {{ column: timestamp, out_of_orderness: 6h }} }}\n\
+             schema: {{ user: i64, amount: i64, timestamp: i64 }}, time: {{ column: timestamp, out_of_orderness: 2h }} }}\n\
              operators:\n  alerts: {{ input: transactions, key: user, keyed_process: {{ plugin: '{plugin}' }} }}\n\
              sinks:\n  out: {{ input: alerts, kafka: {{ brokers: '{brokers}', topic: {output}, key: user }} }}\n",
             name = self.input.name(),

@@ -22,6 +22,9 @@ use crate::{
 /// Transactions of a subtask that may wait for their checkpoints. One does, and the next is begun; more do if checkpoints fail.
 const SLOTS_MAX: usize = 16;
 
+/// Starts that follow each other write with different ids: one that is only now making an id known, late, takes none away from the next.
+const GENERATIONS: usize = 4;
+
 /// A producer's number and epoch, which no other shares.
 type Identity = (i64, i64);
 
@@ -101,7 +104,8 @@ impl KafkaWriter {
             );
             return Err(Failure::Delivery.at(self.settings.place(), what));
         }
-        let id = self.ids.id(self.subtask, index);
+        let generation = self.start.map_or(0, |(_, epoch)| usize::try_from(epoch).unwrap_or(0) % GENERATIONS);
+        let id = self.ids.id(self.subtask, index * GENERATIONS + generation);
         if index == self.slots.len() {
             self.slots.push(None);
         }
@@ -109,9 +113,10 @@ impl KafkaWriter {
         let slot = match self.slots[index].take() {
             Some(slot) => slot,
             None => {
-                self.check_start().await?;
                 let used = transactional.then(|| id.clone());
                 let producer = Producer::open(&self.settings.client(), &self.config, used).await?;
+                // In this order: a start that is later than this check finds the id, and shuts it out.
+                self.check_start().await?;
                 // If another takes the id over before this is asked, no record will be delivered, and nothing prepared.
                 let found = if transactional { self.cluster().await?.describe(&id).await? } else { None };
                 let identity = found.map(|found| (found.producer_id, found.epoch));
@@ -125,7 +130,7 @@ impl KafkaWriter {
         Ok(index)
     }
 
-    /// Fails if there is a later start, whose ids are not to be taken away from it.
+    /// Fails if there is a later start, which writes what this one would.
     async fn check_start(&mut self) -> Result<(), ConnectorError> {
         let Some(start) = self.start.filter(|_| self.transactional()) else { return Ok(()) };
         let id = self.ids.start();
