@@ -70,3 +70,17 @@ need_rocksdb() {
     have c++ || need g++
     has_libclang || need clang-19
 }
+
+# librdkafka is compiled by its own makefiles, against the system's OpenSSL.
+need_rdkafka() {
+    have make || need make
+    [ -z "${OPENSSL_DIR:-}" ] || return 0
+    have pkg-config || need pkg-config
+    pkg-config --exists openssl 2>/dev/null || need libssl-dev
+}
+
+# Apache Kafka, for tests: Java runs it, and Maven fetches it. `tests/kafka/broker` says where it is kept.
+need_kafka() {
+    have java || need default-jre-headless
+    have mvn || need maven
+}

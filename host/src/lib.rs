@@ -1,7 +1,7 @@
 //! wasmill: a stream processor whose operators are WebAssembly components.
 //!
 //! Layers, each importing only from those above it: [`model`] (what flows), [`job`] and [`window`] (what was asked for, pure),
-//! [`checkpoint`] (what is durable), [`state`], [`codec`], [`connector`] and [`plugin`] (the rim, each behind an interface), [`dataflow`] (the data path),
+//! [`checkpoint`] (what is durable), [`state`], [`codec`], [`connector`], [`schema_registry`] and [`plugin`] (the rim, each behind an interface), [`dataflow`] (the data path),
 //! [`control`] (from a job file to a running job), [`service`] (the jobs of a server), [`registry`] and [`audit`] (what else a server keeps), [`web`]
 //! (how it is asked), [`client`] (who asks it), and [`cli`] and [`bench`] on top. `docs/ARCHITECTURE.md` is the map.
 #![warn(missing_docs)]
@@ -18,6 +18,7 @@ pub mod job;
 pub mod model;
 pub mod plugin;
 pub mod registry;
+pub mod schema_registry;
 pub mod service;
 pub mod state;
 pub mod web;

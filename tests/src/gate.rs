@@ -110,6 +110,22 @@ struct GatedReader {
 
 #[async_trait]
 impl SourceReader for GatedReader {
+    async fn start(&mut self) -> Result<(), ConnectorError> {
+        self.inner.start().await
+    }
+
+    fn splits(&self) -> usize {
+        self.inner.splits()
+    }
+
+    fn hold(&mut self, split: usize, wait: bool) {
+        self.inner.hold(split, wait);
+    }
+
+    fn completed(&mut self, positions: &[SplitPosition]) {
+        self.inner.completed(positions);
+    }
+
     async fn read(&mut self, into: &mut RawBatch, limits: BatchLimits) -> Result<ReadStatus, ConnectorError> {
         if !into.is_empty() {
             return Ok(ReadStatus::More);

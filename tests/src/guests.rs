@@ -5,13 +5,15 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
     sync::{Mutex, PoisonError},
 };
 
 use sha2::{Digest, Sha256};
 use wasmill::plugin::build::{self, componentize};
 use wit_bindgen_core::{Files, wit_parser::Resolve};
+
+use super::python;
 
 /// The C compiler, and the Debian packages that make up its tools for WebAssembly.
 const CLANG: &str = "clang-19";
@@ -44,7 +46,8 @@ pub fn c(name: &str) -> PathBuf {
 /// The component of `tests/guests/NAME`, which is written in Python.
 pub fn python(name: &str) -> PathBuf {
     guest(name, COMPONENTIZE_PY, |sources, work, component| {
-        let mut command = Command::new(componentize_py());
+        let programs = python::environment("python", COMPONENTIZE_PY);
+        let mut command = Command::new(programs.join("componentize-py"));
         command.arg("-d").arg(work.join("wit")).args(["-w", &world(sources), "componentize", "--stub-wasi"]);
         command.arg("-p").arg(sources).arg(name.trim_end_matches("-python").replace('-', "_")).arg("-o").arg(component);
         run(&mut command, &format!("{COMPONENTIZE_PY} is broken; remove {}", cache().display()));
@@ -79,8 +82,8 @@ pub fn compiled() -> PathBuf {
     cache().join("compiled")
 }
 
-/// Where built guests are kept, in the target directory the test runs from.
-fn cache() -> PathBuf {
+/// Where what tests have built is kept, in the target directory the test runs from.
+pub(crate) fn cache() -> PathBuf {
     let test = std::env::current_exe().expect("the path of the test");
     // TARGET/PROFILE/deps/TEST
     // Tests are in a folder of their own, programs are not.
@@ -124,7 +127,8 @@ fn guest(name: &str, tools: &str, make: impl FnOnce(&Path, &Path, &Path)) -> Pat
     })
 }
 
-fn locked(path: &Path) -> File {
+/// A lock between processes, until it is dropped.
+pub(crate) fn locked(path: &Path) -> File {
     let file = File::create(path).expect("create a lock file");
     file.lock().expect("lock it");
     file
@@ -153,26 +157,8 @@ fn world(sources: &Path) -> String {
     name.expect("wit/world.wit has a world").to_owned()
 }
 
-/// The program componentize-py, installed into a virtual environment of the target directory on first use.
-fn componentize_py() -> PathBuf {
-    let cache = cache();
-    let _lock = locked(&cache.join("python.lock"));
-    let environment = cache.join("python");
-    let stamp = environment.join("installed");
-    if fs::read_to_string(&stamp).ok().as_deref() != Some(COMPONENTIZE_PY) {
-        let need =
-            "the Python guests need Python 3.10 or newer with `venv` (Debian: apt-get install python3 python3-venv)";
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment), need);
-        let mut pip = Command::new(environment.join("bin/pip"));
-        pip.args(["install", "--quiet", "--disable-pip-version-check", COMPONENTIZE_PY]);
-        run(&mut pip, "componentize-py is installed from PyPI: is the network there?");
-        fs::write(&stamp, COMPONENTIZE_PY).expect("write the stamp");
-    }
-    environment.join("bin/componentize-py")
-}
-
-/// Fails the test with what the command said, and what to do.
-fn run(command: &mut Command, advice: &str) {
+/// What a command said. If it fails, so does the test, with that and what to do.
+pub(crate) fn run(command: &mut Command, advice: &str) -> Output {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; {advice}"));
     assert!(
         output.status.success(),
@@ -181,6 +167,7 @@ fn run(command: &mut Command, advice: &str) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
+    output
 }
 
 /// All that the component is made of, as hexadecimal digits.

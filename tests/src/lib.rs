@@ -1,4 +1,6 @@
 //! What the end-to-end tests share.
 pub mod gate;
 pub mod guests;
+pub mod kafka;
+mod python;
 pub mod simulation;

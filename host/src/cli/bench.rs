@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::{CommandError, CommandResult, engine, run::execute};
 use crate::{
-    bench::{self, LargeState, Measured, Run, Swap, Workload},
+    bench::{self, Kafka, LargeState, Measured, Run, Swap, Workload},
     control::{JobOptions, RunError},
 };
 
@@ -54,6 +54,9 @@ pub(super) struct Bench {
     /// Of `swap`: how many times the plugin is replaced.
     #[arg(long, default_value_t = 200)]
     swaps: u64,
+    /// Of `kafka`: where a broker is, as host:port.
+    #[arg(long, env = "WASMILL_KAFKA", default_value = "127.0.0.1:9092")]
+    brokers: String,
     /// Where the plugins are: the `plugins` folder of a checkout.
     #[arg(long, default_value = "plugins")]
     plugins: PathBuf,
@@ -71,6 +74,8 @@ enum WorkloadName {
     W6,
     /// Large keyed state, its checkpoints and going back to one.
     State,
+    /// From a topic of Kafka through a filter to another, beside a bare loop of the same client.
+    Kafka,
     /// A plugin replaced again and again while its job runs: how long output pauses.
     Swap,
 }
@@ -93,6 +98,7 @@ impl Bench {
             WorkloadName::W3 => Workload::W3,
             WorkloadName::W6 => Workload::W6,
             WorkloadName::State => return self.large_state(directory.path().to_owned()),
+            WorkloadName::Kafka => return self.kafka(directory.path().to_owned()),
             WorkloadName::Swap => return self.swap(directory.path().to_owned()),
         };
         let run = Run {
@@ -132,6 +138,13 @@ impl Bench {
             rules: self.plugins.join("../examples/live-rules"),
         };
         println!("{}", bench::swap(&run, &engine()?)?);
+        Ok(())
+    }
+
+    fn kafka(&self, directory: PathBuf) -> CommandResult {
+        let (brokers, events, parallelism) = (self.brokers.clone(), self.events, self.parallelism);
+        let run = Kafka { brokers, events, parallelism, directory };
+        println!("{}", bench::kafka(&run, &engine()?, &self.plugins)?);
         Ok(())
     }
 

@@ -1,11 +1,11 @@
 //! `wasmill run` and `wasmill check`.
-use std::{path::PathBuf, sync::Arc};
+use std::{num::NonZeroU64, path::PathBuf, sync::Arc};
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{CommandError, CommandResult, engine, progress::Progress};
+use super::{CommandError, CommandResult, crash::CrashAtCheckpoint, engine, progress::Progress};
 use crate::{
     control::{
         AllHere, Job, JobOptions, JobReport, JobView, LocalPlugins, Prepared, RunError, StartFrom, data_runtime,
@@ -30,6 +30,9 @@ pub(super) struct Run {
     /// Leave a savepoint here when told to stop, by Ctrl-C or SIGTERM.
     #[arg(long, value_name = "DIRECTORY")]
     savepoint_on_stop: Option<PathBuf>,
+    /// Crash once so many checkpoints are complete, before sinks commit: for tests.
+    #[arg(long, value_name = "NUMBER", hide = true)]
+    crash_at_checkpoint: Option<NonZeroU64>,
     /// Show the compiler at work where plugins are built.
     #[arg(long, short)]
     verbose: bool,
@@ -58,7 +61,9 @@ impl Run {
     pub(super) fn execute(self) -> CommandResult {
         let prepared = prepared(&self.job, self.verbose)?;
         warn(&prepared);
+        let crash = self.crash_at_checkpoint.map(CrashAtCheckpoint::new);
         let options = JobOptions {
+            observer: crash.map(|crash| Arc::new(crash) as _),
             from: self.from_savepoint.map_or(StartFrom::Latest, StartFrom::Savepoint),
             allow_non_restored_state: self.allow_non_restored_state,
             savepoint_on_stop: self.savepoint_on_stop,

@@ -1,5 +1,6 @@
 //! What a format does: bytes of records to columns and back. Knows nothing of where the bytes come from or go to.
 use arrow_array::RecordBatch;
+use async_trait::async_trait;
 
 use crate::model::{Encoded, RawBatch};
 
@@ -21,8 +22,29 @@ pub struct Decoded {
     pub malformed: Vec<Malformed>,
 }
 
+/// What a decoder needs from outside cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {what}")]
+pub struct PrepareError {
+    /// Where it was looked for.
+    pub place: String,
+    /// What failed, and what to do about it.
+    pub what: String,
+    /// Whether trying again may help.
+    pub retry: bool,
+    /// Its stable code: `docs/errors/CODE.md` says what to do.
+    pub code: &'static str,
+}
+
 /// Decodes the records of one task. May remember what it saw to decode the next ones faster, never to decode them differently.
+#[async_trait]
 pub trait Decoder: Send {
+    /// Before [`decode`](Decoder::decode) of the same batch: gets what that needs from outside. Fails if it cannot be had for any record
+    /// at all; what is wrong with some of them is `decode`'s to say.
+    async fn prepare(&mut self, _raw: &RawBatch) -> Result<(), PrepareError> {
+        Ok(())
+    }
+
     /// Decodes all records of `raw`. May take away `raw.data`, unless a record is malformed: then every record can still be read
     /// from `raw`. Records that are no data (the header of a file, whose records have no metadata) are removed from `raw` with their ends
     /// and timestamps; everything else of `raw` stays, so that its timestamps less those of the malformed records are the rows'.

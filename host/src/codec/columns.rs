@@ -87,6 +87,14 @@ impl Column {
         }
     }
 
+    /// Whether a string or bytes of this length can be set. Only values that are longer than what they come from need ask.
+    pub fn has_room(&self, row: usize, length: usize) -> bool {
+        match &self.values {
+            Values::Variable { offsets, .. } => offsets[row] as usize + length <= i32::MAX as usize,
+            _ => true,
+        }
+    }
+
     #[inline]
     pub fn set_str(&mut self, row: usize, value: &str) {
         self.set_variable(row, |data| data.extend_from_slice(value.as_bytes()));
@@ -125,7 +133,7 @@ impl Column {
         if let Values::Variable { offsets, data } = &mut self.values {
             data.truncate(offsets[row] as usize);
             append(data);
-            // A raw batch has at most 2 GiB, and no format's values are longer than their text.
+            // A raw batch has at most 2 GiB; formats whose values are longer than their text ask `has_room` first.
             offsets[row + 1] = data.len() as i32;
             self.set_valid(row);
         }

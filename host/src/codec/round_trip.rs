@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 
-use super::{CsvSettings, Format};
+use super::{CsvSettings, Format, NoSchemas};
 use crate::model::{Encoded, Field, Kind, RawBatch, Schema};
 
 struct Random(u64);
@@ -79,7 +79,7 @@ fn check(format: &Format) {
         let fields = (0..1 + random.below(6)).map(|i| field(random, i)).collect::<Vec<_>>();
         let schema = Schema::new(fields).unwrap();
         let mut encoder = format.encoder(&schema).unwrap();
-        let mut decoder = format.decoder(&schema).unwrap();
+        let mut decoder = format.decoder(&schema, &NoSchemas::shared()).unwrap();
         for rows in [0, 1, 50] {
             let columns = schema.fields().iter().map(|field| column(random, field, rows)).collect();
             let rows = RecordBatch::try_new(schema.arrow().clone(), columns).unwrap();

@@ -1,38 +1,20 @@
-//! Records that are strings. Decoding hands the batch's memory on as the Arrow column, and takes it back for a later batch
-//! once nobody reads it any more, so that a steady stream neither copies nor allocates.
+//! Records that are strings. Decoding hands the batch's memory on as the Arrow column ([`lent`](super::lent)).
 use std::sync::Arc;
 
 use arrow_array::{Array, RecordBatch, StringArray, builder::StringBuilder, cast::AsArray};
-use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 
-use super::{Decoded, Decoder, Encoder, Malformed, format::only_string};
-use crate::model::{Encoded, RawBatch, Schema};
-
-/// Batches whose memory is waited for; what is handed out beyond them is freed by its last reader.
-const LENT_BATCHES_MAX: usize = 8;
+use super::{Decoded, Decoder, Encoder, Malformed, format::only_column, lent::Lent};
+use crate::model::{Encoded, Kind, RawBatch, Schema};
 
 pub struct TextDecoder {
     schema: Schema,
-    /// Memory handed on.
-    lent: Vec<Buffer>,
+    lent: Lent,
 }
 
 impl TextDecoder {
     pub fn new(schema: &Schema) -> Result<TextDecoder, String> {
-        only_string(schema)?;
-        Ok(TextDecoder { schema: schema.clone(), lent: Vec::new() })
-    }
-
-    /// Empty memory for about `bytes` bytes: from an earlier batch if one is no longer read.
-    fn memory(&mut self, bytes: usize) -> Vec<u8> {
-        let free = self.lent.iter().position(|buffer| buffer.strong_count() == 1);
-        match free.map(|i| self.lent.swap_remove(i).into_vec::<u8>()) {
-            Some(Ok(mut data)) => {
-                data.clear();
-                data
-            }
-            _ => Vec::with_capacity(bytes),
-        }
+        only_column(schema, "text", Kind::Utf8)?;
+        Ok(TextDecoder { schema: schema.clone(), lent: Lent::default() })
     }
 }
 
@@ -41,17 +23,9 @@ impl Decoder for TextDecoder {
         if let Some(decoded) = without_malformed(&self.schema, raw) {
             return decoded;
         }
-        let memory = self.memory(raw.data.len());
-        let data = Buffer::from_vec(std::mem::replace(&mut raw.data, memory));
-        let mut offsets = Vec::with_capacity(raw.ends.len() + 1);
-        offsets.push(0);
-        // At most 2 GiB in sum, as `RawBatch` says.
-        offsets.extend(raw.ends.iter().map(|end| *end as i32));
-        if self.lent.len() < LENT_BATCHES_MAX {
-            self.lent.push(data.clone());
-        }
+        let (offsets, data) = self.lent.take(raw);
         // SAFETY: each record is UTF-8, or the batch would have been decoded without it; records follow each other.
-        let lines = unsafe { StringArray::new_unchecked(OffsetBuffer::new(ScalarBuffer::from(offsets)), data, None) };
+        let lines = unsafe { StringArray::new_unchecked(offsets, data, None) };
         Decoded { rows: batch(&self.schema, lines), malformed: Vec::new() }
     }
 }
@@ -89,7 +63,7 @@ pub struct TextEncoder;
 
 impl TextEncoder {
     pub fn new(schema: &Schema) -> Result<TextEncoder, String> {
-        only_string(schema).map(|_| TextEncoder)
+        only_column(schema, "text", Kind::Utf8).map(|()| TextEncoder)
     }
 }
 
@@ -115,7 +89,7 @@ impl Encoder for TextEncoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::Format;
+    use crate::codec::{Format, NoSchemas};
 
     fn raw(records: &[&[u8]]) -> RawBatch {
         let mut raw = RawBatch::default();
@@ -127,7 +101,7 @@ mod tests {
     }
 
     fn decoder() -> Box<dyn Decoder> {
-        Format::Text.decoder(&Format::Text.fixed_schema().unwrap()).unwrap()
+        Format::Text.decoder(&Format::Text.fixed_schema().unwrap(), &NoSchemas::shared()).unwrap()
     }
 
     fn lines(decoded: &Decoded) -> Vec<&str> {

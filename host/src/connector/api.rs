@@ -99,6 +99,10 @@ pub trait SourceReader: Send {
         1
     }
 
+    /// Has a split wait, or go on: it is far ahead of others in event time. Records may still come of one that waits. Readers of one
+    /// split need not: nothing is read of them meanwhile.
+    fn hold(&mut self, _split: usize, _wait: bool) {}
+
     /// The checkpoint with these positions is complete: whoever watches from outside may be told. Must not wait.
     fn completed(&mut self, _positions: &[SplitPosition]) {}
 

@@ -1,7 +1,7 @@
 //! Which connectors there are, by the names job files call them. Adding one is a line here.
 use serde::de::{Error, MapAccess};
 
-use super::{Sink, Source, discard::DiscardSink, file, generator::GeneratorSource, print::PrintSink};
+use super::{Sink, Source, discard::DiscardSink, file, generator::GeneratorSource, kafka, print::PrintSink};
 use super::{socket::SocketSource, stdin::StdinSource};
 
 macro_rules! catalogue {
@@ -26,6 +26,7 @@ catalogue! {
     next_source, Source:
     "file" => file::FileSource,
     "generator" => GeneratorSource,
+    "kafka" => kafka::KafkaSource,
     "socket" => SocketSource,
     "stdin" => StdinSource,
 }
@@ -37,6 +38,7 @@ catalogue! {
     next_sink, Sink:
     "discard" => DiscardSink,
     "file" => file::FileSink,
+    "kafka" => kafka::KafkaSink,
     "print" => PrintSink,
 }
 
@@ -85,6 +87,9 @@ mod tests {
             "to discard: { checksum: true }",
             "to file: { path: out/, roll: { size: 128MiB, every: 15min }, prefix: part, extension: csv }",
             "to file: { path: out/, delivery: at_least_once }",
+            "to kafka: { brokers: \"a:9092,b:9092\", topic: alerts, key: user, headers: { trace: id }, linger: 0s }",
+            "to kafka: { brokers: \"a:9092\", topic: { column: to }, partitioner: { column: part }, timestamp: none }",
+            "to kafka: { brokers: \"a:9092\", topic: a, partitioner: random, delivery: at_most_once }",
         ] {
             assert!(read(text).is_ok(), "{text}: {:?}", read(text));
         }
@@ -99,6 +104,11 @@ mod tests {
             ("to file: { path: a, prefix: x/y }", "prefix"),
             ("to file: { path: a, delivery: at_most_once }", "exactly_once"),
             ("generator: { workload: lines, rate: 0 }", "rate"),
+            ("to kafka: { brokers: a, topic: t }", "port"),
+            ("to kafka: { brokers: \"a:1\", topic: { columns: t } }", "column"),
+            ("to kafka: { brokers: \"a:1\", topic: t, partitioner: round_robin }", "round_robin"),
+            ("to kafka: { brokers: \"a:1\", topic: t, transaction_timeout: 0s }", "more than 0"),
+            ("to kafka: { brokers: \"a:1\", topic: t, acks: 1 }", "acks"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");

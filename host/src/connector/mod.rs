@@ -6,6 +6,7 @@ pub(crate) mod discard;
 mod encoding;
 mod file;
 pub(crate) mod generator;
+mod kafka;
 mod lines;
 mod print;
 mod settings;
@@ -19,4 +20,5 @@ pub use api::{
     SinkWriter, Source, SourceReader,
 };
 pub use catalogue::{SINKS, SOURCES, next_sink, next_source};
+pub use kafka::limit as kafka_limit;
 pub use lines::LINE_BYTES_MAX;

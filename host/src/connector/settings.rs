@@ -8,7 +8,9 @@ use serde::{Deserialize, Deserializer, de::Error};
 pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text).map_err(|e| {
-        D::Error::custom(format!("{text:?} is no duration such as `200ms` or `1h` (roll.every, poll, reconnect): {e}"))
+        D::Error::custom(format!(
+            "{text:?} is no duration such as `200ms` or `1h` (roll.every, poll, reconnect, linger): {e}"
+        ))
     })
 }
 

@@ -6,14 +6,15 @@ use tokio::sync::mpsc;
 
 use super::{Placement, prepare::Prepared, restore::Restored, run::Shared};
 use crate::{
-    codec::Format,
+    codec::{Format, NoSchemas, SchemaSource},
     connector::{BatchLimits, Opening},
     dataflow::{
-        CONTROLS_MAX, Control, Environment, Link, NodeMetrics, Operator, OperatorTask, Outputs, Receiver, Rejects,
-        Report, Route, Sender, SourceSettings, SourceTask, Stage, StageIdentity, Target, TaskError, TaskInput,
+        CONTROLS_MAX, Control, DriftGroup, Environment, Link, NodeMetrics, Operator, OperatorTask, Outputs, Receiver,
+        Rejects, Report, Route, Sender, SourceSettings, SourceTask, Stage, StageIdentity, Target, TaskError, TaskInput,
     },
     job::{EdgeId, Exchange, InputSide, JobSpec, NodeId, OnError, Plan, PlanEdge, PlanNode, Role, TaskPlan},
     model::{NO_WATERMARK, Schema},
+    schema_registry::SchemaRegistry,
     state::StateBackend,
 };
 
@@ -38,6 +39,7 @@ pub(super) struct Wiring<'a> {
     drop_vanished: bool,
     pub(super) restored: &'a mut Restored,
     reports: mpsc::Sender<Report>,
+    drifts: HashMap<NodeId, Arc<DriftGroup>>,
     senders: HashMap<(EdgeId, u32), Vec<Box<dyn Sender>>>,
     receivers: HashMap<(EdgeId, u32), Vec<Box<dyn Receiver>>>,
 }
@@ -55,9 +57,19 @@ impl<'a> Wiring<'a> {
         restored: &'a mut Restored,
         reports: mpsc::Sender<Report>,
     ) -> Wiring<'a> {
-        let (senders, receivers) = (HashMap::new(), HashMap::new());
-        let mut wiring =
-            Wiring { shared, prepared, environment, backend, drop_vanished, restored, reports, senders, receivers };
+        let (senders, receivers, drifts) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let mut wiring = Wiring {
+            shared,
+            prepared,
+            environment,
+            backend,
+            drop_vanished,
+            restored,
+            reports,
+            drifts,
+            senders,
+            receivers,
+        };
         for edge in prepared.plan.edges.iter().filter(|edge| !edge.chained) {
             wiring.connect(edge);
         }
@@ -151,6 +163,7 @@ impl<'a> Wiring<'a> {
             time,
             out_of_orderness: spec.time.out_of_orderness,
             idle: spec.time.idle,
+            drift: spec.time.drift.map(|max| (max, self.drift_group(node))),
             limits: BatchLimits { records: batch.records, bytes: batch.bytes },
             flush: batch.flush,
         };
@@ -162,13 +175,22 @@ impl<'a> Wiring<'a> {
             .connector
             .open(&Opening { metadata, ..self.opening(node, subtask) }, splits)
             .map_err(|error| TaskError::Connector { node: node.name.clone(), error })?;
-        let decoder = spec.format.decoder(&decoded).map_err(|what| bug(&node.name, what))?;
+        let clock = self.environment.clock.clone();
+        let schemas: Arc<dyn SchemaSource> = match spec.format.registry() {
+            Some(settings) => Arc::new(SchemaRegistry::new(settings, clock.clone())),
+            None => NoSchemas::shared(),
+        };
+        let decoder = spec.format.decoder(&decoded, &schemas).map_err(|what| bug(&node.name, what))?;
         let rejects = self.rejects((node, subtask), spec.on_error, schema)?;
         let outputs = self.outputs(node, subtask)?;
         let identity = self.identity(node, subtask);
         let watermark = restored.map_or(NO_WATERMARK, |state| state.watermark);
-        let clock = self.environment.clock.clone();
         Ok(SourceTask::new(settings, reader, decoder, rejects, outputs, identity, link, watermark, clock))
+    }
+
+    /// What the subtasks of a source share.
+    fn drift_group(&mut self, node: &PlanNode) -> Arc<DriftGroup> {
+        self.drifts.entry(node.id).or_insert_with(|| DriftGroup::new(node.parallelism as usize)).clone()
     }
 
     pub(super) fn opening(&self, node: &PlanNode, subtask: u32) -> Opening {

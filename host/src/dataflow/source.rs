@@ -6,11 +6,14 @@ use arrow_array::{BooleanArray, RecordBatch, cast::AsArray, types::Int64Type};
 use arrow_select::filter::filter;
 
 use super::{
-    Barrier, Control, Last, Left, Link, Outputs, Reject, Rejects, Report, StageIdentity, TaskError, splits::SplitTimes,
-    task::wait_until, watermark::Progress,
+    Barrier, Control, Last, Left, Link, Outputs, Reject, Rejects, Report, StageIdentity, TaskError,
+    drift::{Drift, DriftGroup, LOOK},
+    splits::SplitTimes,
+    task::wait_until,
+    watermark::Progress,
 };
 use crate::{
-    codec::{Decoder, Malformed},
+    codec::{Decoder, Malformed, PrepareError},
     connector::{BatchLimits, ConnectorError, ReadStatus, SourceReader},
     model::{
         Batch, Clock, EventTime, Kind, MetadataColumn, RawBatch, Schema, SplitPosition, SubtaskState, WATERMARK_END,
@@ -32,6 +35,8 @@ pub struct SourceSettings {
     pub out_of_orderness: Duration,
     /// After how long without records a split is idle.
     pub idle: Option<Duration>,
+    /// How far its splits may be apart in event time.
+    pub drift: Option<(Duration, Arc<DriftGroup>)>,
     /// When a batch is full.
     pub limits: BatchLimits,
     /// How long a record waits for its batch to fill.
@@ -51,6 +56,9 @@ pub struct SourceTask {
     /// Whether there is nothing more to read.
     ended: bool,
     times: SplitTimes,
+    drift: Option<Drift>,
+    /// When to look at how far splits are apart again.
+    look_at: Option<Duration>,
     /// What was read for checkpoints that are not known to be complete.
     positions: VecDeque<(u64, Vec<SplitPosition>)>,
     raw: RawBatch,
@@ -81,6 +89,8 @@ impl SourceTask {
         clock: Arc<dyn Clock>,
     ) -> SourceTask {
         let times = SplitTimes::new(settings.out_of_orderness, settings.idle, watermark);
+        let drift = settings.drift.clone();
+        let drift = drift.map(|(max, group)| Drift::new(group, identity.subtask as usize, max));
         let metadata = settings.metadata.iter().filter_map(|kind| MetadataColumn::new(*kind)).collect();
         SourceTask {
             settings,
@@ -93,6 +103,8 @@ impl SourceTask {
             clock,
             ended: false,
             times,
+            drift,
+            look_at: None,
             positions: VecDeque::new(),
             raw: RawBatch { metadata, ..RawBatch::default() },
             arrived: Duration::ZERO,
@@ -106,6 +118,8 @@ impl SourceTask {
         self.reader.start().await.map_err(failed(&self.settings.node))?;
         if self.reader.splits() == 0 {
             self.outputs.idle().await?;
+            // Nobody is to wait for it either.
+            self.align(self.clock.monotonic());
         }
         loop {
             self.times.grow(self.reader.splits(), self.clock.monotonic());
@@ -134,6 +148,7 @@ impl SourceTask {
 
     async fn end_of_time(&mut self) -> Result<(), TaskError> {
         self.times.end();
+        (self.drift, self.look_at) = (None, None);
         self.outputs.watermark(WATERMARK_END).await
     }
 
@@ -190,12 +205,13 @@ impl SourceTask {
             let ahead = u64::try_from(at.saturating_sub(self.clock.now_ms())).unwrap_or(0);
             self.clock.monotonic() + Duration::from_millis(ahead)
         });
-        let timer = [self.flush_at, self.times.idle_at(), wake].into_iter().flatten().min();
+        let timer = [self.flush_at, self.times.idle_at(), self.look_at, wake].into_iter().flatten().min();
+        let held = self.drift.as_ref().is_some_and(Drift::all_held);
         let read = self.reader.read(&mut self.raw, self.settings.limits);
         tokio::select! {
             biased;
             control = self.link.next() => Ok(Event::Control(control?)),
-            status = read, if !self.ended => match status {
+            status = read, if !self.ended && !held => match status {
                 Ok(status) => Ok(Event::Read(status)),
                 Err(error) => Err(failed(&self.settings.node)(error)),
             },
@@ -240,6 +256,9 @@ impl SourceTask {
             let progress = self.times.tick(now);
             self.progress(progress).await?;
         }
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.align(now);
+        }
         let now_ms = self.clock.now_ms();
         if self.outputs.wake_at().is_some_and(|at| at <= now_ms) {
             self.outputs.wake(now_ms).await?;
@@ -255,6 +274,9 @@ impl SourceTask {
         }
         let metrics = self.outputs.metrics();
         metrics.add(&metrics.records_in, records);
+        if let Err(error) = self.decoder.prepare(&self.raw).await {
+            return Err(unprepared(&self.settings.node, error));
+        }
         let decoded = self.decoder.decode(&mut self.raw);
         let now_ms = self.clock.now_ms();
         self.reject(&decoded.malformed, now_ms).await?;
@@ -265,6 +287,7 @@ impl SourceTask {
             None => without(&mut self.raw.timestamps, &decoded.malformed).into(),
         };
         let progress = self.times.observe(self.raw.split, &timestamps);
+        self.align(self.clock.monotonic());
         let batch = Batch { columns, timestamps, arrived: self.arrived, key_hashes: None };
         self.raw.clear();
         self.outputs.emit(0, batch).await?;
@@ -272,6 +295,18 @@ impl SourceTask {
         // A source that never waits must still let others have the thread.
         tokio::task::yield_now().await;
         Ok(())
+    }
+
+    /// Has splits wait that are too far ahead, and go on that are not any more.
+    fn align(&mut self, now: Duration) {
+        let Some(drift) = &mut self.drift else { return };
+        for (split, hold) in drift.look(self.times.reached()) {
+            self.reader.hold(split, hold);
+        }
+        self.look_at = drift.any_held().then(|| now + LOOK);
+        for split in drift.held() {
+            self.times.wait(split, now);
+        }
     }
 
     async fn progress(&mut self, progress: Progress) -> Result<(), TaskError> {
@@ -334,6 +369,11 @@ fn gathered(raw: &RawBatch) -> usize {
 fn failed(node: &str) -> impl Fn(ConnectorError) -> TaskError + use<> {
     let node = node.to_owned();
     move |error| TaskError::Connector { node: node.clone(), error }
+}
+
+fn unprepared(node: &str, error: PrepareError) -> TaskError {
+    let PrepareError { place, what, retry, code } = error;
+    failed(node)(ConnectorError { place, what, retry, code })
 }
 
 fn reject(place: &str, number: u64, reason: &str, record: &[u8], timestamp: EventTime) -> Reject {

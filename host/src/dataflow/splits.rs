@@ -62,6 +62,18 @@ impl SplitTimes {
         }
     }
 
+    /// How far each split has come; `None` for those that are idle.
+    pub fn reached(&self) -> impl Iterator<Item = Option<EventTime>> {
+        let watches = self.idle_after.is_some();
+        self.splits.iter().map(move |split| (!watches || split.idle_at.is_some()).then(|| split.times.watermark()))
+    }
+
+    /// A split is kept waiting, and not idle for that.
+    pub fn wait(&mut self, split: usize, now: Duration) {
+        let split = &mut self.splits[split];
+        split.idle_at = split.idle_at.and(self.idle_after.map(|after| now + after));
+    }
+
     /// When the next split may be idle.
     pub fn idle_at(&self) -> Option<Duration> {
         self.splits.iter().filter_map(|split| split.idle_at).min()

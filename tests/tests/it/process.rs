@@ -67,15 +67,20 @@ impl Setup<'_> {
     }
 }
 
+/// A transaction of one of 40 users, none of whom is in another of so many `files`.
+pub fn transaction(random: &mut Rng, file: u64, files: u64, at: u64) -> String {
+    let user = random.u64(..40) * files + file;
+    let amount = if random.bool() { random.u64(1..100) } else { random.u64(5_000..20_000) };
+    format!(r#"{{"user":{user},"amount":{amount},"timestamp":{at}}}"#)
+}
+
 /// Transactions of a file each, in the order of time; a user's are all in one.
 pub fn transactions(random: &mut Rng, each: usize) -> [Vec<String>; 2] {
     [0, 1].map(|file| {
         let mut at = 0;
         let mut next = || {
             at += random.u64(1..2000);
-            let user = random.u64(..40) * 2 + file;
-            let amount = if random.bool() { random.u64(1..100) } else { random.u64(5_000..20_000) };
-            format!(r#"{{"user":{user},"amount":{amount},"timestamp":{at}}}"#)
+            transaction(random, file, 2, at)
         };
         (0..each).map(|_| next()).collect()
     })
@@ -138,12 +143,7 @@ impl Folder {
 
     /// Starts `wasmill run`.
     pub fn start(&self, setup: &Setup, arguments: &[&str]) -> Life {
-        let job = self.path("job.yaml");
-        fs::write(&job, setup.text()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill-for-tests"));
-        command.arg("run").arg(job).args(arguments).env("WASMILL_LOG", "info,wasmill::control=debug");
-        command.current_dir(self.directory.path());
-        Life::new(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()))
+        Life::start(self.directory.path(), &setup.text(), arguments)
     }
 
     /// Runs the job to its end, which must be a good one; what it said.
@@ -222,7 +222,13 @@ impl Drop for Life {
 }
 
 impl Life {
-    fn new(command: &mut Command) -> Life {
+    /// Starts `wasmill run` on a job file, in its folder.
+    pub fn start(folder: &Path, text: &str, arguments: &[&str]) -> Life {
+        let job = folder.join("job.yaml");
+        fs::write(&job, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill-for-tests"));
+        command.arg("run").arg(job).args(arguments).env("WASMILL_LOG", "info,wasmill::control=debug");
+        command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (send, lines) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -262,13 +268,14 @@ impl Life {
         assert!(status.success());
     }
 
-    /// SIGKILL, while it runs.
+    /// SIGKILL, while it runs; what it said, as far as that was read.
     #[track_caller]
-    pub fn kill(mut self) {
+    pub fn kill(mut self) -> String {
         let ended = self.child.try_wait().unwrap();
         assert!(ended.is_none(), "it ended by itself: {ended:?}: {}", self.said);
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        std::mem::take(&mut self.said)
     }
 
     /// Waits for its end: the exit code, and all it said.

@@ -34,7 +34,7 @@ pub struct FileSink {
     /// The directory; made if there is none.
     path: PathBuf,
     /// When parts become visible, and what that means after a failure. Default exactly once.
-    #[serde(default = "delivery")]
+    #[serde(default = "delivery", deserialize_with = "delivered")]
     delivery: Delivery,
     /// When a part is complete, other than at the end.
     #[serde(default)]
@@ -68,6 +68,13 @@ impl Default for Roll {
 
 fn size_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     size(deserializer).map_err(|e| de::Error::custom(format!("`roll.size`: {e}")))
+}
+
+fn delivered<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Delivery, D::Error> {
+    match Delivery::deserialize(deserializer)? {
+        Delivery::AtMostOnce => Err(de::Error::custom("`delivery` of files is `exactly_once` or `at_least_once`")),
+        other => Ok(other),
+    }
 }
 
 fn delivery() -> Delivery {

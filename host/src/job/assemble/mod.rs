@@ -186,11 +186,13 @@ fn source(
         _ => {}
     }
     let metadata = metadata(context, &kind, &*connector, raw.metadata)?;
+    let mut format = raw.format.unwrap_or(Format::Text);
+    format.resolve_paths(base);
     Ok(SourceSpec {
         place: context.place(at.referenced),
         kind,
         connector,
-        format: raw.format.unwrap_or(Format::Text),
+        format,
         schema: raw.schema.map(|schema| context.schema(&schema)).transpose()?,
         metadata,
         time: raw.time.map(|raw| time(context, raw)).transpose()?.unwrap_or_default(),
@@ -295,7 +297,12 @@ fn only_connector<T>(
 }
 
 fn time(context: &Context<'_>, raw: RawTime) -> Result<TimeSpec, JobError> {
-    let (order, idle) = (&raw.out_of_orderness, &raw.idle);
+    if let (Some(drift), None) = (&raw.drift, &raw.idle) {
+        let message = "`drift` without `idle`: a split without records would keep all others waiting for ever";
+        let help = "write `idle:` as well, such as `time: { idle: 10s, drift: 1min }`";
+        return Err(context.refuse(Code::BadValue, drift.referenced, message).help(help));
+    }
+    let (order, idle, drift) = (&raw.out_of_orderness, &raw.idle, &raw.drift);
     Ok(TimeSpec {
         column: raw.column.map(|column| ColumnRef { place: context.place(column.referenced), name: column.value }),
         out_of_orderness: order
@@ -303,6 +310,7 @@ fn time(context: &Context<'_>, raw: RawTime) -> Result<TimeSpec, JobError> {
             .map(|value| context.milliseconds("out_of_orderness", value, Duration::ZERO..=SPAN_MAX))
             .transpose()?
             .unwrap_or_default(),
+        drift: drift.as_ref().map(|value| context.duration("drift", value, MILLISECOND..=SPAN_MAX)).transpose()?,
         idle: idle.as_ref().map(|value| context.duration("idle", value, MILLISECOND..=SPAN_MAX)).transpose()?,
     })
 }

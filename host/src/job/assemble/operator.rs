@@ -147,7 +147,10 @@ fn check_parts(context: &Context<'_>, at: &Spanned<String>, raw: &RawOperator, n
         let help = "leave out `on_failure:`: no plugin runs";
         return useless(Code::Window, on_failure.referenced, "on_failure", help);
     }
-    match (&raw.window, &raw.second, &raw.broadcast, &raw.limits) {
+    if let (Some(limits), true) = (&raw.limits, step.ends_with("_join")) {
+        return useless(Code::Window, limits.referenced, "limits", "leave out `limits:`: no plugin runs");
+    }
+    match (&raw.window, &raw.second, &raw.broadcast) {
         (Some(window), ..) if !needs.window => {
             let help = "leave out `window:`, or write `aggregate:`, `process_window:` or `window_join:`";
             useless(Code::Window, window.referenced, "window", help)
@@ -162,17 +165,14 @@ fn check_parts(context: &Context<'_>, at: &Spanned<String>, raw: &RawOperator, n
             }
             Ok(())
         }
-        (_, Some(second), ..) if !needs.second => {
+        (_, Some(second), _) if !needs.second => {
             let help =
                 "read both as one, `input: [a, b]`, or use `connected_process`, `window_join` or `interval_join`";
             useless(Code::SecondInput, second.referenced, "second", help)
         }
-        (_, _, Some(broadcast), _) if !needs.broadcast => {
+        (_, _, Some(broadcast)) if !needs.broadcast => {
             let help = "leave out `broadcast:`, or use `broadcast_process`";
             useless(Code::SecondInput, broadcast.referenced, "broadcast", help)
-        }
-        (.., Some(limits)) if step.ends_with("_join") => {
-            useless(Code::Window, limits.referenced, "limits", "leave out `limits:`: no plugin runs")
         }
         _ => Ok(()),
     }

@@ -52,6 +52,7 @@ pub(in crate::job) struct RawTime {
     pub column: Option<Spanned<String>>,
     pub out_of_orderness: Option<Spanned<String>>,
     pub idle: Option<Spanned<String>>,
+    pub drift: Option<Spanned<String>>,
 }
 
 /// A map in the order it is written.

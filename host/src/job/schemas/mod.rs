@@ -10,7 +10,10 @@ use super::{
     infer::Needs,
     plan::{InputSide, PluginColumns, Role, WINDOW_END, WINDOW_START, rejected_schema},
 };
-use crate::model::{Field, Kind, Schema, SchemaError, Shape};
+use crate::{
+    codec::NoSchemas,
+    model::{Field, Kind, Schema, SchemaError, Shape},
+};
 
 /// The columns of a node.
 #[derive(Debug)]
@@ -82,7 +85,7 @@ impl Finder<'_> {
             (None, Some(fixed)) => (fixed, false),
             (None, None) => (self.schema(needs.infer(self.graph, self.index, source)?)?, true),
         };
-        if let Err(why) = source.format.decoder(&schema) {
+        if let Err(why) = source.format.decoder(&schema, &NoSchemas::shared()) {
             let message = format!("source `{}` cannot be read in its format", self.name());
             return Err(self.refuse(Code::Format, source.place, message).help(why));
         }

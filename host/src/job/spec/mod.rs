@@ -153,6 +153,8 @@ pub struct TimeSpec {
     /// A split (a partition, or all that a subtask reads) without records for this long no longer holds back event time; at least
     /// 1 ms. Default: never.
     pub idle: Option<Duration>,
+    /// How far a split may be ahead of the slowest one, over all subtasks, before it has to wait; at least 1 ms. Default: any.
+    pub drift: Option<Duration>,
 }
 
 /// What becomes of a record that cannot be processed, unless something reads the `rejected` output of the source or operator:

@@ -9,7 +9,7 @@ fn a_source_has_one_connector_and_an_operator_one_step() {
             "{ format: text }",
             r#"error[J0110]: source `lines` has no connector
   --> job.yaml:4:3
-   = help: write one of `file`, `generator`, `socket` and `stdin`, such as `file: {...}`"#,
+   = help: write one of `file`, `generator`, `kafka`, `socket` and `stdin`, such as `file: {...}`"#,
         ),
         (
             "format: text",
@@ -307,7 +307,7 @@ fn values_out_of_range_or_not_understood_are_refused() {
             "format: xml",
             r#"error[J0107]: `xml` is not possible here
   --> job.yaml:4:51
-   = help: the possible values are `text`, `json` and `csv`"#,
+   = help: the possible values are `text`, `raw`, `json`, `csv`, `avro`, `protobuf` and `json_schema`"#,
         ),
         (
             "format: text",

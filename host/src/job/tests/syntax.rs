@@ -41,7 +41,7 @@ fn variables_that_cannot_be_filled_in_are_refused() {
         (
             "format: text",
             "format: ${PORT}, on_error: x",
-            r#"error[J0106]: this must be a format: `text`, `json`, `csv` or `{ csv: {...} }`, not integer `9999`
+            r#"error[J0106]: this must be a format: `text`, `raw`, `json`, `csv`, `{ csv: {...} }`, or `avro`, `protobuf` and `json_schema` with `{ registry: ... }`, not integer `9999`
   --> job.yaml:4:51"#,
         ),
         (

@@ -1,0 +1,44 @@
+//! What a consumer of librdkafka has to say beside records. Must not know what is read.
+use rdkafka::{
+    ClientContext, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, ConsumerContext},
+    error::{KafkaError, KafkaResult},
+};
+
+use super::{client, error::Failure};
+
+/// Events of a consumer looked through for why it cannot reach anybody.
+const EVENTS_MAX: usize = 100;
+
+/// Hears of everything but records.
+pub struct SourceContext {
+    /// The group that is told how far it has come, for messages.
+    pub group: String,
+}
+
+impl ClientContext for SourceContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        client::trouble(&error, reason);
+    }
+}
+
+impl ConsumerContext for SourceContext {
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        if let Err(error) = result {
+            tracing::warn!(group = self.group, "the group could not be told how far the source has come: {error}");
+        }
+    }
+}
+
+/// Why nobody answers, if it is not that nobody is there: before anything is assigned there are no records that could be lost.
+pub fn refusal(consumer: &BaseConsumer<SourceContext>) -> Option<KafkaError> {
+    (0..EVENTS_MAX)
+        .filter_map(|_| consumer.poll(std::time::Duration::ZERO))
+        .filter_map(Result::err)
+        .find(|error| matches!(Failure::of(error), Failure::Credentials | Failure::Denied))
+}

@@ -1,0 +1,132 @@
+//! A job between topics of Kafka whose process is killed, at any moment and at the worst, and whose brokers go away and come back; and
+//! one whose process comes back when another has taken its place. What it writes is there once, complete and in order.
+use std::time::Duration;
+
+use fastrand::Rng;
+use wasmill_tests::kafka::Broker;
+
+use super::{
+    kafka_jobs::{Fraud, Writer},
+    process::{COMPLETE, Life},
+};
+
+const KILLS: usize = 50;
+/// So often one of them comes while brokers are just back.
+const KILLS_PER_RESTART: usize = 10;
+
+/// Between checkpoints.
+const INTERVAL: &str = "100ms";
+
+/// Runs the job until something ends its process; what it said.
+fn live(job: &Fraud, random: &mut Rng) -> String {
+    match random.u32(..8) {
+        // Between a checkpoint and the commit of what it counts on.
+        0..=2 => {
+            let number = random.usize(1..=3).to_string();
+            let (code, said) = job.start(INTERVAL, &["--crash-at-checkpoint", &number]).end();
+            assert_eq!(code, None, "it was to crash: {said}");
+            said
+        }
+        // Anywhere on the way up.
+        3 => {
+            let mut life = job.start(INTERVAL, &[]);
+            life.read_for(Duration::from_micros(random.u64(..600_000)));
+            life.kill()
+        }
+        _ => {
+            let mut life = job.start(INTERVAL, &[]);
+            for _ in 0..random.usize(1..=3) {
+                life.wait_for([COMPLETE, "a barrier goes out"][random.usize(..2)]);
+            }
+            life.read_for(Duration::from_micros(random.u64(..120_000)));
+            life.kill()
+        }
+    }
+}
+
+/// Has brokers go away under a running job, and come back.
+fn without_brokers(broker: &Broker, life: &mut Life) {
+    broker.kill(None);
+    life.wait_for("Connection refused");
+    broker.restart(None);
+    // What it had to say before is of no interest.
+    life.read_for(Duration::ZERO);
+    life.wait_for(COMPLETE);
+}
+
+#[test]
+fn killed_again_and_again_between_topics_it_writes_everything_once_and_in_order() {
+    let broker = Broker::own();
+    let mut random = Rng::with_seed(4);
+    let job = Fraud::new(&broker, "crash");
+    let writer = Writer::start(&job.input, 2, random.fork());
+    let mut settled = 0;
+    for kill in 0..KILLS {
+        let said = if kill % KILLS_PER_RESTART == KILLS_PER_RESTART / 2 {
+            let mut life = job.start(INTERVAL, &[]);
+            life.wait_for(COMPLETE);
+            without_brokers(&broker, &mut life);
+            life.kill()
+        } else {
+            live(&job, &mut random)
+        };
+        settled += said.matches("committing a transaction").count();
+        if kill == KILLS / 2 {
+            job.input.extend(3);
+            writer.extend(3);
+        }
+    }
+    let written = writer.stop();
+    assert!(settled > KILLS / 10, "only {settled} transactions were left for the next start to commit");
+    job.finish();
+    job.check(&written);
+}
+
+#[test]
+fn while_brokers_are_away_the_job_says_so_and_then_goes_on() {
+    let broker = Broker::own();
+    let job = Fraud::new(&broker, "away");
+    let writer = Writer::start(&job.input, 2, Rng::with_seed(5));
+    let mut life = job.start(INTERVAL, &[]);
+    let mut alerts = job.output.reader();
+    let before = alerts.wait_for(10).len();
+    without_brokers(&broker, &mut life);
+    alerts.wait_for(before + 100);
+    life.signal("-TERM");
+    let (code, said) = life.end();
+    assert_eq!(code, Some(0), "{said}");
+    let written = writer.stop();
+    job.finish();
+    job.check(&written);
+}
+
+#[test]
+fn a_process_that_comes_back_when_another_has_taken_its_place_is_shut_out() {
+    let job = Fraud::new(Broker::shared(), "zombie");
+    let writer = Writer::start(&job.input, 2, Rng::with_seed(6));
+    // Stopped in the middle of a transaction.
+    let mut first = job.start("300ms", &[]);
+    for attempt in 0.. {
+        assert!(attempt < 100, "there is never an open transaction");
+        first.wait_for(COMPLETE);
+        first.signal("-STOP");
+        if job.output.has_open_transaction() {
+            break;
+        }
+        first.signal("-CONT");
+    }
+    let mut second = job.start(INTERVAL, &[]);
+    (0..3).for_each(|_| drop(second.wait_for(COMPLETE)));
+    first.signal("-CONT");
+    let (code, said) = first.end();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("C0409") && said.contains("another run of this job has taken over"), "{said}");
+    // The other does not mind.
+    second.wait_for(COMPLETE);
+    second.signal("-TERM");
+    let (code, said) = second.end();
+    assert_eq!(code, Some(0), "{said}");
+    let written = writer.stop();
+    job.finish();
+    job.check(&written);
+}
