@@ -159,6 +159,10 @@ impl SourceTask {
         }
         let mut left = Vec::new();
         self.outputs.barrier(barrier, &mut left).await?;
+        if barrier.last != Last::No {
+            // Now, for once all have reported those behind may be gone at any moment.
+            self.outputs.end().await?;
+        }
         let splits = self.reader.positions();
         if barrier.change.is_none() {
             self.positions.push_back((barrier.checkpoint, splits.clone()));
@@ -189,7 +193,6 @@ impl SourceTask {
 
     /// After the last barrier: waits for its checkpoint to be complete.
     async fn end(mut self, last: Barrier) -> Result<(), TaskError> {
-        self.outputs.end().await?;
         loop {
             let control = self.link.next().await?;
             let done = matches!(&control, Control::Completed(permit) if permit.checkpoint() == last.checkpoint);

@@ -111,6 +111,10 @@ impl OperatorTask {
     async fn barrier(&mut self, barrier: Barrier) -> Result<(), TaskError> {
         let mut left = Vec::new();
         self.head.barrier(barrier, &mut left).await?;
+        if barrier.last != Last::No {
+            // Now, for once all have reported those behind may be gone at any moment.
+            self.head.end().await?;
+        }
         self.link.report(Report::Acknowledged { task: self.link.task, checkpoint: barrier.checkpoint, left }).await
     }
 
@@ -124,7 +128,6 @@ impl OperatorTask {
 
     /// After the last barrier: waits for its checkpoint to be complete.
     async fn end(mut self, last: Barrier) -> Result<(), TaskError> {
-        self.head.end().await?;
         loop {
             let control = self.link.next().await?;
             let done = matches!(&control, Control::Completed(permit) if permit.checkpoint() == last.checkpoint);

@@ -64,6 +64,20 @@ pub(super) fn partitions(client: &BaseConsumer, topic: &str, until: Instant) -> 
     topic.map_or(0, |topic| topic.partitions().len().try_into().expect("few partitions"))
 }
 
+/// Where a partition ends for this client. A client that has just found brokers, or found them again, may answer that it has lost one.
+#[track_caller]
+pub(super) fn end(client: &BaseConsumer, topic: &str, partition: i32, until: Instant) -> i64 {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        match client.fetch_watermarks(topic, partition, left) {
+            Ok((_, end)) => return end,
+            Err(error) => assert!(Instant::now() < until, "the end of partition {partition} of {topic}: {error}"),
+        }
+        // Serves what has happened to its connections, and waits a little where nothing has.
+        drop(client.poll(QUIET));
+    }
+}
+
 /// Reads what is committed, from the beginning.
 pub struct Reader {
     consumer: BaseConsumer,
@@ -125,9 +139,8 @@ impl Reader {
     #[track_caller]
     pub fn read_to_end(mut self) -> Vec<Record> {
         let until = Instant::now() + PATIENCE;
-        let ends: Vec<i64> = (0..self.partitions)
-            .map(|partition| self.consumer.fetch_watermarks(&self.topic, partition, PATIENCE).expect("an end").1)
-            .collect();
+        let ends: Vec<i64> =
+            (0..self.partitions).map(|partition| end(&self.consumer, &self.topic, partition, until)).collect();
         let end = |partition: i32| usize::try_from(partition).ok().and_then(|i| ends.get(i)).copied().unwrap_or(0);
         let mut left: BTreeSet<i32> = (0..self.partitions).filter(|partition| end(*partition) > 0).collect();
         while !left.is_empty() {

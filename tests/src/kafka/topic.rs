@@ -13,7 +13,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     config::ClientConfig,
-    consumer::{BaseConsumer, Consumer},
+    consumer::BaseConsumer,
     error::{KafkaError, KafkaResult},
     message::ToBytes,
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext},
@@ -98,12 +98,12 @@ impl Topic {
 
     /// Whether records of a transaction are there that is neither committed nor aborted.
     pub fn has_open_transaction(&self) -> bool {
+        let until = Instant::now() + PATIENCE;
         let [settled, all] = ["read_committed", "read_uncommitted"].map(|isolation| {
             let mut config = self.config.clone();
             let client: BaseConsumer = config.set("isolation.level", isolation).create().expect("a client");
-            let partitions = 0..read::partitions(&client, &self.name, Instant::now() + PATIENCE);
-            let end = |partition| client.fetch_watermarks(&self.name, partition, PATIENCE).expect("an end").1;
-            partitions.map(end).collect::<Vec<_>>()
+            let partitions = 0..read::partitions(&client, &self.name, until);
+            partitions.map(|partition| read::end(&client, &self.name, partition, until)).collect::<Vec<_>>()
         });
         settled.iter().zip(&all).any(|(settled, all)| settled < all)
     }

@@ -28,19 +28,26 @@ pub fn failed(place: &str, what: &str, error: &KafkaError) -> ConnectorError {
     Failure::of(error).at(place, format!("{what}: {error}"))
 }
 
-/// Asks again and again within the limit, unless it is refused.
-fn metadata(consumer: &BaseConsumer<SourceContext>, topic: Option<&str>) -> KafkaResult<Metadata> {
+/// Asks again and again within the limit, unless it is refused: brokers that come and go fail a request that the next one answers.
+fn asked<T>(
+    consumer: &BaseConsumer<SourceContext>,
+    mut request: impl FnMut(Duration) -> KafkaResult<T>,
+) -> KafkaResult<T> {
     let mut left = (REQUEST_LIMIT.as_millis() / ATTEMPT_LIMIT.as_millis()).max(1);
     loop {
         left -= 1;
-        match consumer.fetch_metadata(topic, ATTEMPT_LIMIT) {
+        match request(ATTEMPT_LIMIT) {
             Err(error) if left > 0 => match refusal(consumer) {
                 Some(refusal) => return Err(refusal),
                 None => tracing::debug!("asking the brokers again: {error}"),
             },
-            metadata => return metadata,
+            answer => return answer,
         }
     }
+}
+
+fn metadata(consumer: &BaseConsumer<SourceContext>, topic: Option<&str>) -> KafkaResult<Metadata> {
+    asked(consumer, |limit| consumer.fetch_metadata(topic, limit))
 }
 
 /// The partitions there are of the topics read. Fails if a topic named is not there.
@@ -77,7 +84,7 @@ fn bounds(
     partitions: &[Partition],
 ) -> Result<BTreeMap<Partition, (i64, i64)>, ConnectorError> {
     let one = |partition: &Partition| {
-        let bounds = consumer.fetch_watermarks(&partition.topic, partition.number, REQUEST_LIMIT);
+        let bounds = asked(consumer, |limit| consumer.fetch_watermarks(&partition.topic, partition.number, limit));
         let bounds =
             bounds.map_err(|error| failed(&partition.to_string(), "its offsets cannot be asked for", &error))?;
         Ok((partition.clone(), bounds))
@@ -115,7 +122,7 @@ fn since(
         let added = list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(timestamp));
         added.map_err(|error| failed(place, "its offsets cannot be asked for", &error))?;
     }
-    offsets(consumer.offsets_for_times(list, REQUEST_LIMIT), place)
+    offsets(asked(consumer, |limit| consumer.offsets_for_times(list.clone(), limit)), place)
 }
 
 /// Where reading of these partitions starts and ends. `known` are those a checkpoint speaks of; of the others `start` decides where to
@@ -144,7 +151,7 @@ pub fn reached(
             for partition in &new {
                 list.add_partition(&partition.topic, partition.number);
             }
-            offsets(consumer.committed_offsets(list, REQUEST_LIMIT), &place)?
+            offsets(asked(consumer, |limit| consumer.committed_offsets(list.clone(), limit)), &place)?
         }
         Start::Offsets(offsets) => new
             .iter()

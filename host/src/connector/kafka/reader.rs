@@ -271,7 +271,7 @@ impl KafkaReader {
         Err(failure.at(self.settings.topics.place(), what))
     }
 
-    /// What can be had without waiting. Whether there may be more.
+    /// Takes what can be had without waiting.
     fn fill(&mut self, into: &mut RawBatch, limits: BatchLimits) -> Result<(), ConnectorError> {
         if let Some((split, message)) = self.pending.take() {
             if matches!(self.take(split, &message, into)?, Taken::Other) {

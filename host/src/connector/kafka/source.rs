@@ -4,11 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 
-use super::{
-    partitions,
-    reader::KafkaReader,
-    source_settings::{SourceSettings, Topics},
-};
+use super::{partitions, reader::KafkaReader, source_settings::SourceSettings};
 use crate::{
     connector::{ConnectorError, MetadataField, Opening, Source, SourceReader},
     model::{Kind, SplitPosition},
@@ -60,13 +56,13 @@ impl Source for KafkaSource {
         let mut known = BTreeMap::new();
         for split in restored.unwrap_or_default() {
             let (partition, reached) = partitions::read(split)?;
-            let mine = partition.is_read_by(opening.subtask, opening.parallelism);
-            match (&self.0.topics, mine) {
-                (_, false) => {}
-                (Topics::Named(_) | Topics::Pattern(_), true) if self.0.topics.contain(&partition.topic) => {
-                    known.insert(partition, reached);
-                }
-                _ => tracing::warn!("partition {partition} is no longer read: the job asks for other topics now"),
+            if !partition.is_read_by(opening.subtask, opening.parallelism) {
+                continue;
+            }
+            if self.0.topics.contain(&partition.topic) {
+                known.insert(partition, reached);
+            } else {
+                tracing::warn!("partition {partition} is no longer read: the job asks for other topics now");
             }
         }
         Ok(Box::new(KafkaReader::new(self.0.clone(), opening, known, restored.is_some())?))
