@@ -65,6 +65,10 @@ enum Command {
     Discard(remote::Discard),
     /// Go back to the version before.
     Rollback(remote::Rollback),
+    /// Show the configuration of an operator of a running job, or change some of it.
+    Config(remote::Config),
+    /// Have an operator of a running job process dead letters again.
+    Replay(remote::Replay),
     /// Show which versions of plugins operators run and have run.
     Versions(remote::Versions),
     /// Print a script that completes commands in a shell.
@@ -125,6 +129,8 @@ pub fn main() -> ExitCode {
         Command::Promote(promote) => promote.execute(clock),
         Command::Discard(discard) => discard.execute(clock),
         Command::Rollback(rollback) => rollback.execute(clock),
+        Command::Config(config) => config.execute(clock),
+        Command::Replay(replay) => replay.execute(clock),
         Command::Versions(versions) => versions.execute(clock),
         Command::Completions { shell } => {
             let mut script = Vec::new();

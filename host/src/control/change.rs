@@ -110,6 +110,19 @@ pub enum ChangeError {
     /// Another change was faster.
     #[error("[X0106] the job was changed meanwhile: try again")]
     Overtaken,
+    /// Letters that are no input of the operator, or cannot be it now.
+    #[error("[X0130] dead letters of `{operator}` cannot be replayed: {what}")]
+    Replay {
+        /// Its name.
+        operator: String,
+        /// What does not fit.
+        what: String,
+    },
+    /// The job failed with letters that no checkpoint has.
+    #[error(
+        "[X0131] the job ended or failed before a checkpoint had what was replayed: if it starts again, it does so without it"
+    )]
+    Undone,
     /// It ended, or failed.
     #[error(
         "[X0107] the job ended or failed before the change was in force; if it starts again, it does so without it"
@@ -149,14 +162,14 @@ impl ReadyChange {
 
 /// A change that can be made.
 pub(super) struct Checked {
-    base: Arc<Prepared>,
+    pub(super) base: Arc<Prepared>,
     pub(super) prepared: Prepared,
     pub(super) id: PluginId,
     pub(super) node: NodeId,
-    from: OperatorVersion,
+    pub(super) from: OperatorVersion,
     pub(super) to: OperatorVersion,
     pub(super) bound: Bound,
-    fit: Fit,
+    pub(super) fit: Fit,
 }
 
 /// A change that was made.
@@ -324,6 +337,23 @@ fn same_plan(old: &Plan, new: &Plan, node: &PlanNode) -> Result<(), String> {
     }
 }
 
+/// A guest for a place where the plugin runs.
+pub(super) fn replacement(
+    prepared: &Prepared,
+    node: &PlanNode,
+    kind: OperatorKind,
+    bound: &Bound,
+    subtask: u32,
+) -> Result<Replacement, LoadError> {
+    let columns =
+        node.role.plugin(kind).ok_or_else(|| LoadError::Contract("the plan has no such plugin".to_owned()))?;
+    let placement = Placement { operator: node.name.clone(), subtask, parallelism: node.parallelism };
+    let spec = prepared.limits(&node.name);
+    let instance: Instance = bound.plugin.instantiate(kind, &bound.configuration, placement, limits(&spec))?;
+    let (reads, second_reads) = (columns.reads.clone(), columns.second_reads.clone());
+    Ok(Replacement { kind, instance, reads, second_reads, keys: columns.keys.clone() })
+}
+
 /// A guest for every place where the plugin runs.
 fn replacements(
     prepared: &Prepared,
@@ -332,15 +362,8 @@ fn replacements(
     bound: &Bound,
 ) -> Result<Vec<(Place, Offer)>, LoadError> {
     let plan = &prepared.plan;
-    let columns =
-        node.role.plugin(kind).ok_or_else(|| LoadError::Contract("the plan has no such plugin".to_owned()))?;
     let replacement = |subtask| -> Result<Offer, LoadError> {
-        let placement = Placement { operator: node.name.clone(), subtask, parallelism: node.parallelism };
-        let spec = prepared.limits(&node.name);
-        let instance: Instance = bound.plugin.instantiate(kind, &bound.configuration, placement, limits(&spec))?;
-        let (reads, second_reads) = (columns.reads.clone(), columns.second_reads.clone());
-        let keys = columns.keys.clone();
-        Ok(Offer::Replace(Box::new(Replacement { kind, instance, reads, second_reads, keys })))
+        Ok(Offer::Replace(Box::new(replacement(prepared, node, kind, bound, subtask)?)))
     };
     let place = |edge, subtask| Place { uid: node.uid.clone(), edge, subtask };
     let mut all = Vec::new();

@@ -26,6 +26,12 @@ pub(super) enum Fit {
     },
 }
 
+impl Fit {
+    pub(super) fn is_same(self) -> bool {
+        self == Fit::Same
+    }
+}
+
 /// Whether what `old` has left fits what `new` declares, which `migrates` or not. `force` names the states that may be discarded. Fails with what
 /// does not fit.
 pub(super) fn fit(

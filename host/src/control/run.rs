@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     ChangeError, ChangeRequest, Changed, CheckpointCounts, JobOptions, JobReport, NodeReport, Placement, Prepared,
-    ReadyChange, ReadyShadow, RunError, ShadowReport, ShadowRequest, TrialSpec,
+    ReadyChange, ReadyReplay, ReadyShadow, ReplayRequest, RunError, ShadowReport, ShadowRequest, TrialSpec,
     change::{all_versions, ready},
     in_force::InForce,
     migration::{Rehearsing, all_migrate},
+    replay::ready_replay,
     shadow::{Shadows, discard, ready_shadow},
     supervise::Supervisor,
 };
@@ -34,6 +35,9 @@ const HOST_STACK_BYTES_MAX: usize = 1 << 20;
 
 /// Checkpoints and savepoints asked for that nobody has begun yet; whoever asks for one more waits.
 const COMMANDS_MAX: usize = 16;
+
+/// Checkpoints begun for letters that were replayed, until one is complete.
+const REPLAY_CHECKPOINTS_MAX: usize = 3;
 
 /// The threads of the data path: as many as there are processors, each with room for a guest's stack. Nothing else may run
 /// there, since guests keep them busy.
@@ -189,10 +193,10 @@ impl JobView {
     /// Where state has to be migrated, that is tried first with a copy of it, while the old plugin works on; then done at the barrier itself.
     pub async fn change(&self, mut ready: ReadyChange) -> Result<Changed, ChangeError> {
         let _one_at_a_time = self.shared.changing.lock().await;
-        self.is_current(&ready)?;
+        self.is_current(&ready.base)?;
         if let Some(rehearsing) = ready.rehearsing.take_if(|_| ready.migrates) {
             all_migrate(&self.rehearse(rehearsing).await?, &ready.operator, &ready.to.plugin)?;
-            self.is_current(&ready)?;
+            self.is_current(&ready.base)?;
         }
         let ReadyChange { prepared, operator, from, to, trial, offers, .. } = ready;
         let name = operator.clone();
@@ -206,7 +210,7 @@ impl JobView {
     /// the state is made at a barrier, for which the operator's tasks stand still.
     pub async fn rehearse_change(&self, ready: ReadyChange) -> Result<Vec<StateMigration>, ChangeError> {
         let _one_at_a_time = self.shared.changing.lock().await;
-        self.is_current(&ready)?;
+        self.is_current(&ready.base)?;
         match ready.rehearsing {
             Some(rehearsing) => self.rehearse(rehearsing).await,
             None => Ok(Vec::new()),
@@ -221,9 +225,9 @@ impl JobView {
         counted.unwrap_or(Err(ChangeError::Ended))
     }
 
-    fn is_current(&self, ready: &ReadyChange) -> Result<(), ChangeError> {
+    fn is_current(&self, base: &Arc<Prepared>) -> Result<(), ChangeError> {
         let current = self.shared.in_force.prepared();
-        if Arc::ptr_eq(&ready.base, &current) { Ok(()) } else { Err(ChangeError::Overtaken) }
+        if Arc::ptr_eq(base, &current) { Ok(()) } else { Err(ChangeError::Overtaken) }
     }
 
     /// Checks a version to be tried beside that in force as a change is checked. Blocks as long as the plugin takes to be configured.
@@ -257,6 +261,38 @@ impl JobView {
         self.pass(offers, None).await?;
         self.shared.shadows.end(&name);
         Ok(())
+    }
+
+    /// Checks dead letters as a change is checked. Blocks as long as a plugin takes to be configured.
+    pub fn prepare_replay(&self, request: ReplayRequest) -> Result<ReadyReplay, ChangeError> {
+        ready_replay(&self.shared, request)
+    }
+
+    /// Gives letters to an operator at a barrier, as rows that come after all before it. When this returns they are processed, and a checkpoint
+    /// has all that came of it, if the job keeps any. If it fails the job may have failed with them, which undoes what came of them, unless a
+    /// checkpoint was complete just then.
+    pub async fn replay(&self, ready: ReadyReplay) -> Result<(), ChangeError> {
+        let ReadyReplay { base, operator, offers, .. } = ready;
+        let _one_at_a_time = self.shared.changing.lock().await;
+        self.is_current(&base)?;
+        if self.shared.in_force.trial(self.shared.environment.clock.monotonic()).is_some_and(|trial| trial.with_state) {
+            let what = "a version is on trial with its state, so no checkpoint is taken now".to_owned();
+            return Err(ChangeError::Replay { operator, what });
+        }
+        let start = self.starts();
+        self.pass(offers, None).await.map_err(|_| ChangeError::Undone)?;
+        if self.shared.prepared.spec.checkpoints.is_none() {
+            return Ok(());
+        }
+        for _ in 0..REPLAY_CHECKPOINTS_MAX {
+            let durable = self.checkpoint(Last::No).await.is_ok();
+            match self.starts() == start {
+                true if durable => return Ok(()),
+                true => {}
+                false => break,
+            }
+        }
+        Err(ChangeError::Undone)
     }
 
     /// Has the barrier of these offers pass all tasks.

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 
 use super::{Barrier, OpenOperator, Operator, Outputs, ShadowStart, Stage, TaskError, shadow::Shadow};
 use crate::{
+    job::InputSide,
     model::{Batch, OperatorKind, SnapshotKind, SubtaskState},
     plugin::Instance,
 };
@@ -35,6 +36,17 @@ pub struct Reopening {
     pub open: OpenOperator,
 }
 
+/// Rows that an operator is given besides those that come.
+pub struct Replay {
+    /// The rows.
+    pub batch: Batch,
+    /// Of which input they are.
+    pub side: InputSide,
+    /// What processes them in place of what is in force, and what is in force, anew, for what comes after them; nothing if that is to process
+    /// them itself.
+    pub by: Option<[Replacement; 2]>,
+}
+
 /// What a stage takes as the barrier of a change passes it.
 pub enum Offer {
     /// Another plugin. A shadow it had ends with that.
@@ -43,6 +55,8 @@ pub enum Offer {
     Reopen(Box<Reopening>),
     /// Nothing: a copy of the state there is goes to somebody.
     Copy(Box<dyn FnOnce(SubtaskState) + Send>),
+    /// More rows.
+    Replay(Box<Replay>),
     /// Another version beside its own.
     Shadow(Box<ShadowStart>),
     /// No shadow any more.
@@ -88,10 +102,14 @@ impl Changes {
 impl Stage {
     /// Takes what is offered at this barrier.
     pub(super) async fn accept(&mut self, offer: Offer, barrier: Barrier) -> Result<(), TaskError> {
-        if let Offer::Copy(take) = offer {
-            take(self.copy(barrier).await?);
-            return Ok(());
-        }
+        let offer = match offer {
+            Offer::Copy(take) => {
+                take(self.copy(barrier).await?);
+                return Ok(());
+            }
+            Offer::Replay(replay) => return self.replay(*replay).await,
+            offer => offer,
+        };
         self.shadow = None;
         match offer {
             Offer::Replace(new) => {
@@ -99,7 +117,7 @@ impl Stage {
                 self.operator.replace(*new).map_err(|error| not_taken_over(operator, error))?;
             }
             Offer::Reopen(new) => self.reopen(*new, barrier).await?,
-            Offer::Discard | Offer::Copy(_) => {}
+            Offer::Discard | Offer::Copy(_) | Offer::Replay(_) => {}
             Offer::Shadow(start) => {
                 let state = self.copy(barrier).await?;
                 let comparison = start.comparison.clone();
@@ -111,6 +129,19 @@ impl Stage {
         }
         self.keep_outputs();
         Ok(())
+    }
+
+    async fn replay(&mut self, Replay { batch, side, by }: Replay) -> Result<(), TaskError> {
+        let mut in_force = None;
+        if let Some([other, back]) = by {
+            self.operator.replace(other)?;
+            in_force = Some(back);
+        }
+        match side {
+            InputSide::First => self.batch(batch).await?,
+            InputSide::Second => self.second(batch).await?,
+        }
+        in_force.map_or(Ok(()), |back| self.operator.replace(back))
     }
 
     /// All that its operator keeps, by this barrier.

@@ -31,7 +31,7 @@ mod windowed;
 
 pub use alignment::Alignment;
 pub use broadcast::Broadcast;
-pub use change::{Changes, Offer, Place, Reopening, Replacement};
+pub use change::{Changes, Offer, Place, Reopening, Replacement, Replay};
 pub use comparison::{Compared, Comparison, Difference, SAMPLES_MAX};
 pub use drift::DriftGroup;
 pub use environment::{Environment, Spawned, Spawner, TokioSpawner};
@@ -46,6 +46,7 @@ pub use metrics::{LatencyHistogram, NodeMetrics};
 pub use migrate::Guests;
 pub use moments::Moments;
 pub use operator::{Operator, Outputs, Route, Stage, StageIdentity, Target};
+pub use partition::partition;
 pub use rejects::{Reject, Rejects, RowNumbers};
 pub use shadow::{OpenOperator, ShadowStart};
 pub use sink::SinkStage;

@@ -7,7 +7,7 @@ use crate::model::{Batch, KeyRows, key_group, subtask_of};
 
 /// The rows for each of `parallelism` subtasks, in their order. Rows with a null in their key go to the first: whoever groups by
 /// the key rejects them there.
-pub(super) fn partition(
+pub fn partition(
     batch: &Batch,
     key: &[usize],
     parallelism: usize,

@@ -2,7 +2,7 @@
 //! are counted in any case.
 use std::{ops::Range, sync::Arc, time::Duration};
 
-use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 
 use super::{Outputs, TaskError};
 use crate::{
@@ -178,12 +178,13 @@ impl Rejects {
         let Some(port) = self.port.filter(|_| !rejects.is_empty()) else { return Ok(()) };
         let column =
             |of: fn(&Reject) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(rejects.iter().map(of))) };
-        let columns = vec![
+        let columns: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&self.node, rejects.len()))),
             column(|reject| &reject.reason),
             column(|reject| &reject.record),
             column(|reject| &reject.plugin),
             column(|reject| &reject.position),
+            Arc::new(Int64Array::from_iter_values(rejects.iter().map(|reject| reject.timestamp))),
         ];
         let columns = self
             .schema

@@ -18,11 +18,12 @@ pub const WINDOW_START: &str = "window_start";
 pub const WINDOW_END: &str = "window_end";
 
 /// The columns of every `rejected` output: who rejected, why, the record as text, the plugin concerned as `name@version` (empty where
-/// none is), and where the record came.
+/// none is), where the record came, and its event time.
 pub fn rejected_schema() -> Schema {
-    let fields = ["operator", "reason", "record", "plugin", "position"].map(|name| Field::new(name, Kind::Utf8));
+    let texts = ["operator", "reason", "record", "plugin", "position"].map(|name| Field::new(name, Kind::Utf8));
+    let fields = texts.into_iter().chain([Field::new("event_time", Kind::Int64)]);
     // The names differ.
-    Schema::new(fields.to_vec()).expect("distinct names")
+    Schema::new(fields.collect::<Vec<_>>()).expect("distinct names")
 }
 
 /// Index in [`Plan::nodes`].

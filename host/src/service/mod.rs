@@ -28,7 +28,7 @@ pub use info::{CheckpointInfo, JobInfo, JobMetrics};
 pub use jobs::{JOBS_MAX, Jobs, JobsSettings, Submission};
 pub use lifecycle::{Desired, Illegal, Phase, Request, State, Step};
 pub use logs::{JobLogs, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLine};
-pub use operators::{OperatorInfo, Shadow, ShadowInfo, Swap};
+pub use operators::{OperatorInfo, Replay, Replayed, Shadow, ShadowInfo, Swap};
 pub use parallelism::Parallelism;
 pub use prepare::{CHECKPOINT_INTERVAL_DEFAULT, VARIABLES_BYTES_MAX};
 pub use requests::{Stop, Stopped};

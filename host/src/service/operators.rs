@@ -13,9 +13,9 @@ use super::{
     requests::running,
 };
 use crate::{
-    control::{ChangeError, JobView, ShadowReport, ShadowRequest, TrialSpec},
+    control::{ChangeError, JobView, Letter, ReplayRequest, ShadowReport, ShadowRequest, TrialSpec},
     dataflow::Compared,
-    job::PluginRef,
+    job::{InputSide, PluginRef},
     model::{OperatorKind, OperatorVersion},
 };
 
@@ -59,6 +59,32 @@ pub struct Shadow {
     pub configuration: Option<Value>,
     /// Columns of outputs that may differ.
     pub ignored: Vec<String>,
+}
+
+/// Dead letters that are to be processed again.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// An uploaded plugin that processes them; the one in force if absent.
+    pub plugin: Option<String>,
+    /// As what it is run.
+    pub kind: Option<String>,
+    /// An object; the one in force if absent.
+    pub configuration: Option<Value>,
+    /// Of which input they are.
+    pub side: InputSide,
+    /// What they are.
+    pub letters: Vec<Letter>,
+}
+
+/// Dead letters that were processed again.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Replayed {
+    /// The operator, by name.
+    pub operator: String,
+    /// What has processed them; of change 0 if it was put in force by no change.
+    pub by: Version,
+    /// How many there were. Those that failed again are dead letters again.
+    pub letters: usize,
 }
 
 /// What is tried beside an operator, and what has come of it so far.
@@ -270,6 +296,29 @@ impl Jobs {
         let (force, dry_run) = (Vec::new(), false);
         let order = Order { who, action: Action::Promote, target, plugin, configuration, trial, force, dry_run };
         detached(async move { inner.put(&entry, order).await }).await
+    }
+
+    /// Has an operator process rows that it has rejected or failed on, or another plugin in its place with its state. Returns once a checkpoint
+    /// has what came of them, if the job keeps any.
+    pub async fn replay(&self, job: &str, operator: &str, replay: Replay) -> Result<Replayed, ServiceError> {
+        let (inner, entry) = self.to(job)?;
+        let target = target(&entry, operator, replay.kind.as_deref())?;
+        let plugin = uploaded(replay.plugin.as_deref())?;
+        let Replay { configuration, side, letters, .. } = replay;
+        let count = letters.len();
+        detached(async move {
+            let (plugin, _wanted) = inner.plugin(&entry, &target.operator, plugin).await?;
+            let (view, operator) = (target.view.clone(), target.operator.clone());
+            let ready = blocking(move || {
+                let by = request(&target, plugin, configuration, None, Vec::new())?;
+                Ok(target.view.prepare_replay(ReplayRequest { by, side, letters })?)
+            });
+            let ready = ready.await?;
+            let by = Version::from(ready.by());
+            view.replay(ready).await?;
+            Ok(Replayed { operator, by, letters: count })
+        })
+        .await
     }
 
     /// Ends what is tried beside an operator.

@@ -21,6 +21,7 @@ mod page;
 mod plugins;
 mod problem;
 mod receive;
+mod replays;
 mod requests;
 mod server;
 mod settings;

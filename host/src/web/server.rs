@@ -34,7 +34,7 @@ use super::{
     job_metrics::JobCollector,
     jobs::{self, JobsInUse},
     limits::{self, REQUEST_TIME_MAX, REQUESTS_MAX, Rate, TimeLimit, UPLOAD_TIME_MAX},
-    metrics, operations, operators, plugins, problem, requests, shadows,
+    metrics, operations, operators, plugins, problem, replays, requests, shadows,
 };
 use crate::{
     audit::AuditLog,
@@ -195,6 +195,7 @@ fn router(state: &AppState) -> Router {
         .merge(requests::routes())
         .merge(operators::changes())
         .merge(shadows::routes())
+        .merge(replays::routes())
         .layer(DefaultBodyLimit::max(SUBMISSION_BYTES_MAX))
         .layer(from_fn_with_state(slow, limits::time));
     let described = usual(resources).merge(slow).merge(plugins::uploads(state)).finish_api_with(&mut openapi, |api| {

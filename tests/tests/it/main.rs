@@ -24,6 +24,7 @@ mod process;
 mod recovery;
 mod refused;
 mod remote;
+mod replays;
 mod savepoints;
 mod schema_registry;
 mod server;

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::{jobs, server::Server};
 
 /// A command that asks this server, as the holder of this token.
-fn command(server: &Server, token: Option<&str>, arguments: &[&str]) -> Command {
+pub fn command(server: &Server, token: Option<&str>, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill-for-tests"));
     command.args(arguments).stdin(Stdio::null()).env("WASMILL_SERVER", server.url()).env_remove("WASMILL_TOKEN");
     command.envs(token.map(|token| ("WASMILL_TOKEN", token)));
@@ -25,7 +25,7 @@ fn text(bytes: &[u8]) -> String {
 
 /// What it prints, which must be all it does.
 #[track_caller]
-fn done(output: &Output) -> String {
+pub fn done(output: &Output) -> String {
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)
 }

@@ -3,6 +3,7 @@
 mod job;
 mod operator;
 mod plugin;
+mod replay;
 mod table;
 
 use std::{
@@ -19,6 +20,7 @@ pub(super) use self::{
     job::JobCommand,
     operator::{Discard, Promote, Rollback, Shadow, ShadowReport, Swap, Versions},
     plugin::{Delete, List, Push},
+    replay::{Config, Replay},
 };
 use super::{CommandError, CommandResult};
 use crate::{

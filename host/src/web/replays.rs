@@ -1,0 +1,113 @@
+//! `/v1/jobs/{job}/operators/{operator}/replay`: dead letters that are processed again.
+use aide::{
+    axum::{ApiRouter, routing::post_with},
+    transform::TransformOperation,
+};
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::HeaderMap,
+    response::{IntoResponse, Response},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{
+    AppState, Operator, Problem, describe, idempotency,
+    operators::{Noted, OperatorPath, change},
+};
+use crate::{
+    control,
+    job::InputSide,
+    service::{Replay, Replayed},
+};
+
+/// Dead letters, which take as long as a barrier and a checkpoint do.
+pub(super) fn routes() -> ApiRouter<AppState> {
+    ApiRouter::new().api_route("/v1/jobs/{job}/operators/{operator}/replay", post_with(replay, describe_replay))
+}
+
+/// An input of an operator.
+#[derive(Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Input {
+    /// `input`
+    #[default]
+    First,
+    /// `second` or `broadcast`
+    Second,
+}
+
+/// A row of the operator's `rejected` output. Other columns of it may be there too, and are not looked at.
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Letter {
+    /// Who has rejected it; if given, it must be this operator.
+    operator: Option<String>,
+    /// The row, as JSON in a text.
+    record: String,
+    /// Its event time, in ms since 1970-01-01 UTC.
+    event_time: i64,
+}
+
+/// What is to be processed again.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    /// An uploaded plugin that processes them, with the state of the operator: `name@1.0.0` or `sha256:` and its digest. It is not put in
+    /// force. Default: the one that is.
+    plugin: Option<String>,
+    /// As what it is run, such as `keyed-process`; only needed where an operator runs several plugins.
+    kind: Option<String>,
+    /// An object. Default: the configuration in force.
+    configuration: Option<Value>,
+    /// Which input they are of.
+    #[serde(default)]
+    input: Input,
+    /// From 1 to 1000.
+    letters: Vec<Letter>,
+}
+
+fn describe_replay(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    let operation = change("replayDeadLetters", "Have an operator process dead letters again")(operation);
+    let operation = describe::header::<String>(
+        operation,
+        idempotency::HEADER,
+        "A text of the caller's choice: the same request with the same key is done once",
+    );
+    operation.response_with::<200, Json<Replayed>, _>(|response| {
+        response.description("They are processed, and a checkpoint has what came of them.")
+    })
+}
+
+async fn replay(
+    State(state): State<AppState>,
+    Operator(caller): Operator,
+    headers: HeaderMap,
+    Path(path): Path<OperatorPath>,
+    Json(wanted): Json<Wanted>,
+) -> Result<Response, Problem> {
+    let body = serde_json::to_vec(&wanted).map_err(Problem::internal)?;
+    let action = format!("operator.replay {} {}", path.job, path.operator);
+    let fingerprint = idempotency::fingerprint(&action, &format!("{:x}", Sha256::digest(&body)));
+    let of_others = |letter: &&Letter| letter.operator.as_ref().is_some_and(|operator| *operator != path.operator);
+    if let Some(Letter { operator: Some(operator), .. }) = wanted.letters.iter().find(of_others) {
+        return Err(Problem::malformed(format!("a letter is of `{operator}`, not of `{}`", path.operator)));
+    }
+    let Wanted { plugin, kind, configuration, input, letters } = wanted;
+    let letter = |Letter { record, event_time, .. }| control::Letter { record, event_time };
+    let side = match input {
+        Input::First => InputSide::First,
+        Input::Second => InputSide::Second,
+    };
+    let letters = letters.into_iter().map(letter).collect();
+    let replay = Replay { plugin: plugin.clone(), kind, configuration, side, letters };
+    let noted = Noted::of(&state, caller.clone(), &path, "operator.replay", plugin)?;
+    let answer = async {
+        let done = state.jobs.replay(&noted.job, &path.operator, replay).await;
+        noted.write_other(&state, done.as_ref().map(|done| Some(&done.by))).await?;
+        Ok(Json(done?).into_response())
+    };
+    state.idempotency.once(&caller, &headers, fingerprint, answer).await
+}
