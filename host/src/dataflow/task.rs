@@ -196,3 +196,49 @@ pub(super) async fn wait_until(clock: &dyn Clock, deadline: Option<Duration>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::{
+        dataflow::{Changes, Exchanges, MemoryExchanges, Operator, Outputs, Route, StageIdentity, Target},
+        model::{Batch, NO_WATERMARK, SnapshotKind, SystemClock},
+    };
+
+    struct PassOn;
+
+    #[async_trait]
+    impl Operator for PassOn {
+        async fn batch(&mut self, batch: Batch, outputs: &mut Outputs) -> Result<(), TaskError> {
+            outputs.emit(0, batch).await
+        }
+    }
+
+    #[test]
+    fn the_end_is_sent_before_the_last_barrier_is_reported() {
+        let (mut before, receiver) = MemoryExchanges.connect("in");
+        let (sender, mut behind) = MemoryExchanges.connect("out");
+        let target = Target { adapt: None, route: Route::Forward(sender) };
+        let identity = StageIdentity { uid: "op".into(), subtask: 0, start: 1, changes: Arc::<Changes>::default() };
+        let stage = Stage::new(identity, Box::new(PassOn), Outputs::new(vec![vec![target]], Arc::default()));
+        let (_said, controls) = mpsc::channel(1);
+        // Nobody has taken the report before: the task has to wait with its own.
+        let (reports, _waiting) = mpsc::channel(1);
+        assert!(reports.try_send(Report::SourceEnded { task: 1 }).is_ok());
+        let link = Link { task: 0, controls, reports };
+        let inputs = vec![TaskInput { receiver, second: false }];
+        let mut task = Box::pin(OperatorTask::new(inputs, stage, link, NO_WATERMARK, Arc::new(SystemClock::new())).run());
+        let kind = SnapshotKind::Checkpoint;
+        let last = Barrier { checkpoint: 1, kind, kept: false, last: Last::Drain, aligned: true, change: None };
+        for message in [Message::Barrier(last), Message::End] {
+            assert!(before.send(message).now_or_never().is_some_and(|sent| sent.is_ok()));
+        }
+        assert!(task.as_mut().now_or_never().is_none(), "it waits until its report is taken");
+        let mut next = || poll_fn(|context| behind.poll(context)).now_or_never().flatten();
+        assert!(matches!(next(), Some(Message::Barrier(_))));
+        assert!(matches!(next(), Some(Message::End)), "those behind may be gone once it is reported");
+    }
+}

@@ -36,11 +36,14 @@ const OF_JOBS: [OfJob; 3] = [
     ("job_checkpoints_failed", "Checkpoints and savepoints that were given up", |job| job.checkpoints_failed),
 ];
 
-const OF_NODES: [OfNode; 4] = [
+const OF_NODES: [OfNode; 7] = [
     ("job_records_in", "Rows in", |node| node.records_in),
     ("job_records_out", "Rows out, side outputs included", |node| node.records_out),
     ("job_records_rejected", "Rows rejected, or malformed", |node| node.rejected),
     ("job_records_late", "Rows too late for their window", |node| node.late),
+    ("job_failed", "Rows, timers and windows that calls have failed on", |node| node.failed),
+    ("job_circuits_opened", "How often a circuit breaker has opened", |node| node.circuits_opened),
+    ("job_guests_replaced", "Guests replaced because their memory had grown", |node| node.guests_replaced),
 ];
 
 struct Set<'a>(&'a Labels<'a>);

@@ -1,4 +1,4 @@
-//! `/health`, `/metrics` and the description of everything: `/v1/openapi.json` and `/docs`.
+//! `/health`, `/metrics` and the description of everything: `/v1/openapi.json`, `/docs`, and `/errors` with what to do about each.
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use aide::{
@@ -6,16 +6,20 @@ use aide::{
     swagger::Swagger,
 };
 use axum::{
-    extract::State,
+    extract::{Path, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing,
 };
+use include_dir::{Dir, include_dir};
 
 use super::{AppState, Problem, Viewer, describe};
 
 /// Where the description is.
 pub(super) const OPENAPI: &str = "/v1/openapi.json";
+
+/// What to do about errors, a page a code.
+static ERRORS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../docs/errors");
 
 /// The page may use what it brings, and ask this server; nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: 'self'; \
@@ -56,10 +60,17 @@ pub(super) fn documents(openapi: String) -> ApiRouter<AppState> {
         let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, POLICY)];
         (headers, page.to_string())
     };
-    ApiRouter::new().route(OPENAPI, routing::get(json)).route("/docs", routing::get(html))
+    ApiRouter::new().route(OPENAPI, routing::get(json)).route("/docs", routing::get(html)).route("/errors/{code}", routing::get(error))
 }
 
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The page of an error, in Markdown.
+async fn error(Path(code): Path<String>) -> Result<Response, Problem> {
+    let page = ERRORS.get_file(format!("{code}.md")).map(|file| file.contents());
+    let unknown = || Problem::missing(format!("there is no error `{code}`"));
+    Ok(([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], page.ok_or_else(unknown)?).into_response())
+}
 
 async fn live() -> Response {
     StatusCode::NO_CONTENT.into_response()

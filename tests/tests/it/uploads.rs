@@ -137,6 +137,10 @@ async fn every_error_is_a_problem_and_every_route_is_described() {
     assert_eq!(problem(text, 415).await, "R0208");
     let rebound = server.request(Method::GET, "/v1/plugins").header("host", "evil.example").send().await.unwrap();
     assert_eq!(problem(rebound, 403).await, "R0202");
+    let page = server.get("/errors/R0205").await;
+    assert_eq!(page.headers()["content-type"], "text/markdown; charset=utf-8");
+    assert!(page.text().await.unwrap().starts_with("# R0205: "));
+    assert_eq!(problem(server.get("/errors/R0000").await, 404).await, "R0205");
 
     let openapi = server.json("/v1/openapi.json").await;
     let paths = openapi["paths"].as_object().unwrap();

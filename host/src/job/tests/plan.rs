@@ -185,7 +185,7 @@ task 0, 1 subtask
 task 1, 1 subtask
   <- task 0 paid.rejected
   <- task 0 x.rejected
-  dead (sink print) { operator: string, reason: string, record: string, plugin: string, position: string }
+  dead (sink print) { operator: string, reason: string, record: string, plugin: string, position: string, event_time: i64 }
 
 warning: nothing reads `x`: these rows are dropped"#,
     );

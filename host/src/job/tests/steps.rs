@@ -281,6 +281,6 @@ fn the_plugin_of_a_sink_decides_what_there_is_to_write() {
         ),
         r#"error[J0207]: plugin `lines` of sink `out` reads a column `user: string`, which is not there
   --> job.yaml:7:46
-   = help: the columns there are: { operator: string, reason: string, record: string, plugin: string, position: string }"#,
+   = help: the columns there are: { operator: string, reason: string, record: string, plugin: string, position: string, event_time: i64 }"#,
     );
 }

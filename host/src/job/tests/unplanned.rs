@@ -171,7 +171,7 @@ fn inputs_read_together_have_the_same_columns() {
         &job(PAID, "x: { input: [paid, paid.rejected], transform: { plugin: large } }", OUT),
         r#"error[J0210]: the inputs of `x` have different columns
   --> job.yaml:5:22
-   = help: `paid` has { user: string, amount: f64, at: i64, ok: bool? }, `paid.rejected` has { operator: string, reason: string, record: string, plugin: string, position: string }; inputs read together have the same names and types"#,
+   = help: `paid` has { user: string, amount: f64, at: i64, ok: bool? }, `paid.rejected` has { operator: string, reason: string, record: string, plugin: string, position: string, event_time: i64 }; inputs read together have the same names and types"#,
     );
 }
 
