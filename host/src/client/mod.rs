@@ -295,6 +295,8 @@ impl Client {
 pub enum Change {
     /// By a request of its own.
     Post,
+    /// It is changed in part.
+    Patch,
     /// It is removed.
     Delete,
 }
@@ -303,6 +305,7 @@ impl From<Change> for Method {
     fn from(change: Change) -> Method {
         match change {
             Change::Post => Method::POST,
+            Change::Patch => Method::PATCH,
             Change::Delete => Method::DELETE,
         }
     }

@@ -106,7 +106,11 @@ impl RunError {
     pub(super) fn operator(&self) -> Option<&str> {
         match self {
             RunError::OnTrial { operator, .. }
-            | RunError::Task(TaskError::Load { operator, .. } | TaskError::TakeOver { operator, .. }) => Some(operator),
+            | RunError::Task(
+                TaskError::Load { operator, .. }
+                | TaskError::TakeOver { operator, .. }
+                | TaskError::Canary { operator, .. },
+            ) => Some(operator),
             RunError::Task(TaskError::Call(error)) => Some(&error.operator),
             RunError::Task(TaskError::Rejected { node, .. }) => Some(node),
             _ => None,

@@ -318,17 +318,17 @@ impl Noted {
         state.note(event).await.map(drop)
     }
 
-    /// Writes what came of anything else, with the plugin it was about.
+    /// Writes what came of anything else, with the plugin it was about and its digest.
     pub(super) async fn write_other(
         self,
         state: &AppState,
-        done: Result<Option<&Version>, &ServiceError>,
+        done: Result<Option<(String, String)>, &ServiceError>,
     ) -> Result<(), Problem> {
         let Noted { mut event, .. } = self;
         match done {
             Ok(version) => {
-                event.to = version.map(|version| version.plugin.clone());
-                (event.digest, event.outcome) = (version.map(|version| version.digest.clone()), "done".to_owned());
+                (event.to, event.digest) = version.unzip();
+                event.outcome = "done".to_owned();
             }
             Err(error) => event.outcome = error.to_string(),
         }

@@ -12,7 +12,7 @@ use crate::{
 
 /// An operator of a job.
 #[derive(Args)]
-struct Place {
+pub(super) struct Place {
     /// The job: its id or, while it has not ended, its name.
     job: String,
     /// The operator's name in the job.
@@ -132,12 +132,12 @@ pub(in crate::cli) struct Versions {
     operator: Option<String>,
 }
 
-fn json_value(text: &str) -> Result<Value, String> {
+pub(super) fn json_value(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|error| format!("no JSON: {error}"))
 }
 
 /// An object of what there is to say.
-fn object(fields: impl IntoIterator<Item = (&'static str, Option<Value>)>) -> Value {
+pub(super) fn object(fields: impl IntoIterator<Item = (&'static str, Option<Value>)>) -> Value {
     Value::Object(fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
 }
 
@@ -154,11 +154,11 @@ impl Trial {
 }
 
 impl Place {
-    fn path<'a>(&'a self, what: &'a str) -> [&'a str; 6] {
+    pub(super) fn path<'a>(&'a self, what: &'a str) -> [&'a str; 6] {
         ["v1", "jobs", &self.job, "operators", &self.operator, what]
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         client: &Client,
         change: Change,
@@ -218,7 +218,7 @@ impl Promote {
 
 impl Discard {
     pub(in crate::cli) fn execute(self, clock: Arc<dyn Clock>) -> CommandResult {
-        let asked = async |client: &Client| Ok(self.place.ask(client, Change::Delete, "shadow", None).await?);
+        let asked = async |client: &Client| Ok(self.place.ask(client, Change::Post, "discard", None).await?);
         self.connection.ask(clock, asked, table::fields)
     }
 }

@@ -74,7 +74,8 @@ impl Coordinator<'_> {
             until: self.environment.clock.monotonic() + spec.time,
             with_state: spec.with_state,
             rejected: spec.rejected_max.map(|max| (rejected, max)),
-            back: from,
+            // A canary that was promoted is not what is gone back to.
+            back: OperatorVersion { canary: None, ..from },
             operator,
         });
         let OperatorVersion { change, uid, plugin, .. } = &version;

@@ -56,6 +56,12 @@ impl Failures {
         Ok(Failures { spec, breaker, clock, node: node.to_owned(), subtask, keys, plugin: "".into() })
     }
 
+    /// Of another plugin in the same place, of which nothing has failed yet.
+    pub(super) fn of_another(&self) -> Result<Failures, String> {
+        let key = self.keys.as_ref().map(|keys| keys.schema.clone());
+        Failures::new(self.spec, (&self.node, self.subtask), key, self.clock.clone())
+    }
+
     /// The part of the work that is to be tried next, if there is one. What may not be tried is poison.
     pub(super) fn next(&mut self, work: &mut Work) -> Option<Range<usize>> {
         if let Some(breaker) = &mut self.breaker
