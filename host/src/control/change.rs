@@ -45,6 +45,8 @@ pub struct TrialSpec {
     pub with_state: bool,
     /// More rows rejected than this, by all subtasks, are a failure; any number is fine if absent.
     pub rejected_max: Option<u64>,
+    /// More time than this for a row, timer or window, in the mean of all calls of any second, is a failure; any is fine if absent.
+    pub record_time_max: Option<Duration>,
 }
 
 /// Why a change is not made. The job runs on as before.
@@ -109,7 +111,7 @@ pub enum ChangeError {
     NoShadow(String),
     /// A kind that cannot be divided by its keys.
     #[error(
-        "[X0120] `{operator}` is a {kind}, which has no canary: try another version beside it (a shadow), or in its place (a trial)"
+        "[X0120] `{operator}` runs its plugin as {kind}, which has no canary: try another version beside it (a shadow), or in its place (a trial)"
     )]
     NoCanaryOf {
         /// Its name.

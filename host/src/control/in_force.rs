@@ -42,6 +42,8 @@ pub(super) struct Trial {
     pub(super) with_state: bool,
     /// Rows the operator had rejected before, and how many more are too many.
     pub(super) rejected: Option<(u64, u64)>,
+    /// The longest it may take for a record.
+    pub(super) record_time_max: Option<Duration>,
     /// What was in force before.
     pub(super) back: OperatorVersion,
 }

@@ -9,6 +9,7 @@ mod joins;
 mod migration;
 mod observer;
 mod operators;
+mod pace;
 mod placement;
 mod plugins;
 mod prepare;

@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn the_steps_of_hashes_are_those_of_the_first_release() {
         let steps = [0, 1, key_hash(b"word"), key_hash(&7_i64.to_le_bytes()), u64::MAX].map(step);
-        assert_eq!(steps, [0, 0, 0, 0, 0]);
+        assert_eq!(steps, [9812, 631, 5933, 6873, 4821]);
     }
 
     #[test]

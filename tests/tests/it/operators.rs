@@ -60,19 +60,19 @@ async fn in_force(server: &Server) -> (String, u64) {
 }
 
 /// What happens to jobs, from the first event of the server on.
-struct Events {
+pub struct Events {
     stream: Response,
     seen: String,
 }
 
 impl Events {
-    async fn of(server: &Server) -> Events {
+    pub async fn of(server: &Server) -> Events {
         let request = server.request(Method::GET, "/v1/events").header("last-event-id", "0");
         Events { stream: request.send().await.unwrap(), seen: String::new() }
     }
 
     /// Waits for an event of which this is a part, after all that were waited for before.
-    async fn wait(&mut self, part: &str) {
+    pub async fn wait(&mut self, part: &str) {
         loop {
             let whole =
                 self.seen.match_indices("\n\n").map(|(at, _)| at + 2).find(|at| self.seen[..*at].contains(part));

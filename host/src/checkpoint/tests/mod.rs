@@ -11,7 +11,7 @@ use futures::FutureExt;
 
 use super::*;
 use crate::model::{
-    Blob, CanaryVersion, OperatorKind, OperatorState, OperatorVersion, Part, Redistribution, Share, SnapshotKind,
+    Blob, CanaryVersion, OperatorKind, OperatorState, OperatorVersion, Part, Redistribution, SnapshotKind,
     SplitPosition, StoreFormat, StoreSnapshot, SubtaskState,
 };
 
@@ -66,7 +66,7 @@ fn draft(checkpoint: u64, parts: Vec<Part>) -> Draft {
                 plugin: "sum@3.0.0".into(),
                 digest: "cd".into(),
                 configuration: "{}".into(),
-                share: Share::of(0.05).unwrap(),
+                share: crate::model::Share::of(0.05).unwrap(),
                 by: vec!["word".into()],
             }),
         }],

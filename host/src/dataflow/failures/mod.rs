@@ -26,6 +26,8 @@ pub struct Failures {
     keys: Option<KeyText>,
     /// Whose call failed last.
     plugin: Arc<str>,
+    /// When what is tried now was begun.
+    began: Duration,
 }
 
 /// Makes text of encoded keys.
@@ -53,7 +55,8 @@ impl Failures {
         let text = |schema: Schema| Ok::<_, String>(KeyText { encoder: Format::Json.encoder(&schema)?, schema });
         let keys = key.filter(|key| !key.fields().is_empty()).map(text).transpose()?;
         let breaker = spec.circuit_breaker.map(Breaker::new);
-        Ok(Failures { spec, breaker, clock, node: node.to_owned(), subtask, keys, plugin: "".into() })
+        let (node, plugin, began) = (node.to_owned(), "".into(), Duration::ZERO);
+        Ok(Failures { spec, breaker, clock, node, subtask, keys, plugin, began })
     }
 
     /// Of another plugin in the same place, of which nothing has failed yet.
@@ -70,6 +73,7 @@ impl Failures {
         {
             work.refuse(&"not tried: too many calls have failed, and the circuit breaker is open".into(), &self.plugin);
         }
+        self.began = self.clock.monotonic();
         work.current()
     }
 
@@ -87,6 +91,8 @@ impl Failures {
         result: Result<T, E>,
         metrics: &NodeMetrics,
     ) -> Result<Option<T>, TaskError> {
+        let items = work.current().map_or(0, |part| part.len());
+        metrics.called(self.clock.monotonic().saturating_sub(self.began), items);
         let error = match result {
             Ok(value) => {
                 work.done();
