@@ -9,16 +9,20 @@ use super::{
     manifest::{NodeState, PartEntry, StoreEntry, SubtaskEntry},
 };
 use crate::model::{
-    OperatorKind, OperatorState, OperatorVersion, Redistribution, SnapshotKind, SplitPosition, StoreFormat,
+    CanaryVersion, OperatorKind, OperatorState, OperatorVersion, Redistribution, Share, SnapshotKind, SplitPosition,
+    StoreFormat,
 };
 
 /// What every manifest begins with.
 const MAGIC: [u8; 8] = *b"WMILLMAN";
 
 /// The version that is written, and the latest that is read.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 
-/// Without versions of plugins; otherwise the same.
+/// Without canaries; otherwise the same.
+const WITHOUT_CANARIES: u16 = 2;
+
+/// Without versions of plugins either.
 const WITHOUT_VERSIONS: u16 = 1;
 
 /// Magic bytes, version, length.
@@ -33,7 +37,7 @@ const CLAIM_BYTES_MAX: usize = 256 << 20;
 /// A manifest's bytes. Fails with one that is too large or contradicts itself, so that what was written can be read.
 pub(super) fn encode(name: &str, manifest: &Manifest) -> Result<Vec<u8>, StoreError> {
     manifest.check().map_err(|what| StoreError::damaged(name, what))?;
-    let payload = bincode::encode_to_vec(Manifest2::from(manifest), config::standard())
+    let payload = bincode::encode_to_vec(Manifest3::from(manifest), config::standard())
         .map_err(|error| StoreError::damaged(name, error.to_string()))?;
     let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len() + TRAILER_BYTES);
     bytes.extend_from_slice(&MAGIC);
@@ -74,8 +78,10 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Manifest, StoreError> {
     let limited = config::standard().with_limit::<CLAIM_BYTES_MAX>();
     let read = match found {
         WITHOUT_VERSIONS => bincode::decode_from_slice(payload, limited)
-            .map(|(manifest, taken)| (Manifest2 { manifest, versions: Vec::new() }, taken)),
-        _ => bincode::decode_from_slice::<Manifest2, _>(payload, limited),
+            .map(|(manifest, taken)| (Manifest2 { manifest, versions: Vec::new() }.into(), taken)),
+        WITHOUT_CANARIES => bincode::decode_from_slice::<Manifest2, _>(payload, limited)
+            .map(|(manifest, taken)| (manifest.into(), taken)),
+        _ => bincode::decode_from_slice::<Manifest3, _>(payload, limited),
     };
     let (read, taken) = read.map_err(|error| damaged(&error.to_string()))?;
     if taken != payload.len() {
@@ -84,6 +90,22 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Manifest, StoreError> {
     let manifest = Manifest::try_from(read).map_err(damaged)?;
     manifest.check().map_err(|what| damaged(&what))?;
     Ok(manifest)
+}
+
+#[derive(Encode, Decode)]
+struct Manifest3 {
+    manifest: Manifest2,
+    canaries: Vec<Canary3>,
+}
+
+#[derive(Encode, Decode)]
+struct Canary3 {
+    change: u64,
+    plugin: String,
+    digest: String,
+    configuration: String,
+    share: u32,
+    by: Vec<String>,
 }
 
 #[derive(Encode, Decode)]
@@ -160,6 +182,30 @@ struct OperatorState1 {
     name: String,
     redistribution: u8,
     elements: Vec<Vec<u8>>,
+}
+
+impl From<&Manifest> for Manifest3 {
+    fn from(manifest: &Manifest) -> Manifest3 {
+        let canary = |version: &OperatorVersion| {
+            let canary = version.canary.as_ref()?;
+            Some(Canary3 {
+                change: version.change,
+                plugin: canary.plugin.clone(),
+                digest: canary.digest.clone(),
+                configuration: canary.configuration.clone(),
+                share: canary.share.steps(),
+                by: canary.by.clone(),
+            })
+        };
+        let canaries = manifest.versions.iter().filter_map(canary).collect();
+        Manifest3 { manifest: Manifest2::from(manifest), canaries }
+    }
+}
+
+impl From<Manifest2> for Manifest3 {
+    fn from(manifest: Manifest2) -> Manifest3 {
+        Manifest3 { manifest, canaries: Vec::new() }
+    }
 }
 
 impl From<&Manifest> for Manifest2 {
@@ -245,6 +291,22 @@ impl From<&StoreEntry> for Store1 {
 }
 
 /// Fails on a number that means nothing in this version.
+impl TryFrom<Manifest3> for Manifest {
+    type Error = &'static str;
+
+    fn try_from(read: Manifest3) -> Result<Manifest, &'static str> {
+        let Manifest3 { manifest: read, canaries } = read;
+        let mut manifest = Manifest::try_from(read)?;
+        for Canary3 { change, plugin, digest, configuration, share, by } in canaries {
+            let share = Share::from_steps(share).ok_or("it has a canary with an impossible share")?;
+            let of = |version: &&mut OperatorVersion| version.change == change && version.canary.is_none();
+            let version = manifest.versions.iter_mut().find(of).ok_or("it has the canary of no version")?;
+            version.canary = Some(CanaryVersion { plugin, digest, configuration, share, by });
+        }
+        Ok(manifest)
+    }
+}
+
 impl TryFrom<Manifest2> for Manifest {
     type Error = &'static str;
 
@@ -254,7 +316,7 @@ impl TryFrom<Manifest2> for Manifest {
             let kind = OperatorKind::of_interface(&read.kind);
             let Version2 { change, uid, plugin, digest, configuration, .. } = read;
             let kind = kind.ok_or("it has a plugin of an unknown kind")?;
-            Ok(OperatorVersion { change, uid, kind, plugin, digest, configuration })
+            Ok(OperatorVersion { change, uid, kind, plugin, digest, configuration, canary: None })
         };
         let node = |node: Node1| {
             let parallelism = u32::try_from(node.subtasks.len()).map_err(|_| "it has too many subtasks")?;

@@ -59,9 +59,15 @@ enum Command {
     Shadow(remote::Shadow),
     /// Show how a shadow compares.
     ShadowReport(remote::ShadowReport),
-    /// Change an operator to the plugin of its shadow.
+    /// Have another plugin process a share of an operator's keys.
+    Canary(remote::Canary),
+    /// Give a canary another share of the keys.
+    CanaryShare(remote::CanaryShare),
+    /// Show what a canary and the version in force have done.
+    CanaryReport(remote::CanaryReport),
+    /// Change an operator to the plugin of its shadow or its canary.
     Promote(remote::Promote),
-    /// End a shadow.
+    /// End a shadow or a canary.
     Discard(remote::Discard),
     /// Go back to the version before.
     Rollback(remote::Rollback),
@@ -126,6 +132,9 @@ pub fn main() -> ExitCode {
         Command::Swap(swap) => swap.execute(clock),
         Command::Shadow(shadow) => shadow.execute(clock),
         Command::ShadowReport(report) => report.execute(clock),
+        Command::Canary(canary) => canary.execute(clock),
+        Command::CanaryShare(share) => share.execute(clock),
+        Command::CanaryReport(report) => report.execute(clock),
         Command::Promote(promote) => promote.execute(clock),
         Command::Discard(discard) => discard.execute(clock),
         Command::Rollback(rollback) => rollback.execute(clock),

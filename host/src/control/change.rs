@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     dataflow::{Offer, Place, Reopening, Replacement},
-    job::{NodeId, Plan, PlanNode, Role},
+    job::{NodeId, Plan, PlanNode, PluginColumns, Role},
     model::{Description, OperatorKind, OperatorVersion},
-    plugin::{Instance, LoadError, Placement, Plugin},
+    plugin::{LoadError, Placement, Plugin},
 };
 
 /// What is asked for.
@@ -45,6 +45,8 @@ pub struct TrialSpec {
     pub with_state: bool,
     /// More rows rejected than this, by all subtasks, are a failure; any number is fine if absent.
     pub rejected_max: Option<u64>,
+    /// More time than this for a row, timer or window, in the mean of all calls of any second, is a failure; any is fine if absent.
+    pub record_time_max: Option<Duration>,
 }
 
 /// Why a change is not made. The job runs on as before.
@@ -107,6 +109,45 @@ pub enum ChangeError {
     /// Nothing is tried.
     #[error("[X0110] no version is tried beside that of `{0}`")]
     NoShadow(String),
+    /// A kind that cannot be divided by its keys.
+    #[error(
+        "[X0120] `{operator}` runs its plugin as {kind}, which has no canary: try another version beside it (a shadow), or in its place (a trial)"
+    )]
+    NoCanaryOf {
+        /// Its name.
+        operator: String,
+        /// Its kind.
+        kind: &'static str,
+    },
+    /// One thing after the other.
+    #[error("[X0121] another version of `{0}` has a share of its keys: promote or discard it first")]
+    HasCanary(String),
+    /// The same.
+    #[error("[X0122] another version of `{0}` is tried beside it: promote or discard it first")]
+    HasShadow(String),
+    /// Both versions have one store.
+    #[error(
+        "[X0123] {plugin} declares other states than what is in force of `{operator}`, and cannot share its store: {what}. Swap it, or try it as a shadow"
+    )]
+    CanaryState {
+        /// Its name.
+        operator: String,
+        /// The new plugin.
+        plugin: String,
+        /// What is not the same.
+        what: String,
+    },
+    /// Rows cannot be divided so.
+    #[error("[X0124] the rows of `{operator}` cannot be divided so: {what}")]
+    CanaryBy {
+        /// Its name.
+        operator: String,
+        /// Why.
+        what: String,
+    },
+    /// There is none.
+    #[error("[X0126] no other version of `{0}` has a share of its keys")]
+    NoCanary(String),
     /// Another change was faster.
     #[error("[X0106] the job was changed meanwhile: try again")]
     Overtaken,
@@ -149,6 +190,18 @@ pub struct ReadyChange {
 }
 
 impl ReadyChange {
+    /// Of a canary, which needs no other state.
+    pub(super) fn of_canary(
+        (base, prepared): (Arc<Prepared>, Prepared),
+        operator: String,
+        (from, to): (OperatorVersion, OperatorVersion),
+        trial: Option<TrialSpec>,
+        offers: Vec<(Place, Offer)>,
+    ) -> ReadyChange {
+        let prepared = Arc::new(prepared);
+        ReadyChange { base, prepared, operator, trial, from, to, offers, rehearsing: None, migrates: false }
+    }
+
     /// What is in force until it is made.
     pub fn from(&self) -> &OperatorVersion {
         &self.from
@@ -182,7 +235,12 @@ pub struct Changed {
 }
 
 /// What runs in an operator's or sink's place of this kind.
-fn version(prepared: &Prepared, versions: &[OperatorVersion], node: &PlanNode, id: &PluginId) -> OperatorVersion {
+pub(super) fn version(
+    prepared: &Prepared,
+    versions: &[OperatorVersion],
+    node: &PlanNode,
+    id: &PluginId,
+) -> OperatorVersion {
     let known = versions.iter().find(|version| version.uid == node.uid && version.kind == id.1);
     known.cloned().unwrap_or_else(|| of_bound(&prepared.plugins[id], 0, node, id.1))
 }
@@ -195,6 +253,7 @@ fn of_bound(bound: &Bound, change: u64, node: &PlanNode, kind: OperatorKind) -> 
         plugin: name_of(bound.plugin.description(kind)),
         digest: bound.plugin.digest().to_owned(),
         configuration: bound.configuration.clone(),
+        canary: None,
     }
 }
 
@@ -241,10 +300,10 @@ pub(super) fn ready(shared: &Arc<Shared>, request: ChangeRequest) -> Result<Read
 /// Checks a change.
 pub(super) fn check(shared: &Shared, request: ChangeRequest) -> Result<Checked, ChangeError> {
     let base = shared.in_force.prepared();
-    let missing = || ChangeError::NoOperator(request.operator.clone());
-    let named = |node: &&PlanNode| node.name == request.operator || node.uid == request.operator;
-    let node = base.plan.nodes.iter().find(named).ok_or_else(missing)?;
-    let id = which(&base, node, request.kind)?;
+    let (node, id) = find(&base, &request.operator, request.kind)?;
+    if base.canary(&node.name).is_some() {
+        return Err(ChangeError::HasCanary(node.name.clone()));
+    }
     let bound = &base.plugins[&id];
     let new = Bound {
         plugin: request.plugin.unwrap_or_else(|| bound.plugin.clone()),
@@ -278,6 +337,17 @@ pub(super) fn check(shared: &Shared, request: ChangeRequest) -> Result<Checked, 
         id,
         base,
     })
+}
+
+/// Who is meant, by name or uid, and which plugin.
+pub(super) fn find<'a>(
+    prepared: &'a Prepared,
+    operator: &str,
+    kind: Option<OperatorKind>,
+) -> Result<(&'a PlanNode, PluginId), ChangeError> {
+    let named = |node: &&PlanNode| node.name == operator || node.uid == operator;
+    let node = prepared.plan.nodes.iter().find(named).ok_or_else(|| ChangeError::NoOperator(operator.to_owned()))?;
+    Ok((node, which(prepared, node, kind)?))
 }
 
 /// Which of an operator's plugins is meant.
@@ -337,21 +407,24 @@ fn same_plan(old: &Plan, new: &Plan, node: &PlanNode) -> Result<(), String> {
     }
 }
 
-/// A guest for a place where the plugin runs.
+/// What the plugin of a kind reads of a node.
+pub(super) fn columns(node: &PlanNode, kind: OperatorKind) -> Result<&PluginColumns, LoadError> {
+    node.role.plugin(kind).ok_or_else(|| LoadError::Contract("the plan has no such plugin".to_owned()))
+}
+
+/// A guest for a place where the plugin runs, and what it reads.
 pub(super) fn replacement(
     prepared: &Prepared,
     node: &PlanNode,
-    kind: OperatorKind,
+    (kind, columns): (OperatorKind, &PluginColumns),
     bound: &Bound,
     subtask: u32,
 ) -> Result<Replacement, LoadError> {
-    let columns =
-        node.role.plugin(kind).ok_or_else(|| LoadError::Contract("the plan has no such plugin".to_owned()))?;
     let placement = Placement { operator: node.name.clone(), subtask, parallelism: node.parallelism };
     let spec = prepared.limits(&node.name);
-    let instance: Instance = bound.plugin.instantiate(kind, &bound.configuration, placement, limits(&spec))?;
-    let (reads, second_reads) = (columns.reads.clone(), columns.second_reads.clone());
-    Ok(Replacement { kind, instance, reads, second_reads, keys: columns.keys.clone() })
+    let instance = bound.plugin.instantiate(kind, &bound.configuration, placement, limits(&spec))?;
+    let PluginColumns { reads, second_reads, keys, .. } = columns.clone();
+    Ok(Replacement { kind, instance, reads, second_reads, keys })
 }
 
 /// A guest for every place where the plugin runs.
@@ -362,18 +435,19 @@ fn replacements(
     bound: &Bound,
 ) -> Result<Vec<(Place, Offer)>, LoadError> {
     let plan = &prepared.plan;
-    let replacement = |subtask| -> Result<Offer, LoadError> {
-        Ok(Offer::Replace(Box::new(replacement(prepared, node, kind, bound, subtask)?)))
+    let columns = columns(node, kind)?;
+    let offer = |subtask| -> Result<Offer, LoadError> {
+        Ok(Offer::Replace(Box::new(replacement(prepared, node, (kind, columns), bound, subtask)?)))
     };
     let place = |edge, subtask| Place { uid: node.uid.clone(), edge, subtask };
     let mut all = Vec::new();
     for subtask in 0..node.parallelism {
-        all.push((place(None, subtask), replacement(subtask)?));
+        all.push((place(None, subtask), offer(subtask)?));
     }
     for edge in plan.edges.iter().filter(|edge| edge.to == node.id && edge.combined && kind == OperatorKind::Aggregate)
     {
         for subtask in 0..plan.node(edge.from).parallelism {
-            all.push((place(Some(edge.id.0), subtask), replacement(subtask)?));
+            all.push((place(Some(edge.id.0), subtask), offer(subtask)?));
         }
     }
     Ok(all)

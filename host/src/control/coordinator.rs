@@ -11,6 +11,7 @@ use changing::Changing;
 
 use super::{
     CheckpointDone, JobObserver, JobOptions, RunError,
+    pace::Pace,
     publish::{Header, Published, Savepoint, Target, publish_all},
     restore::Restored,
     run::{Command, Shared},
@@ -78,6 +79,8 @@ pub(super) struct Coordinator<'a> {
     /// What is in force for what comes after the latest barrier.
     versions: Vec<OperatorVersion>,
     changing: Option<Changing>,
+    /// How fast what is on trial is.
+    pace: Pace,
     start: u64,
     /// None if there are none but the last.
     schedule: Option<Schedule>,
@@ -134,6 +137,7 @@ impl<'a> Coordinator<'a> {
             stop_savepoint: options.savepoint_on_stop.clone(),
             versions: shared.in_force.versions(),
             changing: None,
+            pace: Pace::default(),
             start: restored.start,
             next_checkpoint: restored.highest + 1,
             in_flight: BTreeMap::new(),

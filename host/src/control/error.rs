@@ -1,5 +1,5 @@
 //! Why a job does not start, or has failed.
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use crate::{
     checkpoint::{CheckpointsFailing, RestoreError, StoreError},
@@ -83,6 +83,19 @@ pub enum RunError {
         /// While it is on trial.
         max: u64,
     },
+    /// A version on trial is too slow.
+    #[error(
+        "[X0128] `{operator}` has taken {} for a record in the mean of the last second, {} is allowed while it is on trial",
+        humantime::format_duration(*.mean), humantime::format_duration(*.max)
+    )]
+    TooSlow {
+        /// The operator or sink.
+        operator: String,
+        /// For a row, timer or window.
+        mean: Duration,
+        /// While it is on trial.
+        max: Duration,
+    },
     /// A task that panicked.
     #[error("[B0603] a task panicked: {0}; this is a fault of wasmill, please report it")]
     Panic(String),
@@ -96,6 +109,7 @@ impl RunError {
             RunError::Task(_)
                 | RunError::Panic(_)
                 | RunError::OnTrial { .. }
+                | RunError::TooSlow { .. }
                 | RunError::Checkpoint { .. }
                 | RunError::Failing(_)
                 | RunError::Store(_)
@@ -106,7 +120,12 @@ impl RunError {
     pub(super) fn operator(&self) -> Option<&str> {
         match self {
             RunError::OnTrial { operator, .. }
-            | RunError::Task(TaskError::Load { operator, .. } | TaskError::TakeOver { operator, .. }) => Some(operator),
+            | RunError::TooSlow { operator, .. }
+            | RunError::Task(
+                TaskError::Load { operator, .. }
+                | TaskError::TakeOver { operator, .. }
+                | TaskError::Canary { operator, .. },
+            ) => Some(operator),
             RunError::Task(TaskError::Call(error)) => Some(&error.operator),
             RunError::Task(TaskError::Rejected { node, .. }) => Some(node),
             _ => None,

@@ -7,8 +7,9 @@ use std::{
 
 use super::{Bound, PluginSource, Prepared, RolledBack, RunError, SourceError};
 use crate::{
+    dataflow::TaskError,
     job::PluginRef,
-    model::{OperatorVersion, latest_versions},
+    model::{CanaryVersion, OperatorVersion, latest_versions},
     plugin::{LoadError, Plugin},
 };
 
@@ -41,6 +42,8 @@ pub(super) struct Trial {
     pub(super) with_state: bool,
     /// Rows the operator had rejected before, and how many more are too many.
     pub(super) rejected: Option<(u64, u64)>,
+    /// The longest it may take for a record.
+    pub(super) record_time_max: Option<Duration>,
     /// What was in force before.
     pub(super) back: OperatorVersion,
 }
@@ -81,7 +84,8 @@ impl InForce {
     pub(super) fn accept(&self, version: OperatorVersion, prepared: Arc<Prepared>, trial: Option<Trial>) {
         let mut now = self.now();
         (now.trial, now.changing) = (trial, None);
-        for bound in prepared.plugins.values() {
+        let canaries = prepared.canaries.values().map(|canary| &canary.bound);
+        for bound in prepared.plugins.values().chain(canaries) {
             now.known.entry(bound.plugin.digest().to_owned()).or_insert_with(|| bound.plugin.clone());
         }
         now.accepted = latest_versions(now.accepted.iter().chain([&version]));
@@ -100,8 +104,24 @@ impl InForce {
         (error.operator() == Some(&operator)).then_some(from)
     }
 
-    /// If this failure at this time is that of a version on trial: the version before it is in force from the next start on.
+    /// If this failure is that of a canary: from the next start on, what it was beside has all keys.
+    fn drop_canary(&self, error: &RunError) -> Option<RolledBack> {
+        let RunError::Task(TaskError::Canary { operator, .. }) = error else { return None };
+        let change = self.next_change();
+        let node = self.base.plan.nodes.iter().find(|node| node.name == *operator)?;
+        let mut now = self.now();
+        let its = |version: &&OperatorVersion| version.uid == node.uid && version.canary.is_some();
+        let from = now.accepted.iter().find(its)?.clone();
+        let to = OperatorVersion { change, canary: None, ..from.clone() };
+        now.accepted = latest_versions(now.accepted.iter().chain([&to]));
+        Some(RolledBack { operator: operator.clone(), from, to })
+    }
+
+    /// If this failure at this time is that of a canary, or of a version on trial: the version before it is in force from the next start on.
     pub(super) fn roll_back(&self, error: &RunError, at: Duration) -> Option<RolledBack> {
+        if let Some(dropped) = self.drop_canary(error) {
+            return Some(dropped);
+        }
         let trial = self.trial(at).filter(|trial| error.operator() == Some(&trial.operator))?;
         let to = OperatorVersion { change: self.next_change(), ..trial.back };
         let mut now = self.now();
@@ -125,10 +145,21 @@ impl InForce {
             .filter_map(|version| {
                 // An operator that is gone has no plugin either.
                 let node = self.base.plan.nodes.iter().find(|node| node.uid == version.uid)?;
-                Some(self.bound(version, source).map(|bound| ((node.name.clone(), version.kind), bound)))
+                let OperatorVersion { uid, plugin, digest, configuration, .. } = version;
+                let bound = self.bound(uid, (plugin, digest, configuration), source);
+                Some(bound.map(|bound| ((node.name.clone(), version.kind), bound)))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let prepared = if replaced.is_empty() { self.base.clone() } else { Arc::new(self.base.with(replaced)?) };
+        let mut prepared = if replaced.is_empty() { self.base.clone() } else { Arc::new(self.base.with(replaced)?) };
+        for version in &versions {
+            let Some(node) = self.base.plan.nodes.iter().find(|node| node.uid == version.uid) else { continue };
+            let Some(canary) = &version.canary else { continue };
+            let CanaryVersion { plugin, digest, configuration, .. } = canary;
+            let bound = self.bound(&version.uid, (plugin, digest, configuration), source)?;
+            let counts = self.now().prepared.canary(&node.name).map(|(_, canary)| canary.counts.clone());
+            let id = (node.name.clone(), version.kind);
+            prepared = Arc::new(prepared.with_canary(id, bound, canary, counts.unwrap_or_default())?);
+        }
         let mut now = self.now();
         (now.prepared, now.accepted) = (prepared.clone(), versions);
         Ok(prepared)
@@ -143,31 +174,28 @@ impl InForce {
         self.now().accepted.iter().filter(|version| !is_there(version)).map(|version| version.uid.clone()).collect()
     }
 
-    fn bound(&self, version: &OperatorVersion, source: Option<&dyn PluginSource>) -> Result<Bound, RunError> {
-        let known = self.now().known.get(&version.digest).cloned();
+    /// A plugin of an operator or sink, by uid: by its name, its digest and its configuration.
+    fn bound(
+        &self,
+        uid: &str,
+        (name, digest, configuration): (&str, &str, &str),
+        source: Option<&dyn PluginSource>,
+    ) -> Result<Bound, RunError> {
+        let known = self.now().known.get(digest).cloned();
         let plugin = match (known, source) {
             (Some(plugin), _) => Ok(plugin),
-            (None, Some(source)) => source.load(&PluginRef::Digest(version.digest.clone())),
+            (None, Some(source)) => source.load(&PluginRef::Digest(digest.to_owned())),
             (None, None) => {
-                let what = format!(
-                    "{} is in force since a change of the running job, and is nowhere to be found",
-                    version.plugin
-                );
+                let what = format!("{name} is in force since a change of the running job, and is nowhere to be found");
                 Err(LoadError::Unknown(what).into())
             }
         };
+        let (place, operator) = (self.base.spec.file.to_string(), uid.to_owned());
         let plugin = plugin.map_err(|error| match error {
-            SourceError::Load(error) => RunError::Plugin {
-                place: self.base.spec.file.to_string(),
-                operator: version.uid.clone(),
-                plugin: version.plugin.clone(),
-                error,
-            },
-            SourceError::Build(error) => {
-                RunError::Build { place: self.base.spec.file.to_string(), operator: version.uid.clone(), error }
-            }
+            SourceError::Load(error) => RunError::Plugin { place, operator, plugin: name.to_owned(), error },
+            SourceError::Build(error) => RunError::Build { place, operator, error },
         })?;
-        self.now().known.insert(version.digest.clone(), plugin.clone());
-        Ok(Bound { plugin, configuration: version.configuration.clone() })
+        self.now().known.insert(digest.to_owned(), plugin.clone());
+        Ok(Bound { plugin, configuration: configuration.to_owned() })
     }
 }

@@ -202,7 +202,12 @@ mod tests {
         refused(&[total.clone()], true, &[], "force");
         refused(&old.states, true, &["text"], "is a state of it");
         refused(&old.states, true, &["txt"], "no such state");
-        let trial = |with_state| TrialSpec { time: Duration::from_secs(1), with_state, rejected_max: None };
+        let trial = |with_state| TrialSpec {
+            time: Duration::from_secs(1),
+            with_state,
+            rejected_max: None,
+            record_time_max: None,
+        };
         let new = describe(&[newer, text]);
         assert!(fit((&old, &new), true, &[], Some(trial(false))).unwrap_err().contains("with_state"));
         assert_eq!(fit((&old, &new), true, &[], Some(trial(true))), Ok(Fit::Other { migrates: true }));

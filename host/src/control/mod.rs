@@ -1,5 +1,6 @@
 //! From a job file to a running job and its report: finds and builds plugins, wires the plan's tasks together, starts them, and
 //! waits for them. Knows everything below it; must not know who asked, nor how progress is shown.
+mod canary;
 mod change;
 mod coordinator;
 mod error;
@@ -8,6 +9,7 @@ mod joins;
 mod migration;
 mod observer;
 mod operators;
+mod pace;
 mod placement;
 mod plugins;
 mod prepare;
@@ -25,6 +27,7 @@ mod windows;
 mod wiring;
 
 pub use crate::state::{StateMigration, Unmigrated};
+pub use canary::{BoundCanary, CanaryReport, CanaryRequest, CanaryStep};
 pub use change::{ChangeError, ChangeRequest, Changed, ReadyChange, TrialSpec};
 pub use error::RunError;
 pub use observer::{CheckpointDone, JobObserver, RolledBack};

@@ -42,7 +42,7 @@ impl Wiring<'_> {
         let spec = &self.spec().operators[&node.name];
         let state = self.restored.take(&node.uid, subtask).unwrap_or_default();
         let parts = Parts { node, spec, subtask, state };
-        Ok(match &spec.step {
+        let mut operator: Box<dyn Operator> = match &spec.step {
             StepSpec::Transform(_) => Box::new(self.transform(&parts)?),
             StepSpec::KeyedProcess(_) => Box::new(self.keyed(parts, OperatorKind::KeyedProcess)?),
             StepSpec::ConnectedProcess(_) => Box::new(self.keyed(parts, OperatorKind::ConnectedProcess)?),
@@ -53,7 +53,11 @@ impl Wiring<'_> {
                 Box::new(Broadcast::new(self.keyed(parts, OperatorKind::BroadcastProcess)?, subtask))
             }
             StepSpec::WindowJoin | StepSpec::IntervalJoin(_) => self.join(parts)?,
-        })
+        };
+        if let Some(begin) = self.canary(node, subtask)? {
+            operator.canary(begin)?;
+        }
+        Ok(operator)
     }
 
     pub(super) fn instance(&self, parts: &Parts<'_>, kind: OperatorKind) -> Result<Instance, TaskError> {

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{PluginSource, RunError, SourceError};
+use super::{BoundCanary, PluginSource, RunError, SourceError};
 use crate::{
     job::{Descriptions, JobSpec, LimitsSpec, Plan, PluginRef, PluginSpec, plan},
     model::OperatorKind,
@@ -33,6 +33,8 @@ pub struct Prepared {
     pub plugins: BTreeMap<PluginId, Bound>,
     /// How it will run.
     pub plan: Plan,
+    /// Other versions of operators that have a share of their keys. A job file has none.
+    pub canaries: BTreeMap<PluginId, BoundCanary>,
 }
 
 /// A plugin a job asks for.
@@ -83,16 +85,16 @@ pub fn prepare(spec: JobSpec, source: &dyn PluginSource) -> Result<Prepared, Run
         try_configuration(one.name, one.kind, one.limits, &plugins[&one.id()]).map_err(|error| one.error(error))?;
     }
     drop(wanted);
-    Ok(Prepared { spec: Arc::new(spec), plugins, plan })
+    Ok(Prepared { spec: Arc::new(spec), plugins, plan, canaries: BTreeMap::new() })
 }
 
 impl Prepared {
-    /// The same job with other plugins in place of those it has under these names. Fails if it cannot be planned with them.
+    /// The same job with other plugins in place of those it has under these names, and its canaries. Fails if it cannot be planned with them.
     pub fn with(&self, replaced: impl IntoIterator<Item = (PluginId, Bound)>) -> Result<Prepared, RunError> {
         let mut plugins = self.plugins.clone();
         plugins.extend(replaced);
         let plan = plan(&self.spec, &descriptions(&plugins))?;
-        Ok(Prepared { spec: self.spec.clone(), plugins, plan })
+        Ok(Prepared { spec: self.spec.clone(), plugins, plan, canaries: self.canaries.clone() })
     }
 
     /// Limits on the plugins of an operator or sink.

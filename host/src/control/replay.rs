@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 
 use super::{
     Bound, ChangeError, ChangeRequest, PluginId, Prepared,
-    change::{Checked, check, replacement},
+    change::{Checked, check, columns, replacement},
     run::Shared,
 };
 use crate::{
@@ -70,7 +70,9 @@ pub(super) fn ready_replay(shared: &Shared, request: ReplayRequest) -> Result<Re
     let guests = |subtask| -> Result<_, ChangeError> {
         let failed = |error| ChangeError::Plugin { operator: node.name.clone(), error };
         let of = |prepared: &Prepared, bound: &Bound, (_, kind): &PluginId| {
-            replacement(prepared, prepared.plan.node(node.id), *kind, bound, subtask).map_err(failed)
+            let node = prepared.plan.node(node.id);
+            let reads = columns(node, *kind).map_err(failed)?;
+            replacement(prepared, node, (*kind, reads), bound, subtask).map_err(failed)
         };
         Ok([of(&prepared, &bound, &id)?, of(&base, in_force, &id)?])
     };

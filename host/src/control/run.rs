@@ -14,8 +14,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ChangeError, ChangeRequest, Changed, CheckpointCounts, JobOptions, JobReport, NodeReport, Placement, Prepared,
-    ReadyChange, ReadyReplay, ReadyShadow, ReplayRequest, RunError, ShadowReport, ShadowRequest, TrialSpec,
+    CanaryReport, CanaryRequest, CanaryStep, ChangeError, ChangeRequest, Changed, CheckpointCounts, JobOptions,
+    JobReport, NodeReport, Placement, Prepared, ReadyChange, ReadyReplay, ReadyShadow, ReplayRequest, RunError,
+    ShadowReport, ShadowRequest, TrialSpec,
+    canary::{ready_canary, ready_step, reports},
     change::{all_versions, ready},
     in_force::InForce,
     migration::{Rehearsing, all_migrate},
@@ -194,6 +196,9 @@ impl JobView {
     pub async fn change(&self, mut ready: ReadyChange) -> Result<Changed, ChangeError> {
         let _one_at_a_time = self.shared.changing.lock().await;
         self.is_current(&ready.base)?;
+        if ready.to.canary.is_some() && self.shared.shadows.has(&ready.operator) {
+            return Err(ChangeError::HasShadow(ready.operator));
+        }
         if let Some(rehearsing) = ready.rehearsing.take_if(|_| ready.migrates) {
             all_migrate(&self.rehearse(rehearsing).await?, &ready.operator, &ready.to.plugin)?;
             self.is_current(&ready.base)?;
@@ -240,6 +245,9 @@ impl JobView {
     /// from it, for which its tasks stand still. A shadow ends with a change of its operator, and with a failure of the job.
     pub async fn shadow(&self, mut ready: ReadyShadow) -> Result<ShadowReport, ChangeError> {
         let _one_at_a_time = self.shared.changing.lock().await;
+        if self.shared.in_force.prepared().canary(&ready.operator).is_some() {
+            return Err(ChangeError::HasCanary(ready.operator));
+        }
         self.pass(std::mem::take(&mut ready.offers), None).await?;
         Ok(ready.begun(&self.shared.shadows))
     }
@@ -293,6 +301,24 @@ impl JobView {
             }
         }
         Err(ChangeError::Undone)
+    }
+
+    /// Checks a version for a share of an operator's keys as a change is checked, and makes everything ready for it; [`change`](Self::change)
+    /// then has it begin at a barrier. From then on each key is processed by one of the two, with the one state it has, until the canary is
+    /// promoted or discarded; if it fails the job, it ends, and the job starts again at once. Blocks as long as the plugin takes to be
+    /// configured in every subtask.
+    pub fn prepare_canary(&self, request: CanaryRequest) -> Result<ReadyChange, ChangeError> {
+        ready_canary(&self.shared, request)
+    }
+
+    /// Makes ready what is to become of the canary of an operator, by name or uid, at the barrier of [`change`](Self::change).
+    pub fn prepare_step(&self, operator: &str, step: CanaryStep) -> Result<ReadyChange, ChangeError> {
+        ready_step(&self.shared, operator, step)
+    }
+
+    /// All canaries, and what has come of them so far.
+    pub fn canaries(&self) -> Vec<CanaryReport> {
+        reports(&self.shared)
     }
 
     /// Has the barrier of these offers pass all tasks.

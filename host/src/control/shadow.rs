@@ -56,6 +56,11 @@ impl Shadows {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether an operator has one.
+    pub(super) fn has(&self, operator: &str) -> bool {
+        self.lock().contains_key(operator)
+    }
+
     /// The shadow of an operator or sink is no more.
     pub(super) fn end(&self, operator: &str) {
         self.lock().remove(operator);
@@ -92,7 +97,7 @@ impl Shadows {
 
 /// A shadow that is ready to begin.
 pub struct ReadyShadow {
-    operator: String,
+    pub(super) operator: String,
     at: At,
     pub(super) offers: Vec<(Place, Offer)>,
 }
@@ -142,7 +147,7 @@ pub(super) fn discard(shared: &Shared, operator: &str) -> Result<(String, Vec<(P
     let prepared = shared.in_force.prepared();
     let named = |node: &&PlanNode| node.name == operator || node.uid == operator;
     let node = prepared.plan.nodes.iter().find(named);
-    let node = node.filter(|node| shared.shadows.lock().contains_key(&node.name));
+    let node = node.filter(|node| shared.shadows.has(&node.name));
     let node = node.ok_or_else(|| ChangeError::NoShadow(operator.to_owned()))?;
     let offers = (0..node.parallelism).map(|subtask| (place(node, subtask), Offer::Discard)).collect();
     Ok((node.name.clone(), offers))

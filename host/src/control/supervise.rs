@@ -85,7 +85,10 @@ impl Supervisor {
             }
             if let Some(back) = self.shared.in_force.roll_back(&error, now).filter(|_| !self.stop.is_cancelled()) {
                 let (operator, plugin) = (&back.operator, &back.to.plugin);
-                tracing::warn!(operator, "the version on trial has failed, {plugin} is put back: {error}");
+                match &back.from.canary {
+                    Some(_) => tracing::warn!(operator, "the canary is dropped, {plugin} has all keys: {error}"),
+                    None => tracing::warn!(operator, "the version on trial has failed, {plugin} is put back: {error}"),
+                }
                 if let Some(observer) = &self.options.observer {
                     observer.rolled_back(back, &error).await;
                 }

@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{Barrier, OpenOperator, Operator, Outputs, ShadowStart, Stage, TaskError, shadow::Shadow};
+use super::{Barrier, CanaryChange, OpenOperator, Operator, Outputs, ShadowStart, Stage, TaskError, shadow::Shadow};
 use crate::{
     job::InputSide,
     model::{Batch, OperatorKind, SnapshotKind, SubtaskState},
@@ -61,6 +61,8 @@ pub enum Offer {
     Shadow(Box<ShadowStart>),
     /// No shadow any more.
     Discard,
+    /// Something about another version for a share of the keys.
+    Canary(CanaryChange),
 }
 
 /// Who takes an offer.
@@ -117,6 +119,7 @@ impl Stage {
                 self.operator.replace(*new).map_err(|error| not_taken_over(operator, error))?;
             }
             Offer::Reopen(new) => self.reopen(*new, barrier).await?,
+            Offer::Canary(change) => self.operator.canary(change)?,
             Offer::Discard | Offer::Copy(_) | Offer::Replay(_) => {}
             Offer::Shadow(start) => {
                 let state = self.copy(barrier).await?;

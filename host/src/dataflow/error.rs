@@ -40,6 +40,14 @@ pub enum TaskError {
         /// Why.
         error: Box<TaskError>,
     },
+    /// A canary: the version of an operator that has a share of its keys.
+    #[error("[X0127] the canary of `{operator}` has failed: {error}")]
+    Canary {
+        /// Its name in the job.
+        operator: String,
+        /// Why.
+        error: Box<TaskError>,
+    },
     /// A connector.
     #[error("[{}] {node}: {error}", .error.code)]
     Connector {
@@ -93,7 +101,7 @@ impl TaskError {
                 FailureClass::Resource
             }
             TaskError::Call(_) | TaskError::Load { .. } | TaskError::Rejected { .. } => FailureClass::Operator,
-            TaskError::TakeOver { error, .. } => error.class(),
+            TaskError::TakeOver { error, .. } | TaskError::Canary { error, .. } => error.class(),
             TaskError::State(StateError::Database { .. } | StateError::File { .. }) => FailureClass::Resource,
             TaskError::State(StateError::Bug { .. }) => FailureClass::Bug,
             TaskError::State(_) => FailureClass::Operator,
@@ -108,7 +116,7 @@ impl TaskError {
             TaskError::Call(CallError { failure: CallFailure::Fault { retry, .. }, .. }) => *retry,
             TaskError::Connector { error, .. } => error.retry,
             TaskError::State(StateError::Migration { retry, .. }) => *retry,
-            TaskError::TakeOver { error, .. } => error.retry_helps(),
+            TaskError::TakeOver { error, .. } | TaskError::Canary { error, .. } => error.retry_helps(),
             // A fault of ours may be one of timing.
             _ => self.class() != FailureClass::Operator,
         }

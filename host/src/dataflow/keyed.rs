@@ -2,14 +2,15 @@
 //! changes come out of it; timers that are due are calls too. What a call changes takes effect as a whole, or not at all. Must not know
 //! how broadcast state comes about, which it only lets calls read.
 
-use std::{borrow::Cow, collections::HashSet, ops::Range};
+use std::{borrow::Cow, collections::HashSet, mem::swap, ops::Range, time::Duration};
 
 use arrow_array::{Array, ArrayRef, UInt32Array};
 use arrow_select::take::take_record_batch;
 use async_trait::async_trait;
 
 use super::{
-    Failures, Operator, Outputs, Rejects, Replacement, RowNumbers, TaskError,
+    CanaryChange, Failures, Operator, Outputs, Rejects, Replacement, RowNumbers, TaskError,
+    canary::{self, Canary},
     failures::{OfKey, Rows, Work},
     moments::Moments,
     windowed::select_keys,
@@ -65,6 +66,8 @@ pub struct Keyed {
     /// When the first timer by processing time is due.
     wake_at: Option<i64>,
     pub(super) seen: u64,
+    /// The version that has a share of the keys, if there is one.
+    canary: Option<Box<Canary>>,
     // Memory kept from batch to batch.
     hashes: Vec<u64>,
     touched: Touched,
@@ -102,6 +105,7 @@ impl Keyed {
             watermark,
             wake_at,
             seen: 0,
+            canary: None,
             hashes: Vec::new(),
             touched: Touched::default(),
             due: Due::default(),
@@ -125,15 +129,67 @@ impl Keyed {
         if batch.rows() == 0 {
             return Ok(());
         }
+        let Some(canary) = &self.canary else { return self.rows(batch, numbers, port, outputs).await };
+        let key = &self.settings.inputs[input].key;
+        let parts = canary.keyed_rows(batch, numbers, key).map_err(|what| self.bug(what))?;
+        for (of_canary, batch, numbers) in parts {
+            if !of_canary {
+                self.rows(batch, numbers, port, outputs).await?;
+                continue;
+            }
+            self.exchange();
+            let done = self.rows(batch, numbers, port, outputs).await;
+            self.exchange();
+            done.map_err(|error| canary::failure(&self.settings.node, error))?;
+        }
+        Ok(())
+    }
+
+    /// Puts the canary in the place of the version in force, or back.
+    fn exchange(&mut self) {
+        let Some(canary) = &mut self.canary else { return };
+        canary.exchange(&mut self.instance, &mut self.failures);
+        let reads = [&mut canary.guest.reads, &mut canary.guest.second_reads];
+        self.settings.inputs.iter_mut().zip(reads).for_each(|(input, reads)| swap(&mut input.reads, reads));
+        swap(&mut self.settings.key_wanted, &mut canary.guest.keys);
+    }
+
+    /// Rows that have a key, whose keys are all of one version.
+    async fn rows(
+        &mut self,
+        batch: Batch,
+        numbers: RowNumbers,
+        port: Port,
+        outputs: &mut Outputs,
+    ) -> Result<(), TaskError> {
+        let input = usize::from(port == Port::Second);
         let mut work = Work::rows(batch, numbers);
         while let Some(Rows { mut batch, numbers, records, .. }) = self.failures.next_rows(&mut work) {
             self.touch(&mut batch, input)?;
             let moment = work.moment(&mut self.moments, self.watermark);
+            let began = self.began();
             let result = self.call(moment, &batch, port, records);
+            self.called(began, (batch.rows(), 0), &result);
             let Some(emitted) = self.failures.after(&mut work, result, outputs.metrics()).await? else { continue };
             self.take_effect(emitted, moment.processing_time, Some((&batch, port, &numbers)), outputs).await?;
         }
+        if let Some(canary) = &self.canary {
+            canary.failed(work.poisoned().count());
+        }
         self.failures.report(work, &mut self.rejects[input], outputs).await
+    }
+
+    /// When a call begins, where there is a canary to be compared.
+    fn began(&self) -> Option<Duration> {
+        self.canary.as_ref().map(|_| self.moments.monotonic())
+    }
+
+    /// Notes a call with so many rows and timers.
+    fn called(&self, began: Option<Duration>, given: (usize, usize), result: &Result<KeyedEmitted, TaskError>) {
+        if let Some((canary, began)) = self.canary.as_ref().zip(began) {
+            let emitted = result.as_ref().ok().map(|result| &result.emitted);
+            canary.called(self.moments.monotonic().saturating_sub(began), given, emitted);
+        }
     }
 
     /// Calls the plugin with rows whose keys were touched.
@@ -209,7 +265,8 @@ impl Keyed {
         self.store.apply(&self.touched, &emitted.states, now_ms)?;
         self.store.change_timers(&self.touched, &emitted.timers)?;
         self.wake_at = self.store.next_timer(TimeDomain::Processing);
-        outputs.metrics().set_guests_replaced(self.instance.replaced());
+        let replaced = self.instance.replaced() + self.canary.as_ref().map_or(0, |canary| canary.replaced());
+        outputs.metrics().set_guests_replaced(replaced);
         self.emit(emitted.emitted, batch, outputs).await
     }
 
@@ -239,27 +296,52 @@ impl Keyed {
                 return Ok(());
             }
             let due = std::mem::take(&mut self.due);
-            let mut work = Work::items(due.len());
-            // Those that calls for earlier ones have deleted: one call with all of them would have passed them over.
-            let mut deleted = HashSet::new();
-            while let Some(part) = self.failures.next(&mut work) {
-                let times = self.touch_due(&due, part.clone(), &deleted)?;
-                let moment = work.moment(&mut self.moments, self.watermark);
-                let result = self.call_due(moment, domain, &times);
-                let Some(emitted) = self.failures.after(&mut work, result, outputs.metrics()).await? else { continue };
-                self.note_deleted(&due, part.end, domain, &emitted.timers, &mut deleted);
-                self.take_effect(emitted, moment.processing_time, None, outputs).await?;
-            }
-            if work.has_poison() {
-                let keys = due.keys();
-                let of = |timer: usize| {
-                    (!deleted.contains(&timer)).then(|| (keys.get(timer).to_vec(), OfKey::Timer(due.times[timer])))
-                };
-                let letters = self.failures.letters(&work, of, &self.rejects[0])?;
-                self.failures.send(letters, &mut self.rejects[0], outputs).await?;
+            match self.canary.as_ref().map(|canary| canary.divide(&due.hashes)) {
+                None => self.fire_due(&due, domain, outputs).await?,
+                Some([others, its]) => {
+                    // Which of them comes first is of no matter: their keys are not the same.
+                    if !others.is_empty() {
+                        self.fire_due(&due.select(&others), domain, outputs).await?;
+                    }
+                    if !its.is_empty() {
+                        self.exchange();
+                        let done = self.fire_due(&due.select(&its), domain, outputs).await;
+                        self.exchange();
+                        done.map_err(|error| canary::failure(&self.settings.node, error))?;
+                    }
+                }
             }
             self.due = due;
         }
+    }
+
+    /// Calls the plugin for timers that are due, whose keys are all of one version.
+    async fn fire_due(&mut self, due: &Due, domain: TimeDomain, outputs: &mut Outputs) -> Result<(), TaskError> {
+        let mut work = Work::items(due.len());
+        // Those that calls for earlier ones have deleted: one call with all of them would have passed them over.
+        let mut deleted = HashSet::new();
+        while let Some(part) = self.failures.next(&mut work) {
+            let times = self.touch_due(due, part.clone(), &deleted)?;
+            let moment = work.moment(&mut self.moments, self.watermark);
+            let began = self.began();
+            let result = self.call_due(moment, domain, &times);
+            self.called(began, (0, times.len()), &result);
+            let Some(emitted) = self.failures.after(&mut work, result, outputs.metrics()).await? else { continue };
+            self.note_deleted(due, part.end, domain, &emitted.timers, &mut deleted);
+            self.take_effect(emitted, moment.processing_time, None, outputs).await?;
+        }
+        if work.has_poison() {
+            let keys = due.keys();
+            let of = |timer: usize| {
+                (!deleted.contains(&timer)).then(|| (keys.get(timer).to_vec(), OfKey::Timer(due.times[timer])))
+            };
+            let letters = self.failures.letters(&work, of, &self.rejects[0])?;
+            if let Some(canary) = &self.canary {
+                canary.failed(letters.len());
+            }
+            self.failures.send(letters, &mut self.rejects[0], outputs).await?;
+        }
+        Ok(())
     }
 
     /// Finds the state of the keys of some timers, and gives their times.
@@ -350,6 +432,15 @@ impl Operator for Keyed {
         Ok(())
     }
 
+    fn canary(&mut self, change: CanaryChange) -> Result<(), TaskError> {
+        let promoted = canary::change(&mut self.canary, change, &self.failures).map_err(|what| self.bug(what))?;
+        if promoted {
+            self.exchange();
+            self.canary = None;
+        }
+        Ok(())
+    }
+
     async fn snapshot(&mut self, request: &SnapshotRequest) -> Result<SubtaskState, TaskError> {
         let store = self.store.snapshot(request)?;
         Ok(SubtaskState { watermark: self.watermark, stores: vec![store], ..SubtaskState::default() })
@@ -357,12 +448,14 @@ impl Operator for Keyed {
 
     async fn completed(&mut self, permit: &CommitPermit) -> Result<(), TaskError> {
         self.store.completed(permit.checkpoint());
-        Ok(self.instance.checkpoint_completed(permit.checkpoint())?)
+        self.instance.checkpoint_completed(permit.checkpoint())?;
+        self.canary.as_mut().map_or(Ok(()), |canary| canary.completed(permit.checkpoint()))
     }
 
     async fn aborted(&mut self, checkpoint: u64) -> Result<(), TaskError> {
         self.store.aborted(checkpoint);
-        Ok(self.instance.checkpoint_aborted(checkpoint)?)
+        self.instance.checkpoint_aborted(checkpoint)?;
+        self.canary.as_mut().map_or(Ok(()), |canary| canary.aborted(checkpoint))
     }
 }
 

@@ -26,6 +26,10 @@ pub struct NodeMetrics {
     pub circuits_opened: AtomicU64,
     /// Guests replaced because their memory had grown too much.
     pub guests_replaced: AtomicU64,
+    /// Time in calls and what belongs to them, such as finding the state of their keys, in ns.
+    pub call_ns: AtomicU64,
+    /// Rows, timers and windows that these calls were given; what was given again counts again.
+    pub call_items: AtomicU64,
     watermark: AtomicI64,
 }
 
@@ -39,6 +43,8 @@ impl Default for NodeMetrics {
             failed: AtomicU64::default(),
             circuits_opened: AtomicU64::default(),
             guests_replaced: AtomicU64::default(),
+            call_ns: AtomicU64::default(),
+            call_items: AtomicU64::default(),
             watermark: AtomicI64::new(NO_WATERMARK),
         }
     }
@@ -62,6 +68,12 @@ impl NodeMetrics {
 
     pub(super) fn set_guests_replaced(&self, count: u64) {
         self.guests_replaced.store(count, Relaxed);
+    }
+
+    /// A call with so many rows, timers or windows is over.
+    pub(super) fn called(&self, took: Duration, items: usize) {
+        self.call_ns.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        self.add(&self.call_items, items);
     }
 
     pub(super) fn set_watermark(&self, watermark: EventTime) {

@@ -2,6 +2,7 @@
 //! interfaces of plugins, connectors, formats and state; must not know who asked for the job, nor any of Kafka, HTTP or files.
 mod alignment;
 mod broadcast;
+mod canary;
 mod change;
 mod comparison;
 mod drift;
@@ -31,6 +32,7 @@ mod windowed;
 
 pub use alignment::Alignment;
 pub use broadcast::Broadcast;
+pub use canary::{CallCounts, CanaryChange, CanaryCounts, CanaryStart};
 pub use change::{Changes, Offer, Place, Reopening, Replacement, Replay};
 pub use comparison::{Compared, Comparison, Difference, SAMPLES_MAX};
 pub use drift::DriftGroup;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    Barrier, Changes, Combiner, Last, Left, Message, NodeMetrics, Place, Replacement, Sender, TaskError,
+    Barrier, CanaryChange, Changes, Combiner, Last, Left, Message, NodeMetrics, Place, Replacement, Sender, TaskError,
     partition::partition,
     shadow::{Input, Shadow},
 };
@@ -73,6 +73,11 @@ pub trait Operator: Send {
     /// From now on another plugin works in place of that of its kind, with the state there is.
     fn replace(&mut self, _new: Replacement) -> Result<(), TaskError> {
         Err(bug("an operator without plugins has got one"))
+    }
+
+    /// From now on another version has another share of the keys, with the state there is.
+    fn canary(&mut self, _change: CanaryChange) -> Result<(), TaskError> {
+        Err(bug("an operator that has no canaries has got one"))
     }
 
     /// Nothing comes any more, and everything that was prepared is committed.

@@ -230,7 +230,8 @@ mod tests {
         assert!(reports.try_send(Report::SourceEnded { task: 1 }).is_ok());
         let link = Link { task: 0, controls, reports };
         let inputs = vec![TaskInput { receiver, second: false }];
-        let mut task = Box::pin(OperatorTask::new(inputs, stage, link, NO_WATERMARK, Arc::new(SystemClock::new())).run());
+        let mut task =
+            Box::pin(OperatorTask::new(inputs, stage, link, NO_WATERMARK, Arc::new(SystemClock::new())).run());
         let kind = SnapshotKind::Checkpoint;
         let last = Barrier { checkpoint: 1, kind, kept: false, last: Last::Drain, aligned: true, change: None };
         for message in [Message::Barrier(last), Message::End] {

@@ -1,8 +1,11 @@
 //! The stage that runs a transform plugin: a batch in, its outputs out.
+use std::mem::swap;
+
 use async_trait::async_trait;
 
 use super::{
-    Failures, Operator, Outputs, Rejects, Replacement, RowNumbers, TaskError,
+    CanaryChange, Failures, Operator, Outputs, Rejects, Replacement, RowNumbers, TaskError,
+    canary::{self, Canary},
     failures::{Rows, Work},
     moments::Moments,
 };
@@ -24,6 +27,8 @@ pub struct Transform {
     moments: Moments,
     watermark: EventTime,
     seen: u64,
+    /// The version that has a share of the rows, if there is one.
+    canary: Option<Box<Canary>>,
 }
 
 impl Transform {
@@ -36,20 +41,29 @@ impl Transform {
         moments: Moments,
         watermark: EventTime,
     ) -> Transform {
-        Transform { instance, reads, schemas, rejects, failures, moments, watermark, seen: 0 }
+        Transform { instance, reads, schemas, rejects, failures, moments, watermark, seen: 0, canary: None }
     }
-}
 
-#[async_trait]
-impl Operator for Transform {
-    async fn batch(&mut self, batch: Batch, outputs: &mut Outputs) -> Result<(), TaskError> {
-        let numbers = RowNumbers::after(self.seen);
-        self.seen += batch.rows() as u64;
+    /// Puts the canary in the place of the version in force, or back.
+    fn exchange(&mut self) {
+        let Some(canary) = &mut self.canary else { return };
+        canary.exchange(&mut self.instance, &mut self.failures);
+        swap(&mut self.reads, &mut canary.guest.reads);
+    }
+
+    /// Rows that are all of one version.
+    async fn rows(&mut self, batch: Batch, numbers: RowNumbers, outputs: &mut Outputs) -> Result<(), TaskError> {
         let mut work = Work::rows(batch, numbers);
         while let Some(Rows { batch, numbers, records, .. }) = self.failures.next_rows(&mut work) {
             let moment = work.moment(&mut self.moments, self.watermark);
+            let began = self.canary.as_ref().map(|_| self.moments.monotonic());
             let result = self.instance.transform(moment, &batch, &self.reads, &self.schemas, records);
-            outputs.metrics().set_guests_replaced(self.instance.replaced());
+            if let Some((canary, began)) = self.canary.as_ref().zip(began) {
+                let emitted = result.as_ref().ok();
+                canary.called(self.moments.monotonic().saturating_sub(began), (batch.rows(), 0), emitted);
+            }
+            let replaced = self.instance.replaced() + self.canary.as_ref().map_or(0, |canary| canary.replaced());
+            outputs.metrics().set_guests_replaced(replaced);
             let Some(emitted) = self.failures.after(&mut work, result, outputs.metrics()).await? else { continue };
             let plugin = Some(self.instance.name());
             self.rejects.rows(&batch, emitted.rejections, (plugin, &numbers), outputs).await?;
@@ -60,7 +74,31 @@ impl Operator for Transform {
             }
             outputs.emit(0, emitted.main).await?;
         }
+        if let Some(canary) = &self.canary {
+            canary.failed(work.poisoned().count());
+        }
         self.failures.report(work, &mut self.rejects, outputs).await
+    }
+}
+
+#[async_trait]
+impl Operator for Transform {
+    async fn batch(&mut self, batch: Batch, outputs: &mut Outputs) -> Result<(), TaskError> {
+        let numbers = RowNumbers::after(self.seen);
+        self.seen += batch.rows() as u64;
+        let Some(canary) = &self.canary else { return self.rows(batch, numbers, outputs).await };
+        let parts = canary.rows(batch, numbers).map_err(|what| canary::bug(self.instance.operator(), what))?;
+        for (of_canary, batch, numbers) in parts {
+            if !of_canary {
+                self.rows(batch, numbers, outputs).await?;
+                continue;
+            }
+            self.exchange();
+            let done = self.rows(batch, numbers, outputs).await;
+            self.exchange();
+            done.map_err(|error| canary::failure(self.instance.operator(), error))?;
+        }
+        Ok(())
     }
 
     async fn watermark(&mut self, watermark: EventTime, outputs: &mut Outputs) -> Result<(), TaskError> {
@@ -73,15 +111,27 @@ impl Operator for Transform {
         Ok(())
     }
 
+    fn canary(&mut self, change: CanaryChange) -> Result<(), TaskError> {
+        let promoted = canary::change(&mut self.canary, change, &self.failures)
+            .map_err(|what| canary::bug(self.instance.operator(), what))?;
+        if promoted {
+            self.exchange();
+            self.canary = None;
+        }
+        Ok(())
+    }
+
     async fn snapshot(&mut self, _request: &SnapshotRequest) -> Result<SubtaskState, TaskError> {
         Ok(SubtaskState { watermark: self.watermark, ..SubtaskState::default() })
     }
 
     async fn completed(&mut self, permit: &CommitPermit) -> Result<(), TaskError> {
-        Ok(self.instance.checkpoint_completed(permit.checkpoint())?)
+        self.instance.checkpoint_completed(permit.checkpoint())?;
+        self.canary.as_mut().map_or(Ok(()), |canary| canary.completed(permit.checkpoint()))
     }
 
     async fn aborted(&mut self, checkpoint: u64) -> Result<(), TaskError> {
-        Ok(self.instance.checkpoint_aborted(checkpoint)?)
+        self.instance.checkpoint_aborted(checkpoint)?;
+        self.canary.as_mut().map_or(Ok(()), |canary| canary.aborted(checkpoint))
     }
 }

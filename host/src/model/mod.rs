@@ -6,6 +6,7 @@ mod key;
 mod keyed;
 mod raw;
 mod schema;
+mod share;
 mod snapshot;
 mod text;
 mod time;
@@ -22,10 +23,11 @@ pub use key::{
 pub use keyed::{Decision, KeyGroups, MapPage, MapReader, NoMaps, StateChange, StateValues, TimerChange, Window};
 pub use raw::{Encoded, MetadataColumn, Position, RawBatch, RefusedRecord};
 pub use schema::{Field, Kind, Schema, SchemaError};
+pub use share::{SHARE_STEPS, SHARE_STEPS_MAX, Share, row_hashes};
 pub use snapshot::{
     Blob, LaterParts, OperatorState, Part, Redistribution, SnapshotKind, SnapshotRequest, SplitPosition, StoreFormat,
     StoreSnapshot, SubtaskState,
 };
 pub use text::{key_text, value_text};
 pub use time::{Clock, EventTime, NO_WATERMARK, SystemClock, TimeDomain, WATERMARK_END};
-pub use version::{OperatorVersion, latest_versions};
+pub use version::{CanaryVersion, OperatorVersion, latest_versions};

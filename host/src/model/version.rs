@@ -1,5 +1,5 @@
 //! Which version of a plugin an operator runs, where that is not the one its job file names.
-use super::OperatorKind;
+use super::{OperatorKind, Share};
 
 /// What took the place of a plugin in a job: part of every checkpoint from then on, so that recovery goes on with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,23 @@ pub struct OperatorVersion {
     pub digest: String,
     /// A JSON object.
     pub configuration: String,
+    /// The version that has a share of the keys, if there is one.
+    pub canary: Option<CanaryVersion>,
+}
+
+/// A version of an operator that is in force for a share of the keys, beside the one that has the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CanaryVersion {
+    /// `name@version`, for people.
+    pub plugin: String,
+    /// SHA-256 of the component, in hexadecimal digits: by which it is found.
+    pub digest: String,
+    /// A JSON object.
+    pub configuration: String,
+    /// Of the keys.
+    pub share: Share,
+    /// Columns of the input that stand for the key where rows have none, by name; empty where they have one.
+    pub by: Vec<String>,
 }
 
 /// The latest of each plugin in force: of several of one operator and kind, that with the highest number.
@@ -45,6 +62,7 @@ mod tests {
             plugin: "p@1.0.0".into(),
             digest: String::new(),
             configuration: "{}".into(),
+            canary: None,
         };
         let (aggregate, process) = (OperatorKind::Aggregate, OperatorKind::ProcessWindow);
         let all = [

@@ -7,15 +7,15 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Action, Change, Outcome, ServiceError, Version,
+    Action, CanaryPart, Change, Outcome, ServiceError, Version,
     entry::Entry,
     history::{Promised, before},
     jobs::{Inner, blocking},
 };
 use crate::{
-    control::{ChangeError, ChangeRequest, JobView, SourceError, StateMigration, TrialSpec},
+    control::{CanaryRequest, CanaryStep, ChangeError, ChangeRequest, JobView, SourceError, StateMigration, TrialSpec},
     job::PluginRef,
-    model::{OperatorKind, OperatorVersion},
+    model::{OperatorKind, OperatorVersion, Share},
     plugin::{LoadError, Plugin},
 };
 
@@ -55,6 +55,22 @@ pub(super) enum Next {
     Loaded(Arc<Plugin>),
 }
 
+/// How a version comes to be in force.
+#[derive(Clone)]
+pub(super) enum Way {
+    /// In place of the one there is.
+    InPlace,
+    /// For a share of the keys.
+    Share {
+        /// Of the keys.
+        share: Share,
+        /// Columns by which rows without a key are divided.
+        by: Vec<String>,
+    },
+    /// It has a share of the keys already.
+    Canary(CanaryStep),
+}
+
 /// A change to be made.
 pub(super) struct Order {
     pub(super) who: String,
@@ -67,6 +83,15 @@ pub(super) struct Order {
     /// States that may be discarded.
     pub(super) force: Vec<String>,
     pub(super) dry_run: bool,
+    pub(super) way: Way,
+}
+
+impl Order {
+    /// With the configuration there is, and nothing else.
+    pub(super) fn new(who: &str, action: Action, target: Target, plugin: Next, way: Way) -> Order {
+        let (who, force) = (who.to_owned(), Vec::new());
+        Order { who, action, target, plugin, configuration: None, trial: None, force, dry_run: false, way }
+    }
 }
 
 /// A plugin that is not deleted meanwhile.
@@ -114,16 +139,20 @@ impl Entry {
         };
         let runs = |view: JobView| {
             let tried = view.shadows().into_iter().map(|report| report.version);
-            view.versions().into_iter().map(|(_, version)| version).chain(tried).any(|it| it.digest == plugin)
+            view.versions()
+                .into_iter()
+                .map(|(_, version)| version)
+                .chain(tried)
+                .any(|it| Version::from(&it).runs(plugin))
         };
         let record = self.record();
         let back = |promised: &Promised| {
-            before(&record.history, promised.uid(), &promised.version).is_some_and(|before| before.digest == plugin)
+            before(&record.history, promised.uid(), &promised.version).is_some_and(|before| before.runs(plugin))
         };
         wanted
             || view.is_some_and(runs)
             || record.plugins.contains(plugin)
-            || record.versions.iter().any(|promised| promised.version.digest == plugin || back(promised))
+            || record.versions.iter().any(|promised| promised.version.runs(plugin) || back(promised))
     }
 
     fn want(self: &Arc<Self>, digest: &str) -> Wanted {
@@ -192,16 +221,24 @@ impl Inner {
 
     /// Makes a change, or checks it, and notes what came of it.
     pub(super) async fn put(self: &Arc<Self>, entry: &Arc<Entry>, order: Order) -> Result<Swapped, ServiceError> {
-        let Order { who, action, target, plugin, configuration, trial, force, dry_run } = order;
+        let Order { who, action, target, plugin, configuration, trial, force, dry_run, way } = order;
         let (view, operator) = (target.view.clone(), target.operator.clone());
         let (uid, from) = (target.version.uid.clone(), Version::from(&target.version));
         let mut to = None;
         let made = async {
             let (plugin, wanted) = self.plugin(entry, &operator, plugin).await?;
-            to = intended(&from, plugin.as_deref(), configuration.as_ref(), target.version.kind);
+            let whole = intended(&from, plugin.as_deref(), configuration.as_ref(), target.version.kind);
+            to = whole.and_then(|whole| on_the_way(&from, whole, &way));
             let ready = blocking(move || {
-                let request = request(&target, plugin, configuration, trial, force)?;
-                Ok(target.view.prepare_change(request)?)
+                let view = &target.view;
+                if let Way::Canary(step) = way {
+                    return Ok(view.prepare_step(&target.operator, step)?);
+                }
+                let change = request(&target, plugin, configuration, trial, force)?;
+                Ok(match way {
+                    Way::Share { share, by } => view.prepare_canary(CanaryRequest { change, share, by })?,
+                    _ => view.prepare_change(change)?,
+                })
             });
             let ready = ready.await?;
             if ready.from().change != from.change {
@@ -251,4 +288,27 @@ fn intended(
     let short = |it: &&Value| it.to_string().len() <= CONFIGURATION_BYTES_MAX;
     to.configuration = configuration.filter(short).unwrap_or(&from.configuration).clone();
     Some(to)
+}
+
+/// The same for a share of the keys; none if there is nothing that has a share.
+fn on_the_way(from: &Version, to: Version, way: &Way) -> Option<Version> {
+    let canary = match way {
+        Way::InPlace => return Some(to),
+        Way::Share { share, by } => {
+            let Version { plugin, digest, configuration, .. } = to;
+            CanaryPart { plugin, digest, configuration, share: share.part(), by: by.clone() }
+        }
+        Way::Canary(step) => {
+            let canary = from.canary.clone()?;
+            match step {
+                CanaryStep::Share(share) => CanaryPart { share: share.part(), ..canary },
+                CanaryStep::Promote(_) => {
+                    let CanaryPart { plugin, digest, configuration, .. } = canary;
+                    return Some(Version { plugin, digest, configuration, canary: None, ..to });
+                }
+                CanaryStep::Discard => return Some(Version { canary: None, ..to }),
+            }
+        }
+    };
+    Some(Version { change: 0, canary: Some(canary), ..from.clone() })
 }

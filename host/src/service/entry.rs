@@ -279,7 +279,7 @@ impl JobObserver for Arc<Entry> {
         self.note(Change {
             time_ms: self.clock.now_ms(),
             who: None,
-            action: Action::Rollback,
+            action: if from.canary.is_some() { Action::Discard } else { Action::Rollback },
             operator,
             uid: to.uid.clone(),
             from: (&from).into(),

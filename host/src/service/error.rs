@@ -83,6 +83,9 @@ pub enum ServiceError {
     /// A request that no plugin could fulfil.
     #[error("[V0113] {0}")]
     Request(String),
+    /// A share that there is not.
+    #[error("[X0125] {0} is no share of the keys: it is from 0.0001 to 0.99, in steps of 0.0001")]
+    Share(f64),
     /// The change cannot be made, or was not.
     #[error(transparent)]
     Change(#[from] ChangeError),

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::model::{OperatorKind, OperatorVersion, latest_versions};
+use crate::model::{CanaryVersion, OperatorKind, OperatorVersion, Share, latest_versions};
 
 /// Changes of a job that are remembered.
 pub const HISTORY_MAX: usize = 1000;
@@ -27,12 +27,70 @@ pub struct Version {
     pub digest: String,
     /// An object.
     pub configuration: Value,
+    /// The version that has a share of the keys, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryPart>,
+}
+
+/// A version that has, or was to have, a share of an operator's keys.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CanaryPart {
+    /// `name@version`.
+    pub plugin: String,
+    /// SHA-256 of the component, in hexadecimal digits.
+    pub digest: String,
+    /// An object.
+    pub configuration: Value,
+    /// Of the keys, as a part of 1.
+    pub share: f64,
+    /// Columns by which rows without a key are divided; none if they have one.
+    pub by: Vec<String>,
+}
+
+impl CanaryPart {
+    /// `None` with a share that there is not.
+    fn version(&self) -> Option<CanaryVersion> {
+        Some(CanaryVersion {
+            plugin: self.plugin.clone(),
+            digest: self.digest.clone(),
+            configuration: self.configuration.to_string(),
+            share: Share::of(self.share)?,
+            by: self.by.clone(),
+        })
+    }
+}
+
+impl From<&CanaryVersion> for CanaryPart {
+    fn from(canary: &CanaryVersion) -> CanaryPart {
+        CanaryPart {
+            plugin: canary.plugin.clone(),
+            digest: canary.digest.clone(),
+            // It was an object when it was put in force.
+            configuration: serde_json::from_str(&canary.configuration).unwrap_or_default(),
+            share: canary.share.part(),
+            by: canary.by.clone(),
+        }
+    }
 }
 
 impl Version {
     /// Without its configuration, which may be long.
     pub(super) fn brief(&self) -> Value {
-        json!({ "change": self.change, "plugin": self.plugin, "digest": self.digest })
+        let mut brief = json!({ "change": self.change, "plugin": self.plugin, "digest": self.digest });
+        if let Some(CanaryPart { plugin, digest, share, .. }) = &self.canary {
+            brief["canary"] = json!({ "plugin": plugin, "digest": digest, "share": share });
+        }
+        brief
+    }
+
+    /// Whether it is run, for some keys or for all.
+    pub(super) fn runs(&self, digest: &str) -> bool {
+        self.digest == digest || self.canary.as_ref().is_some_and(|canary| canary.digest == digest)
+    }
+
+    fn bytes(&self) -> usize {
+        let canary = self.canary.as_ref().map_or(0, |canary| canary.configuration.to_string().len());
+        self.configuration.to_string().len() + canary
     }
 }
 
@@ -45,6 +103,7 @@ impl From<&OperatorVersion> for Version {
             digest: version.digest.clone(),
             // It was an object when it was put in force.
             configuration: serde_json::from_str(&version.configuration).unwrap_or_default(),
+            canary: version.canary.as_ref().map(CanaryPart::from),
         }
     }
 }
@@ -71,6 +130,7 @@ impl Promised {
             plugin: self.version.plugin.clone(),
             digest: self.version.digest.clone(),
             configuration: self.version.configuration.to_string(),
+            canary: self.version.canary.as_ref().and_then(CanaryPart::version),
         })
     }
 }
@@ -97,8 +157,14 @@ pub enum Action {
     Rollback,
     /// Another configuration.
     Config,
-    /// What was tried beside it.
+    /// What was tried beside it, or had a share of the keys.
     Promote,
+    /// Another version for a share of the keys.
+    Canary,
+    /// Another share of the keys for that.
+    Share,
+    /// No share of the keys for it any more.
+    Discard,
 }
 
 /// What came of it.
@@ -109,7 +175,7 @@ pub enum Outcome {
     InForce,
     /// It was not.
     Refused,
-    /// `from` has failed on trial, and `to` was put back.
+    /// `from` has failed on trial, or its canary has failed, and `to` was put back.
     RolledBack,
 }
 
@@ -143,8 +209,7 @@ impl Change {
     }
 
     fn bytes(&self) -> usize {
-        let to = self.to.as_ref().map_or(0, |to| to.configuration.to_string().len());
-        self.from.configuration.to_string().len() + to
+        self.from.bytes() + self.to.as_ref().map_or(0, Version::bytes)
     }
 }
 
@@ -177,6 +242,8 @@ pub(super) fn before<'a>(history: &'a [Change], uid: &str, version: &Version) ->
                 restored.and_then(|restored| before.get(&restored.change)).copied()
             }
             Action::Swap | Action::Config | Action::Promote => Some(&change.from),
+            // What has the other keys stays what it was.
+            Action::Canary | Action::Share | Action::Discard => before.get(&change.from.change).copied(),
         };
         before.extend(from.map(|from| (made, from)));
     }
@@ -212,6 +279,7 @@ mod tests {
             plugin: format!("p@{change}.0.0"),
             digest: "d".into(),
             configuration: json!({}),
+            canary: None,
         }
     }
 
@@ -248,6 +316,13 @@ mod tests {
         remember(&mut history, change(Action::Swap, 6, 7, Outcome::InForce));
         assert_eq!(ways_back(&history, 7), Some(6));
         assert_eq!(before(&history, "other", &version(7)), None);
+        // Whatever becomes of a canary, the way back is that of what it is beside.
+        remember(&mut history, change(Action::Canary, 7, 8, Outcome::InForce));
+        remember(&mut history, change(Action::Share, 8, 9, Outcome::InForce));
+        remember(&mut history, change(Action::Discard, 9, 10, Outcome::RolledBack));
+        assert_eq!([8, 9, 10].map(|made| ways_back(&history, made)), [Some(6); 3]);
+        remember(&mut history, change(Action::Promote, 9, 11, Outcome::InForce));
+        assert_eq!(ways_back(&history, 11), Some(9));
     }
 
     #[test]
@@ -276,6 +351,13 @@ mod tests {
             plugin: "p@1.0.0".into(),
             digest: "d".into(),
             configuration: r#"{"a":1}"#.into(),
+            canary: (change == 3).then(|| CanaryVersion {
+                plugin: "p@2.0.0".into(),
+                digest: "e".into(),
+                configuration: "{}".into(),
+                share: Share::of(0.0999).unwrap(),
+                by: vec!["a".into()],
+            }),
         };
         let promised = promise(&[], &[in_force(0, "a"), in_force(2, "b")]);
         let promised = promise(&promised, &[in_force(1, "b"), in_force(3, "c")]);

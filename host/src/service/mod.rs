@@ -1,5 +1,6 @@
 //! The jobs of a server: kept on disk, started, stopped, watched, and gone on with when the server starts again. Must not know how
 //! requests come in, nor who may make them.
+mod canary;
 mod change;
 mod entry;
 mod error;
@@ -19,11 +20,12 @@ mod spawner;
 mod variables;
 mod work;
 
+pub use canary::{Canary, CanaryCounts, CanaryInfo};
 pub use change::{CONFIGURATION_BYTES_MAX, Swapped};
 pub use error::ServiceError;
 pub use events::{EVENTS_MAX, EventKind, JobEvent};
 pub use graph::{GraphEdge, GraphNode, JobGraph};
-pub use history::{Action, Change, HISTORY_MAX, Outcome, Version};
+pub use history::{Action, CanaryPart, Change, HISTORY_MAX, Outcome, Version};
 pub use info::{CheckpointInfo, JobInfo, JobMetrics};
 pub use jobs::{JOBS_MAX, Jobs, JobsSettings, Submission};
 pub use lifecycle::{Desired, Illegal, Phase, Request, State, Step};

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::{
     Action, Change, Jobs, Request, ServiceError, Swapped, Version,
-    change::{Next, Order, Target, request},
+    canary::of_operator,
+    change::{Next, Order, Target, Way, request},
     entry::Entry,
     history::{before, merge},
     jobs::{blocking, detached},
@@ -120,19 +121,19 @@ fn kind(interface: &str) -> Result<OperatorKind, ServiceError> {
     OperatorKind::of_interface(&interface.replace('_', "-")).ok_or_else(unknown)
 }
 
-fn uploaded(plugin: Option<&str>) -> Result<Next, ServiceError> {
+pub(super) fn uploaded(plugin: Option<&str>) -> Result<Next, ServiceError> {
     let Some(text) = plugin else { return Ok(Next::Same) };
     let unknown =
         || ServiceError::Request(format!("`{text}` is no plugin: write `name@1.0.0`, or `sha256:` and a digest"));
     PluginRef::uploaded(text).map(Next::Uploaded).ok_or_else(unknown)
 }
 
-fn nothing_new() -> ServiceError {
+pub(super) fn nothing_new() -> ServiceError {
     ServiceError::Request("name a plugin, a configuration, or both".to_owned())
 }
 
 /// The plugin a request is about, of a job that runs.
-fn target(entry: &Entry, operator: &str, interface: Option<&str>) -> Result<Target, ServiceError> {
+pub(super) fn target(entry: &Entry, operator: &str, interface: Option<&str>) -> Result<Target, ServiceError> {
     let (view, _) = running(entry, Request::Change)?;
     let wanted = interface.map(kind).transpose()?;
     let mut found = view.versions();
@@ -189,8 +190,8 @@ impl Jobs {
         }
         let Swap { configuration, trial, force, dry_run, .. } = swap;
         let plugin = uploaded(swap.plugin.as_deref())?;
-        let who = who.to_owned();
-        let order = Order { who, action: Action::Swap, target, plugin, configuration, trial, force, dry_run };
+        let order = Order::new(who, Action::Swap, target, plugin, Way::InPlace);
+        let order = Order { configuration, trial, force, dry_run, ..order };
         detached(async move { inner.put(&entry, order).await }).await
     }
 
@@ -210,9 +211,8 @@ impl Jobs {
             true => Next::Same,
             false => Next::Uploaded(PluginRef::Digest(before.digest)),
         };
-        let (who, configuration) = (who.to_owned(), Some(before.configuration));
-        let (trial, force, dry_run) = (None, Vec::new(), false);
-        let order = Order { who, action: Action::Rollback, target, plugin, configuration, trial, force, dry_run };
+        let configuration = Some(before.configuration);
+        let order = Order { configuration, ..Order::new(who, Action::Rollback, target, plugin, Way::InPlace) };
         detached(async move { inner.put(&entry, order).await }).await
     }
 
@@ -234,17 +234,8 @@ impl Jobs {
         }
         let mut configuration = Version::from(&target.version).configuration;
         merge(&mut configuration, patch);
-        let (who, configuration) = (who.to_owned(), Some(configuration));
-        let order = Order {
-            who,
-            action: Action::Config,
-            target,
-            plugin: Next::Same,
-            configuration,
-            trial: None,
-            force: Vec::new(),
-            dry_run: false,
-        };
+        let order = Order::new(who, Action::Config, target, Next::Same, Way::InPlace);
+        let order = Order { configuration: Some(configuration), ..order };
         detached(async move { inner.put(&entry, order).await }).await
     }
 
@@ -277,7 +268,7 @@ impl Jobs {
         Ok(found.ok_or_else(|| ChangeError::NoShadow(operator.to_owned()))?.into())
     }
 
-    /// Puts what is tried beside an operator in force, with the state of what is.
+    /// Puts what is tried beside an operator in force, with the state of what is; or its canary, for all keys.
     pub async fn promote(
         &self,
         job: &str,
@@ -287,14 +278,16 @@ impl Jobs {
     ) -> Result<Swapped, ServiceError> {
         let (inner, entry) = self.to(job)?;
         let (view, _) = running(&entry, Request::Change)?;
+        if of_operator(&view, operator).is_some() {
+            return self.promote_canary(job, operator, trial, who).await;
+        }
         let promotion = view.promotion(operator)?;
         let kind = promotion.kind.map(OperatorKind::interface);
         let target = target(&entry, operator, kind)?;
         let plugin = promotion.plugin.map_or(Next::Same, Next::Loaded);
         let configuration = promotion.configuration.and_then(|text| serde_json::from_str(&text).ok());
-        let who = who.to_owned();
-        let (force, dry_run) = (Vec::new(), false);
-        let order = Order { who, action: Action::Promote, target, plugin, configuration, trial, force, dry_run };
+        let order = Order::new(who, Action::Promote, target, plugin, Way::InPlace);
+        let order = Order { configuration, trial, ..order };
         detached(async move { inner.put(&entry, order).await }).await
     }
 
@@ -321,10 +314,13 @@ impl Jobs {
         .await
     }
 
-    /// Ends what is tried beside an operator.
-    pub async fn discard(&self, job: &str, operator: &str) -> Result<(), ServiceError> {
+    /// Ends what is tried beside an operator, or its canary.
+    pub async fn discard(&self, job: &str, operator: &str, who: &str) -> Result<(), ServiceError> {
         let (_, entry) = self.to(job)?;
         let (view, _) = running(&entry, Request::Change)?;
+        if of_operator(&view, operator).is_some() {
+            return self.discard_canary(job, operator, who).await;
+        }
         let operator = operator.to_owned();
         detached(async move { Ok(view.discard(&operator).await?) }).await
     }

@@ -47,6 +47,19 @@ impl Due {
         KeyRows::Variable { offsets: OffsetBuffer::new(ScalarBuffer::from(offsets)), data: self.data.clone().into() }
     }
 
+    /// Some of them, in this order.
+    pub fn select(&self, timers: &[u32]) -> Due {
+        let (mut some, keys) = (Due::default(), self.keys());
+        for timer in timers.iter().map(|timer| *timer as usize) {
+            some.times.push(self.times[timer]);
+            some.windows.push(self.windows[timer]);
+            some.hashes.push(self.hashes[timer]);
+            some.data.extend_from_slice(keys.get(timer));
+            some.ends.push(some.data.len() as i32);
+        }
+        some
+    }
+
     fn clear(&mut self) {
         *self = Due::default();
     }

@@ -320,8 +320,15 @@ impl From<ServiceError> for Problem {
             ServiceError::Request(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Request refused"),
             ServiceError::Change(ChangeError::NoOperator(_)) => (StatusCode::NOT_FOUND, "No such operator"),
             ServiceError::Change(
-                ChangeError::Overtaken | ChangeError::Ended | ChangeError::NoShadow(_) | ChangeError::Undone,
+                ChangeError::Overtaken
+                | ChangeError::Ended
+                | ChangeError::Undone
+                | ChangeError::NoShadow(_)
+                | ChangeError::NoCanary(_)
+                | ChangeError::HasCanary(_)
+                | ChangeError::HasShadow(_),
             ) => (StatusCode::CONFLICT, "Not changed"),
+            ServiceError::Share(_) => (StatusCode::UNPROCESSABLE_ENTITY, "No such share"),
             ServiceError::Change(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Change refused"),
             ServiceError::TooMany(_) => (StatusCode::INSUFFICIENT_STORAGE, "Too many jobs"),
             ServiceError::Closing => (StatusCode::SERVICE_UNAVAILABLE, "Stopping"),

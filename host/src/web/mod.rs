@@ -3,6 +3,7 @@
 //! kept, nor how jobs run.
 mod audit;
 mod auth;
+mod canaries;
 mod conditional;
 mod data;
 mod describe;

@@ -60,7 +60,10 @@ pub(super) fn documents(openapi: String) -> ApiRouter<AppState> {
         let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, POLICY)];
         (headers, page.to_string())
     };
-    ApiRouter::new().route(OPENAPI, routing::get(json)).route("/docs", routing::get(html)).route("/errors/{code}", routing::get(error))
+    ApiRouter::new()
+        .route(OPENAPI, routing::get(json))
+        .route("/docs", routing::get(html))
+        .route("/errors/{code}", routing::get(error))
 }
 
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

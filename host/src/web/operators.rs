@@ -124,6 +124,9 @@ pub(super) struct Trial {
     with_state: bool,
     /// More rows rejected than this are a failure. Default: any number is fine.
     rejected_max: Option<u64>,
+    /// More time than this for a row, timer or window, such as `2ms`, in the mean of all calls of any second, is a failure. Default: any is
+    /// fine.
+    record_time_max: Option<String>,
 }
 
 impl Trial {
@@ -133,7 +136,11 @@ impl Trial {
         if !(Duration::from_millis(1)..=TRIAL_TIME_MAX).contains(&time) {
             return Err(Problem::malformed("`time` is not from 1 ms to 24 h"));
         }
-        Ok(TrialSpec { time, with_state: self.with_state, rejected_max: self.rejected_max })
+        let record_time_max = self.record_time_max.as_deref().map(humantime::parse_duration).transpose();
+        let record_time_max =
+            record_time_max.map_err(|error| Problem::malformed(format!("`record_time_max` is no time: {error}")))?;
+        let Trial { with_state, rejected_max, .. } = self;
+        Ok(TrialSpec { time, with_state, rejected_max, record_time_max })
     }
 }
 
@@ -318,17 +325,17 @@ impl Noted {
         state.note(event).await.map(drop)
     }
 
-    /// Writes what came of anything else, with the plugin it was about.
+    /// Writes what came of anything else, with the plugin it was about and its digest.
     pub(super) async fn write_other(
         self,
         state: &AppState,
-        done: Result<Option<&Version>, &ServiceError>,
+        done: Result<Option<(String, String)>, &ServiceError>,
     ) -> Result<(), Problem> {
         let Noted { mut event, .. } = self;
         match done {
             Ok(version) => {
-                event.to = version.map(|version| version.plugin.clone());
-                (event.digest, event.outcome) = (version.map(|version| version.digest.clone()), "done".to_owned());
+                (event.to, event.digest) = version.unzip();
+                event.outcome = "done".to_owned();
             }
             Err(error) => event.outcome = error.to_string(),
         }

@@ -106,7 +106,8 @@ async fn replay(
     let noted = Noted::of(&state, caller.clone(), &path, "operator.replay", plugin)?;
     let answer = async {
         let done = state.jobs.replay(&noted.job, &path.operator, replay).await;
-        noted.write_other(&state, done.as_ref().map(|done| Some(&done.by))).await?;
+        let by = |done: &Replayed| Some((done.by.plugin.clone(), done.by.digest.clone()));
+        noted.write_other(&state, done.as_ref().map(by)).await?;
         Ok(Json(done?).into_response())
     };
     state.idempotency.once(&caller, &headers, fingerprint, answer).await

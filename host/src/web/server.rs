@@ -29,6 +29,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::{
     AppState, Idempotency, Metrics, Problem, ServerSettings, TlsSettings, WebError,
     auth::{self, Access},
+    canaries,
     data::DataDirectory,
     describe, events,
     job_metrics::JobCollector,
@@ -196,6 +197,7 @@ fn router(state: &AppState) -> Router {
         .merge(operators::changes())
         .merge(shadows::routes())
         .merge(replays::routes())
+        .merge(canaries::routes())
         .layer(DefaultBodyLimit::max(SUBMISSION_BYTES_MAX))
         .layer(from_fn_with_state(slow, limits::time));
     let described = usual(resources).merge(slow).merge(plugins::uploads(state)).finish_api_with(&mut openapi, |api| {

@@ -30,14 +30,23 @@ pub(super) fn routes() -> ApiRouter<AppState> {
                     report,
                     change("getShadow", "What is tried beside an operator, held against what is in force"),
                 )
-                .delete_with(discard, describe_discard("endShadow")),
+                .delete_with(end, describe_discard("endShadow", "End what is tried beside an operator")),
         )
-        .api_route(&format!("{OPERATOR}/discard"), post_with(discard, describe_discard("discardShadow")))
+        .api_route(
+            &format!("{OPERATOR}/discard"),
+            post_with(
+                discard,
+                describe_discard("discard", "End what is tried beside an operator, or has a share of its keys"),
+            ),
+        )
         .api_route(
             &format!("{OPERATOR}/promote"),
             post_with(
                 promote,
-                change("promoteShadow", "Put in force what is tried, with the state of what is in force"),
+                change(
+                    "promote",
+                    "Put in force what is tried, with the state of what is in force, or for all keys what has a share of them",
+                ),
             ),
         )
 }
@@ -72,7 +81,8 @@ async fn shadow(
     let Tried { plugin, kind, configuration, ignored } = tried;
     let shadow = Shadow { plugin, kind, configuration, ignored };
     let begun = state.jobs.shadow(&noted.job, &path.operator, shadow).await;
-    noted.write_other(&state, begun.as_ref().map(|info| Some(&info.version))).await?;
+    let version = |info: &ShadowInfo| Some((info.version.plugin.clone(), info.version.digest.clone()));
+    noted.write_other(&state, begun.as_ref().map(version)).await?;
     Ok((StatusCode::CREATED, Json(begun?)).into_response())
 }
 
@@ -84,11 +94,29 @@ async fn report(
     Ok(Json(state.jobs.shadow_report(&job, &operator)?))
 }
 
-fn describe_discard(id: &'static str) -> impl for<'t> FnOnce(TransformOperation<'t>) -> TransformOperation<'t> {
+fn describe_discard(
+    id: &'static str,
+    summary: &'static str,
+) -> impl for<'t> FnOnce(TransformOperation<'t>) -> TransformOperation<'t> {
     move |operation| {
-        let operation = change(id, "End what is tried beside an operator")(operation);
+        let operation = change(id, summary)(operation);
         describe::empty(operation, 204, "It has ended.")
     }
+}
+
+async fn end(
+    State(state): State<AppState>,
+    Operator(caller): Operator,
+    Path(path): Path<OperatorPath>,
+) -> Result<Response, Problem> {
+    let noted = Noted::of(&state, caller, &path, "operator.discard", None)?;
+    let ended = match state.jobs.shadow_report(&noted.job, &path.operator) {
+        Ok(_) => state.jobs.discard(&noted.job, &path.operator, &noted.caller.name).await,
+        Err(error) => Err(error),
+    };
+    noted.write_other(&state, ended.as_ref().map(|()| None)).await?;
+    ended?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 async fn discard(
@@ -97,7 +125,7 @@ async fn discard(
     Path(path): Path<OperatorPath>,
 ) -> Result<Response, Problem> {
     let noted = Noted::of(&state, caller, &path, "operator.discard", None)?;
-    let discarded = state.jobs.discard(&noted.job, &path.operator).await;
+    let discarded = state.jobs.discard(&noted.job, &path.operator, &noted.caller.name).await;
     noted.write_other(&state, discarded.as_ref().map(|()| None)).await?;
     discarded?;
     Ok(StatusCode::NO_CONTENT.into_response())

@@ -241,7 +241,12 @@ fn a_version_that_fails_on_trial_is_rolled_back_and_nothing_of_it_is_seen() {
             let view = job.view();
             let change = async {
                 reported(&view, 1000).await;
-                let trial = Some(TrialSpec { time: Duration::from_secs(60), with_state, rejected_max: None });
+                let trial = Some(TrialSpec {
+                    time: Duration::from_secs(60),
+                    with_state,
+                    rejected_max: None,
+                    record_time_max: None,
+                });
                 // It stops at the first payment.
                 let request = ChangeRequest { trial, ..request(Some(broken.clone()), 1) };
                 // It may fail before it is in force in both subtasks.

@@ -1,6 +1,8 @@
 //! The end-to-end tests, one program: whole jobs with real plugins, the command line, and the rules of the repository itself.
 mod backpressure;
 mod broadcast;
+mod canaries;
+mod canaries_over_http;
 mod changes;
 mod cli;
 mod failures;
@@ -33,5 +35,6 @@ mod simulated;
 mod swaps;
 mod tidy;
 mod tour;
+mod trials;
 mod uploads;
 mod windows;

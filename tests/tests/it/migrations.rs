@@ -153,8 +153,12 @@ fn state_is_migrated_while_the_job_runs() {
                 let refused = |request| view.prepare_change(request).err().expect("refused").to_string();
                 let vanished = refused(to_second(&[]));
                 assert!(vanished.starts_with("[X0105]") && vanished.contains("`note`"), "{vanished}");
-                let trial =
-                    TrialSpec { time: std::time::Duration::from_secs(1), with_state: false, rejected_max: None };
+                let trial = TrialSpec {
+                    time: std::time::Duration::from_secs(1),
+                    with_state: false,
+                    rejected_max: None,
+                    record_time_max: None,
+                };
                 let tried = refused(ChangeRequest { trial: Some(trial), ..to_second(&["note"]) });
                 assert!(tried.starts_with("[X0105]") && tried.contains("with_state"), "{tried}");
                 let counts = view.rehearse_change(view.prepare_change(to_second(&["note"])).unwrap()).await.unwrap();

@@ -39,24 +39,31 @@ fn the_bytes_are_those_of_the_documented_example() {
 #[test]
 fn a_later_version_is_told_from_damage() {
     let mut bytes = encoding::encode("m", &sample()).unwrap();
-    bytes[8] = 3;
+    bytes[8] = 4;
     reseal(&mut bytes);
-    let refused = StoreError::Version { name: "m".into(), found: 3, supported: 2 };
+    let refused = StoreError::Version { name: "m".into(), found: 4, supported: 3 };
     assert_eq!(encoding::decode("m", &bytes), Err(refused));
 }
 
 #[test]
-fn the_version_before_is_read() {
+fn the_versions_before_are_read() {
     let mut manifest = sample();
-    manifest.versions.clear();
-    let mut bytes = encoding::encode("m", &manifest).unwrap();
-    // Its payload is that of today without the list of versions, which ends it.
-    bytes.remove(bytes.len() - 17);
-    bytes[8] = 1;
-    let length = (bytes.len() - 34) as u64;
-    bytes[10..18].copy_from_slice(&length.to_le_bytes());
-    reseal(&mut bytes);
-    assert_eq!(encoding::decode("m", &bytes), Ok(manifest));
+    manifest.versions[0].canary = None;
+    // Payloads before were that of today without a list at its end: of canaries, and before that of versions.
+    for version in [2, 1] {
+        if version == 1 {
+            manifest.versions.clear();
+        }
+        let mut bytes = encoding::encode("m", &manifest).unwrap();
+        for _ in version..3 {
+            bytes.remove(bytes.len() - 17);
+        }
+        bytes[8] = version;
+        let length = (bytes.len() - 34) as u64;
+        bytes[10..18].copy_from_slice(&length.to_le_bytes());
+        reseal(&mut bytes);
+        assert_eq!(encoding::decode("m", &bytes), Ok(manifest.clone()), "version {version}");
+    }
 }
 
 /// Makes the checksum right again.

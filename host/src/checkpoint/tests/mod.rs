@@ -11,8 +11,8 @@ use futures::FutureExt;
 
 use super::*;
 use crate::model::{
-    Blob, OperatorKind, OperatorState, OperatorVersion, Part, Redistribution, SnapshotKind, SplitPosition, StoreFormat,
-    StoreSnapshot, SubtaskState,
+    Blob, CanaryVersion, OperatorKind, OperatorState, OperatorVersion, Part, Redistribution, SnapshotKind,
+    SplitPosition, StoreFormat, StoreSnapshot, SubtaskState,
 };
 
 /// Without a runtime nothing waits: stores do their work where they are asked.
@@ -62,6 +62,13 @@ fn draft(checkpoint: u64, parts: Vec<Part>) -> Draft {
             plugin: "sum@2.0.0".into(),
             digest: "ab".into(),
             configuration: "{}".into(),
+            canary: Some(CanaryVersion {
+                plugin: "sum@3.0.0".into(),
+                digest: "cd".into(),
+                configuration: "{}".into(),
+                share: crate::model::Share::of(0.05).unwrap(),
+                by: vec!["word".into()],
+            }),
         }],
         nodes: vec![DraftNode { uid: "count".into(), subtasks: vec![state] }],
     }

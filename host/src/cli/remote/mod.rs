@@ -1,5 +1,6 @@
 //! Commands that ask a server: who is asked, by whom, and how answers are shown. Guarantees: what a server says cannot steer the terminal. Must not
 //! know HTTP.
+mod canary;
 mod job;
 mod operator;
 mod plugin;
@@ -17,6 +18,7 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 pub(super) use self::{
+    canary::{Canary, CanaryReport, CanaryShare},
     job::JobCommand,
     operator::{Discard, Promote, Rollback, Shadow, ShadowReport, Swap, Versions},
     plugin::{Delete, List, Push},

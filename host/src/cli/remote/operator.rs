@@ -31,6 +31,9 @@ struct Trial {
     /// Go back if it rejects more rows than this meanwhile.
     #[arg(long, value_name = "NUMBER", requires = "trial")]
     rejected_max: Option<u64>,
+    /// Go back if it takes longer than this for a record, in the mean of any second, as in 2ms.
+    #[arg(long, value_name = "TIME", requires = "trial")]
+    trial_latency: Option<String>,
 }
 
 /// Arguments of `swap`.
@@ -149,6 +152,7 @@ impl Trial {
             ("time", Some(json!(time))),
             ("with_state", Some(json!(self.with_state))),
             ("rejected_max", rejected_max),
+            ("record_time_max", self.trial_latency.as_ref().map(|time| json!(time))),
         ]))
     }
 }
@@ -158,7 +162,7 @@ impl Place {
         ["v1", "jobs", &self.job, "operators", &self.operator, what]
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         client: &Client,
         change: Change,
@@ -218,7 +222,7 @@ impl Promote {
 
 impl Discard {
     pub(in crate::cli) fn execute(self, clock: Arc<dyn Clock>) -> CommandResult {
-        let asked = async |client: &Client| Ok(self.place.ask(client, Change::Delete, "shadow", None).await?);
+        let asked = async |client: &Client| Ok(self.place.ask(client, Change::Post, "discard", None).await?);
         self.connection.ask(clock, asked, table::fields)
     }
 }
@@ -287,7 +291,9 @@ mod tests {
         let trial = body(&["p@1.0.0", "--kind", "map", "--trial", "1min", "--rejected-max", "0"]).unwrap();
         assert_eq!(trial["trial"], json!({ "time": "1min", "with_state": false, "rejected_max": 0 }));
         assert_eq!(trial["kind"], "map");
-        for wrong in [&[][..], &["p", "--with-state"], &["--config", "{"]] {
+        let trial = body(&["p@1.0.0", "--trial", "1min", "--trial-latency", "2ms"]).unwrap();
+        assert_eq!(trial["trial"], json!({ "time": "1min", "with_state": false, "record_time_max": "2ms" }));
+        for wrong in [&[][..], &["p", "--with-state"], &["p", "--trial-latency", "2ms"], &["--config", "{"]] {
             assert!(body(wrong).is_err(), "{wrong:?}");
         }
     }

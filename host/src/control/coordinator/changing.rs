@@ -1,16 +1,24 @@
 //! Changes of plugins on their way: barriers that have stages take their replacements, and versions on trial. Must not know how a change was
 //! made ready.
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use tokio::sync::oneshot;
 
 use super::{
-    super::{RunError, in_force::Trial, run::NewVersion},
+    super::{
+        RunError,
+        in_force::Trial,
+        pace::{Pace, Sample},
+        run::NewVersion,
+    },
     Coordinator,
 };
 use crate::{
     checkpoint::Pending,
-    dataflow::{Barrier, Last},
+    dataflow::{Barrier, Last, NodeMetrics},
     model::{OperatorVersion, SnapshotKind, latest_versions},
 };
 
@@ -67,14 +75,17 @@ impl Coordinator<'_> {
     }
 
     /// A new version is in force.
-    fn in_force(&self, new: NewVersion) {
+    fn in_force(&mut self, new: NewVersion) {
         let NewVersion { version, prepared, from, operator, trial } = new;
         let rejected = self.rejected(&operator);
+        self.pace = Pace::default();
         let trial = trial.map(|spec| Trial {
             until: self.environment.clock.monotonic() + spec.time,
             with_state: spec.with_state,
             rejected: spec.rejected_max.map(|max| (rejected, max)),
-            back: from,
+            record_time_max: spec.record_time_max,
+            // A canary that was promoted is not what is gone back to.
+            back: OperatorVersion { canary: None, ..from },
             operator,
         });
         let OperatorVersion { change, uid, plugin, .. } = &version;
@@ -84,21 +95,33 @@ impl Coordinator<'_> {
 
     /// How many rows an operator or sink has rejected.
     fn rejected(&self, operator: &str) -> u64 {
-        let node = self.shared.prepared.plan.nodes.iter().find(|node| node.name == operator);
-        let subtasks = node.map_or(&[][..], |node| &self.shared.metrics[node.id.0]);
-        subtasks.iter().map(|metrics| metrics.rejected.load(Relaxed)).sum()
+        self.sum(operator, |metrics| &metrics.rejected)
     }
 
-    /// Looks at a version on trial: fails if it has rejected too much, otherwise says when to look again, and whether checkpoints wait.
-    pub(super) fn on_trial(&self) -> Result<Option<(Duration, bool)>, RunError> {
+    /// A count of an operator or sink, over all its subtasks.
+    fn sum(&self, operator: &str, count: fn(&NodeMetrics) -> &AtomicU64) -> u64 {
+        let node = self.shared.prepared.plan.nodes.iter().find(|node| node.name == operator);
+        let subtasks = node.map_or(&[][..], |node| &self.shared.metrics[node.id.0]);
+        subtasks.iter().map(|metrics| count(metrics).load(Relaxed)).sum()
+    }
+
+    /// Looks at a version on trial: fails if it has rejected too much or is too slow, otherwise says when to look again, and whether
+    /// checkpoints wait.
+    pub(super) fn on_trial(&mut self) -> Result<Option<(Duration, bool)>, RunError> {
         let now = self.environment.clock.monotonic();
         let Some(trial) = self.shared.in_force.trial(now) else { return Ok(None) };
         let rejected = trial.rejected.map(|(before, max)| (self.rejected(&trial.operator).saturating_sub(before), max));
-        match rejected {
-            Some((rejected, max)) if rejected > max => {
-                Err(RunError::OnTrial { operator: trial.operator, rejected, max })
-            }
-            _ => Ok(Some(((now + TRIAL_LOOK).min(trial.until), trial.with_state))),
+        if let Some((rejected, max)) = rejected.filter(|(rejected, max)| rejected > max) {
+            return Err(RunError::OnTrial { operator: trial.operator, rejected, max });
         }
+        if let Some(max) = trial.record_time_max {
+            let call_ns = self.sum(&trial.operator, |metrics| &metrics.call_ns);
+            let items = self.sum(&trial.operator, |metrics| &metrics.call_items);
+            let mean = self.pace.mean(Sample { at: now, call_ns, items });
+            if let Some(mean) = mean.filter(|mean| *mean > max) {
+                return Err(RunError::TooSlow { operator: trial.operator, mean, max });
+            }
+        }
+        Ok(Some(((now + TRIAL_LOOK).min(trial.until), trial.with_state)))
     }
 }

@@ -26,6 +26,8 @@ pub struct Failures {
     keys: Option<KeyText>,
     /// Whose call failed last.
     plugin: Arc<str>,
+    /// When what is tried now was begun.
+    began: Duration,
 }
 
 /// Makes text of encoded keys.
@@ -53,7 +55,14 @@ impl Failures {
         let text = |schema: Schema| Ok::<_, String>(KeyText { encoder: Format::Json.encoder(&schema)?, schema });
         let keys = key.filter(|key| !key.fields().is_empty()).map(text).transpose()?;
         let breaker = spec.circuit_breaker.map(Breaker::new);
-        Ok(Failures { spec, breaker, clock, node: node.to_owned(), subtask, keys, plugin: "".into() })
+        let (node, plugin, began) = (node.to_owned(), "".into(), Duration::ZERO);
+        Ok(Failures { spec, breaker, clock, node, subtask, keys, plugin, began })
+    }
+
+    /// Of another plugin in the same place, of which nothing has failed yet.
+    pub(super) fn of_another(&self) -> Result<Failures, String> {
+        let key = self.keys.as_ref().map(|keys| keys.schema.clone());
+        Failures::new(self.spec, (&self.node, self.subtask), key, self.clock.clone())
     }
 
     /// The part of the work that is to be tried next, if there is one. What may not be tried is poison.
@@ -64,6 +73,7 @@ impl Failures {
         {
             work.refuse(&"not tried: too many calls have failed, and the circuit breaker is open".into(), &self.plugin);
         }
+        self.began = self.clock.monotonic();
         work.current()
     }
 
@@ -81,6 +91,8 @@ impl Failures {
         result: Result<T, E>,
         metrics: &NodeMetrics,
     ) -> Result<Option<T>, TaskError> {
+        let items = work.current().map_or(0, |part| part.len());
+        metrics.called(self.clock.monotonic().saturating_sub(self.began), items);
         let error = match result {
             Ok(value) => {
                 work.done();

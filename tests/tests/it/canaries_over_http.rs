@@ -1,0 +1,208 @@
+//! A version of the rules for a share of the users, over the interface of the real server, which is killed in between: every payment is reported
+//! once, by the version its user had at that point of the input. Must not know how versions are kept.
+use std::{collections::HashMap, path::Path};
+
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+use wasmill::model::{Share, key_hash};
+
+use super::{
+    jobs,
+    operators::{Events, path, push},
+    server::{Server, json, problem},
+};
+
+fn job(out: &Path) -> String {
+    format!(
+        "
+name: payments
+checkpoints: {{ directory: checkpoints, interval: 100ms }}
+sources:
+  payments:
+    generator: {{ workload: transactions, rate: 5000 }}
+    format: json
+    schema: {{ user: i64, amount: i64, timestamp: i64 }}
+    time: {{ column: timestamp }}
+operators:
+  rules: {{ input: payments, key: user, keyed_process: {{ plugin: 'payment-rules@1.0.0', config: {{ limit: -1 }} }} }}
+sinks:
+  out: {{ input: rules, file: {{ path: '{}', delivery: exactly_once }} }}
+",
+        out.display()
+    )
+}
+
+async fn ask(server: &Server, method: Method, what: &str, body: Value) -> Response {
+    server.request(method, &path(what)).json(&body).send().await.unwrap()
+}
+
+/// A server with the job and all versions of its rules, once it runs and has a checkpoint.
+async fn started(out: &Path) -> (Server, Events) {
+    let server = Server::start(&[]);
+    for version in ["1.0", "2.0", "2.1"] {
+        push(&server, version).await;
+    }
+    let submitted = server.request(Method::POST, "/v1/jobs").header("content-type", "application/yaml").body(job(out));
+    json(submitted.send().await.unwrap(), 201).await;
+    let mut events = Events::of(&server).await;
+    events.wait(r#""to":"running""#).await;
+    events.wait("event: checkpoint").await;
+    (server, events)
+}
+
+/// What was reported of a payment.
+struct Report {
+    user: i64,
+    number: i64,
+    version: String,
+}
+
+/// Fails unless every payment up to the last is reported once, with the right count; the reports in their order.
+fn reports(out: &Path) -> Vec<Report> {
+    let mut reports: Vec<Value> = jobs::lines(out).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    reports.sort_by_key(|report| report["timestamp"].as_i64());
+    let mut payments = HashMap::new();
+    let of = |(report, number): (Value, i64)| {
+        let [user, timestamp, count] = ["user", "timestamp", "payments"].map(|field| report[field].as_i64().unwrap());
+        assert_eq!(timestamp, number, "a payment is lost or doubled");
+        let expected = payments.entry(user).or_insert(0);
+        *expected += 1;
+        assert_eq!(count, *expected, "{report}");
+        Report { user, number, version: report["rules"].as_str().unwrap().to_owned() }
+    };
+    reports.into_iter().zip(1_700_000_000_000..).map(of).collect()
+}
+
+/// Fails unless these reports are of the first version up to one payment, and of the second after it; that payment.
+fn cut<'a>(reports: impl Iterator<Item = &'a Report>) -> i64 {
+    let (first, second): (Vec<&Report>, Vec<&Report>) = reports.partition(|report| report.version == "1.0");
+    assert!(second.iter().all(|report| report.version == "2.0"));
+    let last = first.last().expect("some of the first").number;
+    assert!(second.first().expect("some of the second").number > last, "a version came back");
+    last
+}
+
+#[tokio::test]
+async fn a_share_of_the_users_has_the_new_rules_until_all_have_also_over_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let (server, mut events) = started(&out).await;
+    let rules = |number: &str| format!("payment-rules@{number}");
+
+    assert_eq!(problem(server.get(&path("/canary")).await, 409).await, "X0126");
+    let wrong = ask(&server, Method::POST, "/canary", json!({ "plugin": rules("2.0.0"), "share": 1.0 })).await;
+    assert_eq!(problem(wrong, 422).await, "X0125");
+    let begun = ask(&server, Method::POST, "/canary", json!({ "plugin": rules("2.0.0"), "share": 0.1 })).await;
+    assert_eq!(begun.headers()["etag"], "\"1\"");
+    let begun = json(begun, 201).await;
+    assert_eq!((&begun["plugin"], &begun["canary"]["plugin"]), (&json!(rules("1.0.0")), &json!(rules("2.0.0"))));
+    assert_eq!(begun["canary"]["share"], 0.1);
+    events.wait(r#""action":"canary""#).await;
+    for what in ["/canary", "/swap", "/shadow"] {
+        let body = json!({ "plugin": rules("2.0.0") });
+        let body = if what == "/canary" { json!({ "plugin": rules("2.0.0"), "share": 0.1 }) } else { body };
+        assert_eq!(problem(ask(&server, Method::POST, what, body).await, 409).await, "X0121", "{what}");
+    }
+    assert_eq!(problem(ask(&server, Method::POST, "/rollback", json!({})).await, 409).await, "V0112");
+    let needed = server.request(Method::DELETE, "/v1/plugins/payment-rules/2.0.0").send().await.unwrap();
+    assert_eq!(problem(needed, 409).await, "R0107");
+    let counts = loop {
+        let counts = server.json(&path("/canary")).await["counts"].clone();
+        if counts["canary"]["rows"].as_u64() > Some(500) {
+            break counts;
+        }
+        events.wait("event: checkpoint").await;
+    };
+    let number = |version: &str, field: &str| counts[version][field].as_u64().unwrap();
+    let [others, its] = ["in_force", "canary"].map(|version| number(version, "rows"));
+    assert!((0.05..0.2).contains(&(its as f64 / (its + others) as f64)), "{counts}");
+    assert_eq!(number("canary", "emitted"), its);
+    assert!(number("canary", "calls") > 0 && number("canary", "time_us") > 0, "{counts}");
+
+    // Killed with a checkpoint that has the canary, and no other news.
+    let server = Server::start_in(server.kill(), &[]);
+    let mut events = Events::of(&server).await;
+    events.wait(r#""to":"running""#).await;
+    events.wait("event: checkpoint").await;
+    assert_eq!(server.json(&path("/canary")).await["canary"]["share"], 0.1);
+    let share = async |tag: &str, share: f64| {
+        let request = server.request(Method::PATCH, &path("/canary")).header("if-match", tag);
+        request.json(&json!({ "share": share })).send().await.unwrap()
+    };
+    assert_eq!(problem(share("\"7\"", 0.5).await, 412).await, "R0214");
+    let shared = json(share("\"1\"", 0.5).await, 200).await;
+    assert_eq!((&shared["change"], &shared["canary"]["share"]), (&json!(2), &json!(0.5)));
+
+    // Killed with a share that no checkpoint may have.
+    let server = Server::start_in(server.kill(), &[]);
+    let mut events = Events::of(&server).await;
+    events.wait(r#""to":"running""#).await;
+    events.wait("event: checkpoint").await;
+    assert_eq!(server.json(&path("/canary")).await["canary"]["share"], 0.5);
+    while server.json(&path("/canary")).await["counts"]["canary"]["rows"].as_u64() < Some(1000) {}
+    let promoted = json(ask(&server, Method::POST, "/promote", json!({})).await, 200).await;
+    assert_eq!((&promoted["from"]["change"], &promoted["to"]["plugin"]), (&json!(2), &json!(rules("2.0.0"))));
+    assert!(promoted["to"].get("canary").is_none(), "{promoted}");
+    events.wait("event: checkpoint").await;
+    events.wait("event: checkpoint").await;
+    let history = server.json(&path("/versions")).await;
+    let made = history["items"].as_array().unwrap().iter().filter(|change| change["outcome"] == "in_force");
+    assert_eq!(
+        made.map(|change| change["action"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["canary", "share", "promote"]
+    );
+    let stop = server.request(Method::POST, "/v1/jobs/payments/stop").send().await.unwrap();
+    json(stop, 200).await;
+
+    let reports = reports(&out);
+    let [small, large] = [0.1, 0.5].map(|part| Share::of(part).unwrap());
+    let has = |share: Share, report: &Report| share.has(key_hash(&report.user.to_le_bytes()));
+    let cuts = [
+        cut(reports.iter().filter(|report| has(small, report))),
+        cut(reports.iter().filter(|report| has(large, report) && !has(small, report))),
+        cut(reports.iter().filter(|report| !has(large, report))),
+    ];
+    assert!(cuts[0] < cuts[1] && cuts[1] < cuts[2], "{cuts:?}");
+}
+
+#[tokio::test]
+async fn rules_that_fail_for_a_share_of_the_users_are_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let (server, mut events) = started(&out).await;
+    let canary = json!({ "plugin": "payment-rules@2.1.0", "share": 0.05 });
+    loop {
+        // It stops at the first payment of a user.
+        let answer = ask(&server, Method::POST, "/canary", canary.clone()).await;
+        if answer.status().is_success() {
+            break;
+        }
+        assert_eq!(problem(answer, 409).await, "X0107");
+        events.wait("event: restart").await;
+        events.wait(r#""to":"running""#).await;
+    }
+    events.wait(r#""outcome":"rolled_back""#).await;
+    events.wait("event: checkpoint").await;
+    assert_eq!(problem(server.get(&path("/canary")).await, 409).await, "X0126");
+    let history = server.json(&path("/versions")).await;
+    let dropped = history["items"].as_array().unwrap().last().unwrap();
+    assert_eq!((&dropped["action"], &dropped["who"]), (&json!("discard"), &Value::Null));
+    assert_eq!(dropped["from"]["canary"]["plugin"], "payment-rules@2.1.0");
+    assert!(dropped["reason"].as_str().unwrap().starts_with("[X0127] the canary of `rules` has failed"), "{dropped}");
+
+    // One that is discarded by request has been in force meanwhile.
+    json(ask(&server, Method::POST, "/canary", json!({ "plugin": "payment-rules@2.0.0", "share": 0.2 })).await, 201)
+        .await;
+    while server.json(&path("/canary")).await["counts"]["canary"]["rows"].as_u64() < Some(300) {}
+    let discarded = server.request(Method::DELETE, &path("/canary")).send().await.unwrap();
+    assert_eq!(discarded.status(), 204);
+    events.wait("event: checkpoint").await;
+    events.wait("event: checkpoint").await;
+    let stop = server.request(Method::POST, "/v1/jobs/payments/stop").send().await.unwrap();
+    json(stop, 200).await;
+    let (reports, share) = (reports(&out), Share::of(0.2).unwrap());
+    assert!(reports.iter().any(|report| report.version == "2.0"));
+    for report in reports.iter().filter(|report| report.version != "1.0") {
+        assert!(report.version == "2.0" && share.has(key_hash(&report.user.to_le_bytes())), "{}", report.version);
+    }
+}
