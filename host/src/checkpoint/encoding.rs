@@ -1,5 +1,7 @@
 //! Manifests as bytes, as `docs/formats/manifest.md` has them. The types here are the format: they change only with its version.
 //! Decoding takes any bytes, and neither panics nor allocates more than a fixed amount.
+use std::collections::HashMap;
+
 use bincode::{Decode, Encode, config};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -9,17 +11,20 @@ use super::{
     manifest::{NodeState, PartEntry, StoreEntry, SubtaskEntry},
 };
 use crate::model::{
-    OperatorKind, OperatorState, OperatorVersion, Redistribution, SnapshotKind, SplitPosition, StoreFormat,
+    OperatorKind, OperatorState, OperatorVersion, Redistribution, RuleVersion, SnapshotKind, SplitPosition, StoreFormat,
 };
 
 /// What every manifest begins with.
 const MAGIC: [u8; 8] = *b"WMILLMAN";
 
 /// The version that is written, and the latest that is read.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 
 /// Without versions of plugins; otherwise the same.
 const WITHOUT_VERSIONS: u16 = 1;
+
+/// Without rules; otherwise the same.
+const WITHOUT_RULES: u16 = 2;
 
 /// Magic bytes, version, length.
 const HEADER_BYTES: usize = 8 + 2 + 8;
@@ -33,7 +38,7 @@ const CLAIM_BYTES_MAX: usize = 256 << 20;
 /// A manifest's bytes. Fails with one that is too large or contradicts itself, so that what was written can be read.
 pub(super) fn encode(name: &str, manifest: &Manifest) -> Result<Vec<u8>, StoreError> {
     manifest.check().map_err(|what| StoreError::damaged(name, what))?;
-    let payload = bincode::encode_to_vec(Manifest2::from(manifest), config::standard())
+    let payload = bincode::encode_to_vec(Manifest3::from(manifest), config::standard())
         .map_err(|error| StoreError::damaged(name, error.to_string()))?;
     let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len() + TRAILER_BYTES);
     bytes.extend_from_slice(&MAGIC);
@@ -74,8 +79,10 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Manifest, StoreError> {
     let limited = config::standard().with_limit::<CLAIM_BYTES_MAX>();
     let read = match found {
         WITHOUT_VERSIONS => bincode::decode_from_slice(payload, limited)
-            .map(|(manifest, taken)| (Manifest2 { manifest, versions: Vec::new() }, taken)),
-        _ => bincode::decode_from_slice::<Manifest2, _>(payload, limited),
+            .map(|(manifest, taken)| (Manifest3::from(Manifest2 { manifest, versions: Vec::new() }), taken)),
+        WITHOUT_RULES => bincode::decode_from_slice::<Manifest2, _>(payload, limited)
+            .map(|(manifest, taken)| (Manifest3::from(manifest), taken)),
+        _ => bincode::decode_from_slice::<Manifest3, _>(payload, limited),
     };
     let (read, taken) = read.map_err(|error| damaged(&error.to_string()))?;
     if taken != payload.len() {
@@ -84,6 +91,20 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Manifest, StoreError> {
     let manifest = Manifest::try_from(read).map_err(damaged)?;
     manifest.check().map_err(|what| damaged(&what))?;
     Ok(manifest)
+}
+
+#[derive(Encode, Decode)]
+struct Manifest3 {
+    manifest: Manifest2,
+    rules: Vec<Rule3>,
+}
+
+#[derive(Encode, Decode)]
+struct Rule3 {
+    uid: String,
+    added: u64,
+    removed: bool,
+    settings: String,
 }
 
 #[derive(Encode, Decode)]
@@ -160,6 +181,23 @@ struct OperatorState1 {
     name: String,
     redistribution: u8,
     elements: Vec<Vec<u8>>,
+}
+
+impl From<&Manifest> for Manifest3 {
+    fn from(manifest: &Manifest) -> Manifest3 {
+        let rule = |version: &OperatorVersion| {
+            let RuleVersion { added, removed, settings } = version.rule.clone()?;
+            Some(Rule3 { uid: version.uid.clone(), added, removed, settings })
+        };
+        let rules = manifest.versions.iter().filter_map(rule).collect();
+        Manifest3 { manifest: Manifest2::from(manifest), rules }
+    }
+}
+
+impl From<Manifest2> for Manifest3 {
+    fn from(manifest: Manifest2) -> Manifest3 {
+        Manifest3 { manifest, rules: Vec::new() }
+    }
 }
 
 impl From<&Manifest> for Manifest2 {
@@ -245,16 +283,18 @@ impl From<&StoreEntry> for Store1 {
 }
 
 /// Fails on a number that means nothing in this version.
-impl TryFrom<Manifest2> for Manifest {
+impl TryFrom<Manifest3> for Manifest {
     type Error = &'static str;
 
-    fn try_from(read: Manifest2) -> Result<Manifest, &'static str> {
-        let Manifest2 { manifest: read, versions } = read;
+    fn try_from(read: Manifest3) -> Result<Manifest, &'static str> {
+        let Manifest3 { manifest: Manifest2 { manifest: read, versions }, rules } = read;
+        let mut rules: HashMap<String, RuleVersion> = rules.into_iter().map(rule).collect();
         let version = |read: Version2| {
             let kind = OperatorKind::of_interface(&read.kind);
             let Version2 { change, uid, plugin, digest, configuration, .. } = read;
             let kind = kind.ok_or("it has a plugin of an unknown kind")?;
-            Ok(OperatorVersion { change, uid, kind, plugin, digest, configuration })
+            let rule = rules.remove(&uid);
+            Ok(OperatorVersion { change, uid, kind, plugin, digest, configuration, rule })
         };
         let node = |node: Node1| {
             let parallelism = u32::try_from(node.subtasks.len()).map_err(|_| "it has too many subtasks")?;
@@ -277,6 +317,11 @@ impl TryFrom<Manifest2> for Manifest {
             nodes: read.nodes.into_iter().map(node).collect::<Result<_, &'static str>>()?,
         })
     }
+}
+
+fn rule(read: Rule3) -> (String, RuleVersion) {
+    let Rule3 { uid, added, removed, settings } = read;
+    (uid, RuleVersion { added, removed, settings })
 }
 
 impl TryFrom<Subtask1> for SubtaskEntry {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     dataflow::{Offer, Place, Reopening, Replacement},
-    job::{NodeId, Plan, PlanNode, Role},
+    job::{JobError, Plan, PlanNode, RULES_MAX, Role},
     model::{Description, OperatorKind, OperatorVersion},
     plugin::{Instance, LoadError, Placement, Plugin},
 };
@@ -107,6 +107,31 @@ pub enum ChangeError {
     /// Nothing is tried.
     #[error("[X0110] no version is tried beside that of `{0}`")]
     NoShadow(String),
+    /// It has one plugin, or several in a row.
+    #[error("[X0113] `{0}` is no operator with rules")]
+    NoRules(String),
+    /// It was removed, or never there.
+    #[error("[X0114] `{operator}` has no rule `{rule}`")]
+    NoRule {
+        /// The operator.
+        operator: String,
+        /// The name asked for.
+        rule: String,
+    },
+    /// Names of rules are distinct.
+    #[error("[X0115] `{operator}` has a rule `{rule}` already")]
+    RuleThere {
+        /// The operator.
+        operator: String,
+        /// The name asked for.
+        rule: String,
+    },
+    /// It has as many as it may.
+    #[error("[X0116] `{0}` has {RULES_MAX} rules, no operator has more")]
+    TooManyRules(String),
+    /// A name or settings that no rule can have.
+    #[error(transparent)]
+    Rule(#[from] JobError),
     /// Another change was faster.
     #[error("[X0106] the job was changed meanwhile: try again")]
     Overtaken,
@@ -152,7 +177,8 @@ pub(super) struct Checked {
     base: Arc<Prepared>,
     pub(super) prepared: Prepared,
     pub(super) id: PluginId,
-    pub(super) node: NodeId,
+    /// Where it is made, in the job with it.
+    pub(super) node: PlanNode,
     from: OperatorVersion,
     pub(super) to: OperatorVersion,
     pub(super) bound: Bound,
@@ -169,12 +195,12 @@ pub struct Changed {
 }
 
 /// What runs in an operator's or sink's place of this kind.
-fn version(prepared: &Prepared, versions: &[OperatorVersion], node: &PlanNode, id: &PluginId) -> OperatorVersion {
+pub(super) fn version(prepared: &Prepared, versions: &[OperatorVersion], node: &PlanNode, id: &PluginId) -> OperatorVersion {
     let known = versions.iter().find(|version| version.uid == node.uid && version.kind == id.1);
     known.cloned().unwrap_or_else(|| of_bound(&prepared.plugins[id], 0, node, id.1))
 }
 
-fn of_bound(bound: &Bound, change: u64, node: &PlanNode, kind: OperatorKind) -> OperatorVersion {
+pub(super) fn of_bound(bound: &Bound, change: u64, node: &PlanNode, kind: OperatorKind) -> OperatorVersion {
     OperatorVersion {
         change,
         uid: node.uid.clone(),
@@ -182,6 +208,7 @@ fn of_bound(bound: &Bound, change: u64, node: &PlanNode, kind: OperatorKind) -> 
         plugin: name_of(bound.plugin.description(kind)),
         digest: bound.plugin.digest().to_owned(),
         configuration: bound.configuration.clone(),
+        rule: None,
     }
 }
 
@@ -194,8 +221,8 @@ pub(super) fn all_versions(shared: &Shared) -> Vec<(String, OperatorVersion)> {
     let (prepared, versions) = (shared.in_force.prepared(), shared.in_force.versions());
     let ids = prepared.plugins.keys();
     let of = ids.filter_map(|id| {
-        let node = prepared.plan.nodes.iter().find(|node| node.name == id.0)?;
-        Some((id.0.clone(), version(&prepared, &versions, node, id)))
+        let node = prepared.plan.find(&id.0)?;
+        Some((id.0.clone(), version(&prepared, &versions, &node, id)))
     });
     of.collect()
 }
@@ -205,7 +232,7 @@ pub(super) fn ready(shared: &Arc<Shared>, request: ChangeRequest) -> Result<Read
     let trial = request.trial;
     let Checked { base, prepared, id, node, from, to, bound, fit } = check(shared, request)?;
     let prepared = Arc::new(prepared);
-    let node = prepared.plan.node(node);
+    let node = &node;
     let failed = |error| ChangeError::Plugin { operator: node.name.clone(), error };
     let mut offers = replacements(&prepared, node, id.1, &bound).map_err(failed)?;
     let (mut rehearsing, mut migrates) = (None, false);
@@ -215,7 +242,7 @@ pub(super) fn ready(shared: &Arc<Shared>, request: ChangeRequest) -> Result<Read
         // Sinks keep what they have prepared, and open the lists of their plugins anew by themselves.
         if let Role::Operator { .. } = node.role {
             for (place, offer) in offers.iter_mut().filter(|(place, _)| place.edge.is_none()) {
-                let open = open_in_force(shared, &prepared, node.id, place.subtask);
+                let open = open_in_force(shared, &prepared, node, place.subtask);
                 *offer = Offer::Reopen(Box::new(Reopening { operator: node.name.clone(), open }));
             }
         }
@@ -229,8 +256,7 @@ pub(super) fn ready(shared: &Arc<Shared>, request: ChangeRequest) -> Result<Read
 pub(super) fn check(shared: &Shared, request: ChangeRequest) -> Result<Checked, ChangeError> {
     let base = shared.in_force.prepared();
     let missing = || ChangeError::NoOperator(request.operator.clone());
-    let named = |node: &&PlanNode| node.name == request.operator || node.uid == request.operator;
-    let node = base.plan.nodes.iter().find(named).ok_or_else(missing)?;
+    let node = &*base.plan.find(&request.operator).ok_or_else(missing)?;
     let id = which(&base, node, request.kind)?;
     let bound = &base.plugins[&id];
     let new = Bound {
@@ -255,10 +281,12 @@ pub(super) fn check(shared: &Shared, request: ChangeRequest) -> Result<Checked, 
     }
     same_plan(&base.plan, &prepared.plan, node).map_err(unplanned)?;
     try_configuration(&node.name, kind, &prepared.limits(&node.name), &new).map_err(failed)?;
+    let from = version(&base, &shared.in_force.versions(), node, &id);
+    let to = of_bound(&new, shared.in_force.next_change(), node, kind);
     Ok(Checked {
-        from: version(&base, &shared.in_force.versions(), node, &id),
-        to: of_bound(&new, shared.in_force.next_change(), node, kind),
-        node: node.id,
+        to: OperatorVersion { rule: from.rule.clone(), ..to },
+        from,
+        node: prepared.plan.find(&node.name).ok_or_else(missing)?.into_owned(),
         bound: new,
         fit: fits,
         prepared,
@@ -297,7 +325,7 @@ fn same_outputs(old: &Description, new: &Description) -> Result<(), String> {
 }
 
 /// Everything but the columns that the plugins of one node read must be as it was.
-fn same_plan(old: &Plan, new: &Plan, node: &PlanNode) -> Result<(), String> {
+pub(super) fn same_plan(old: &Plan, new: &Plan, node: &PlanNode) -> Result<(), String> {
     let blank = |role: &Role| match role.clone() {
         Role::Operator { step, key, second_key, .. } => Role::Operator { step, plugins: Vec::new(), key, second_key },
         Role::Sink { connector, writes, shaped, written, .. } => {

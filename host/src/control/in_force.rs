@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Bound, PluginSource, Prepared, RolledBack, RunError, SourceError};
+use super::{Bound, PluginSource, Prepared, RolledBack, RunError, SourceError, rules::name_of};
 use crate::{
     job::PluginRef,
     model::{OperatorVersion, latest_versions},
@@ -123,12 +123,15 @@ impl InForce {
         let replaced = versions
             .iter()
             .filter_map(|version| {
-                // An operator that is gone has no plugin either.
-                let node = self.base.plan.nodes.iter().find(|node| node.uid == version.uid)?;
-                Some(self.bound(version, source).map(|bound| ((node.name.clone(), version.kind), bound)))
+                // An operator or rule that is gone has no plugin either.
+                let name = name_of(&self.base, version)?;
+                Some(self.bound(version, source).map(|bound| ((name, version.kind), bound)))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let prepared = if replaced.is_empty() { self.base.clone() } else { Arc::new(self.base.with(replaced)?) };
+        let prepared = match versions.is_empty() {
+            true => self.base.clone(),
+            false => Arc::new(self.base.with_rules(&versions, replaced)?),
+        };
         let mut now = self.now();
         (now.prepared, now.accepted) = (prepared.clone(), versions);
         Ok(prepared)

@@ -120,8 +120,8 @@ impl Supervisor {
         };
         let backend = &self.state.insert(state).backend;
         self.shared.set_backend(Some(backend.clone()));
-        let now_ms = self.environment.clock.now_ms();
-        let mut restored = restore(&prepared, &self.options, self.first, now_ms).await?;
+        let (now_ms, in_force) = (self.environment.clock.now_ms(), self.shared.in_force.versions());
+        let mut restored = restore((&prepared, &in_force), &self.options, self.first, now_ms).await?;
         self.first.get_or_insert(restored.start);
         for (name, sink) in &prepared.spec.sinks {
             let uid = sink.uid.as_deref().unwrap_or(name);

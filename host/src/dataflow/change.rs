@@ -2,12 +2,14 @@
 //! take its own, so that all records before it have seen the old one, and all after it the new. Must not know who asked for that.
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
 
-use super::{Barrier, OpenOperator, Operator, Outputs, ShadowStart, Stage, TaskError, shadow::Shadow};
+use super::{
+    Barrier, NodeMetrics, OpenOperator, Operator, Outputs, ShadowStart, Stage, StageIdentity, TaskError, shadow::Shadow,
+};
 use crate::{
     model::{Batch, OperatorKind, SnapshotKind, SubtaskState},
     plugin::Instance,
@@ -35,6 +37,18 @@ pub struct Reopening {
     pub open: OpenOperator,
 }
 
+/// A rule that joins those of an operator.
+pub struct NewRule {
+    /// Its name in the job.
+    pub operator: String,
+    /// By which its state will be found.
+    pub uid: String,
+    /// Opens it.
+    pub open: OpenOperator,
+    /// What it counts.
+    pub metrics: Arc<NodeMetrics>,
+}
+
 /// What a stage takes as the barrier of a change passes it.
 pub enum Offer {
     /// Another plugin. A shadow it had ends with that.
@@ -47,6 +61,10 @@ pub enum Offer {
     Shadow(Box<ShadowStart>),
     /// No shadow any more.
     Discard,
+    /// Another rule beside those of an operator.
+    AddRule(Box<NewRule>),
+    /// No rule of this uid any more.
+    RemoveRule(String),
 }
 
 /// Who takes an offer.
@@ -100,6 +118,11 @@ impl Stage {
             }
             Offer::Reopen(new) => self.reopen(*new, barrier).await?,
             Offer::Discard | Offer::Copy(_) => {}
+            Offer::AddRule(new) => {
+                let identity = StageIdentity { uid: new.uid.as_str().into(), ..self.identity.clone() };
+                self.operator.add_rule(identity, *new)?;
+            }
+            Offer::RemoveRule(uid) => self.operator.remove_rule(&uid),
             Offer::Shadow(start) => {
                 let state = self.copy(barrier).await?;
                 let comparison = start.comparison.clone();
@@ -132,7 +155,7 @@ impl Stage {
     }
 }
 
-fn not_taken_over(operator: String, error: TaskError) -> TaskError {
+pub(super) fn not_taken_over(operator: String, error: TaskError) -> TaskError {
     TaskError::TakeOver { operator, error: Box::new(error) }
 }
 

@@ -15,6 +15,12 @@ fn a_manifest_is_read_as_it_was_written() {
     let mut manifest = sample();
     manifest.kind = SnapshotKind::Savepoint;
     manifest.finished = true;
+    let rule = RuleVersion { added: 4, removed: true, settings: "{}".into() };
+    manifest.versions.push(OperatorVersion {
+        uid: "rules:large".into(),
+        rule: Some(rule),
+        ..manifest.versions[0].clone()
+    });
     manifest.nodes[0].subtasks[0].stores[0].format = StoreFormat::RocksDb;
     for redistribution in [Redistribution::Split, Redistribution::Union, Redistribution::Broadcast] {
         manifest.nodes[0].subtasks[0].operator_states[0].redistribution = redistribution;
@@ -39,24 +45,29 @@ fn the_bytes_are_those_of_the_documented_example() {
 #[test]
 fn a_later_version_is_told_from_damage() {
     let mut bytes = encoding::encode("m", &sample()).unwrap();
-    bytes[8] = 3;
+    bytes[8] = 4;
     reseal(&mut bytes);
-    let refused = StoreError::Version { name: "m".into(), found: 3, supported: 2 };
+    let refused = StoreError::Version { name: "m".into(), found: 4, supported: 3 };
     assert_eq!(encoding::decode("m", &bytes), Err(refused));
 }
 
 #[test]
-fn the_version_before_is_read() {
+fn the_versions_before_are_read() {
     let mut manifest = sample();
-    manifest.versions.clear();
-    let mut bytes = encoding::encode("m", &manifest).unwrap();
-    // Its payload is that of today without the list of versions, which ends it.
-    bytes.remove(bytes.len() - 17);
-    bytes[8] = 1;
-    let length = (bytes.len() - 34) as u64;
-    bytes[10..18].copy_from_slice(&length.to_le_bytes());
-    reseal(&mut bytes);
-    assert_eq!(encoding::decode("m", &bytes), Ok(manifest));
+    // Their payloads are that of today without the list of rules, which ends it, and the list of versions before it.
+    for (version, lists) in [(2, 1), (1, 2)] {
+        if version == 1 {
+            manifest.versions.clear();
+        }
+        let mut bytes = encoding::encode("m", &manifest).unwrap();
+        let end = bytes.len() - 16;
+        bytes.drain(end - lists..end);
+        bytes[8] = version;
+        let length = (bytes.len() - 34) as u64;
+        bytes[10..18].copy_from_slice(&length.to_le_bytes());
+        reseal(&mut bytes);
+        assert_eq!(encoding::decode("m", &bytes), Ok(manifest.clone()));
+    }
 }
 
 /// Makes the checksum right again.

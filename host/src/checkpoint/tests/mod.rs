@@ -11,7 +11,7 @@ use futures::FutureExt;
 
 use super::*;
 use crate::model::{
-    Blob, OperatorKind, OperatorState, OperatorVersion, Part, Redistribution, SnapshotKind, SplitPosition, StoreFormat,
+    Blob, OperatorKind, OperatorState, OperatorVersion, Part, Redistribution, RuleVersion, SnapshotKind, SplitPosition, StoreFormat,
     StoreSnapshot, SubtaskState,
 };
 
@@ -62,6 +62,7 @@ fn draft(checkpoint: u64, parts: Vec<Part>) -> Draft {
             plugin: "sum@2.0.0".into(),
             digest: "ab".into(),
             configuration: "{}".into(),
+            rule: None,
         }],
         nodes: vec![DraftNode { uid: "count".into(), subtasks: vec![state] }],
     }

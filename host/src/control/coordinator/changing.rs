@@ -84,9 +84,7 @@ impl Coordinator<'_> {
 
     /// How many rows an operator or sink has rejected.
     fn rejected(&self, operator: &str) -> u64 {
-        let node = self.shared.prepared.plan.nodes.iter().find(|node| node.name == operator);
-        let subtasks = node.map_or(&[][..], |node| &self.shared.metrics[node.id.0]);
-        subtasks.iter().map(|metrics| metrics.rejected.load(Relaxed)).sum()
+        self.shared.counts(operator).iter().map(|metrics| metrics.rejected.load(Relaxed)).sum()
     }
 
     /// Looks at a version on trial: fails if it has rejected too much, otherwise says when to look again, and whether checkpoints wait.
