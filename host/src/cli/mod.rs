@@ -65,6 +65,8 @@ enum Command {
     Discard(remote::Discard),
     /// Go back to the version before.
     Rollback(remote::Rollback),
+    /// Rules of an operator of a running job: list, add and remove them.
+    Rule(remote::RuleCommand),
     /// Show which versions of plugins operators run and have run.
     Versions(remote::Versions),
     /// Print a script that completes commands in a shell.
@@ -125,6 +127,7 @@ pub fn main() -> ExitCode {
         Command::Promote(promote) => promote.execute(clock),
         Command::Discard(discard) => discard.execute(clock),
         Command::Rollback(rollback) => rollback.execute(clock),
+        Command::Rule(rule) => rule.execute(clock),
         Command::Versions(versions) => versions.execute(clock),
         Command::Completions { shell } => {
             let mut script = Vec::new();

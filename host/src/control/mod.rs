@@ -32,7 +32,7 @@ pub use placement::{AllHere, Placement};
 pub use plugins::{LocalPlugins, PluginSource, SourceError};
 pub use prepare::{Bound, PluginId, Prepared, prepare};
 pub use report::{CheckpointCounts, JobReport, NodeReport, SinkReport};
-pub use rules::{RuleChange, RuleReport, RuleRequest};
+pub use rules::{RuleChange, RuleReport, RuleRequest, RulesReport};
 pub use run::{Job, JobView, data_runtime};
 pub use shadow::{ReadyShadow, ShadowReport, ShadowRequest};
 pub use storage::{JobOptions, OpenStore, StartFrom};

@@ -67,6 +67,17 @@ pub struct RuleReport {
     pub counts: NodeReport,
 }
 
+/// The rules of an operator.
+#[derive(Clone, Debug)]
+pub struct RulesReport {
+    /// The operator's name.
+    pub operator: String,
+    /// Its uid.
+    pub uid: String,
+    /// In the order rows go through them.
+    pub rules: Vec<RuleReport>,
+}
+
 /// What rules count, by uid, for each subtask.
 #[derive(Default)]
 pub(super) struct RuleCounts(Mutex<BTreeMap<String, Vec<Arc<NodeMetrics>>>>);
@@ -125,7 +136,7 @@ impl Shared {
 }
 
 /// The rules of an operator, by name or uid.
-pub(super) fn reports(shared: &Shared, operator: &str) -> Result<Vec<RuleReport>, ChangeError> {
+pub(super) fn reports(shared: &Shared, operator: &str) -> Result<RulesReport, ChangeError> {
     let (prepared, versions) = (shared.in_force.prepared(), shared.in_force.versions());
     let node = of_rules(&prepared, operator)?;
     let report = |name: &str| {
@@ -136,7 +147,8 @@ pub(super) fn reports(shared: &Shared, operator: &str) -> Result<Vec<RuleReport>
         let added = version.rule.as_ref().map_or(0, |rule| rule.added);
         Some(RuleReport { rule: name.to_owned(), version, added, counts })
     };
-    Ok(node.rules().filter_map(report).collect())
+    let rules = node.rules().filter_map(report).collect();
+    Ok(RulesReport { operator: node.name.clone(), uid: node.uid.clone(), rules })
 }
 
 /// The operator of this name or uid, which has rules.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     ChangeError, ChangeRequest, Changed, CheckpointCounts, JobOptions, JobReport, NodeReport, Placement, Prepared,
-    ReadyChange, ReadyShadow, RuleReport, RuleRequest, RunError, ShadowReport, ShadowRequest, TrialSpec,
+    ReadyChange, ReadyShadow, RuleRequest, RulesReport, RunError, ShadowReport, ShadowRequest, TrialSpec,
     change::{all_versions, ready},
     in_force::InForce,
     migration::{Rehearsing, all_migrate},
@@ -191,8 +191,8 @@ impl JobView {
         ready_rule(&self.shared, request)
     }
 
-    /// The rules of an operator, by name or uid, in the order rows go through them.
-    pub fn rules(&self, operator: &str) -> Result<Vec<RuleReport>, ChangeError> {
+    /// The rules of an operator, by name or uid.
+    pub fn rules(&self, operator: &str) -> Result<RulesReport, ChangeError> {
         reports(&self.shared, operator)
     }
 

@@ -89,12 +89,12 @@ pub(super) fn operators(view: &JobView) -> Vec<OperatorInfo> {
     view.versions().into_iter().map(info).collect()
 }
 
-fn kind(interface: &str) -> Result<OperatorKind, ServiceError> {
+pub(super) fn kind(interface: &str) -> Result<OperatorKind, ServiceError> {
     let unknown = || ServiceError::Request(format!("`{interface}` is no kind of operator"));
     OperatorKind::of_interface(&interface.replace('_', "-")).ok_or_else(unknown)
 }
 
-fn uploaded(plugin: Option<&str>) -> Result<Next, ServiceError> {
+pub(super) fn uploaded(plugin: Option<&str>) -> Result<Next, ServiceError> {
     let Some(text) = plugin else { return Ok(Next::Same) };
     let unknown =
         || ServiceError::Request(format!("`{text}` is no plugin: write `name@1.0.0`, or `sha256:` and a digest"));

@@ -22,6 +22,7 @@ mod plugins;
 mod problem;
 mod receive;
 mod requests;
+mod rules;
 mod server;
 mod settings;
 mod shadows;

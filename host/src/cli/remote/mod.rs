@@ -3,6 +3,7 @@
 mod job;
 mod operator;
 mod plugin;
+mod rule;
 mod table;
 
 use std::{
@@ -19,6 +20,7 @@ pub(super) use self::{
     job::JobCommand,
     operator::{Discard, Promote, Rollback, Shadow, ShadowReport, Swap, Versions},
     plugin::{Delete, List, Push},
+    rule::RuleCommand,
 };
 use super::{CommandError, CommandResult};
 use crate::{

@@ -132,12 +132,12 @@ pub(in crate::cli) struct Versions {
     operator: Option<String>,
 }
 
-fn json_value(text: &str) -> Result<Value, String> {
+pub(super) fn json_value(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|error| format!("no JSON: {error}"))
 }
 
 /// An object of what there is to say.
-fn object(fields: impl IntoIterator<Item = (&'static str, Option<Value>)>) -> Value {
+pub(super) fn object(fields: impl IntoIterator<Item = (&'static str, Option<Value>)>) -> Value {
     Value::Object(fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
 }
 
