@@ -74,9 +74,11 @@ impl Supervisor {
             let now = clock.monotonic();
             if let Some(back) = self.shared.in_force.give_up(&error).filter(|_| !self.stop.is_cancelled()) {
                 let OperatorVersion { uid, plugin, .. } = &back;
+                // Where there was no rule there is none again.
+                let before = if plugin.is_empty() { "the job without it" } else { plugin };
                 tracing::warn!(
                     operator = uid,
-                    "the new version has failed before it was in force, {plugin} goes on: {error}"
+                    "the new version has failed before it was in force, {before} goes on: {error}"
                 );
                 if let Some(observer) = &self.options.observer {
                     observer.restarting(&error, Duration::ZERO);

@@ -370,7 +370,10 @@ fn plugins<'a>(
         let Some(description) = descriptions.get(&(runs, kind)) else {
             return Err(refuse(format!("the plugin of {what} is not described")));
         };
-        check_kind(&what, kind, description).map_err(|(message, help)| refuse(message).help(help))?;
+        check_kind(&what, kind, description).map_err(|(message, help)| {
+            let of_rule = "choose another plugin: a rule is `transform` or `keyed_process`".to_owned();
+            refuse(message).help(if rule.is_some() { of_rule } else { help })
+        })?;
         if rule.is_some() && !description.side_outputs.is_empty() {
             let message = format!("plugin `{}` has side outputs, which a rule cannot have", description.name);
             return Err(refuse(message).help("rules write the main output of their operator, and what they reject"));

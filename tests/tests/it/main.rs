@@ -23,6 +23,8 @@ mod oracle;
 mod process;
 mod recovery;
 mod refused;
+mod rules;
+mod rules_over_http;
 mod remote;
 mod savepoints;
 mod schema_registry;

@@ -5,7 +5,7 @@ use crate::{
         Code, JobError, OperatorSpec, RulesSpec,
         plan::{InputSide, Role, rejected_schema},
     },
-    model::Shape,
+    model::{OperatorKind, Shape},
 };
 
 impl Finder<'_> {
@@ -16,7 +16,9 @@ impl Finder<'_> {
         let mut output = declared.map(|schema| ("`output`".to_owned(), schema));
         let mut plugins = Vec::new();
         for plugin in &self.node().plugins {
-            plugins.push(self.plugin_columns(plugin, (&input, names), None, 1)?);
+            // Rows whose key has a null are rejected before a keyed process sees them, not before a transform does.
+            let never_null = if plugin.kind == OperatorKind::KeyedProcess { names } else { &[] };
+            plugins.push(self.plugin_columns(plugin, (&input, never_null), None, 1)?);
             let written = match &plugin.description.output {
                 Shape::InputRows => input.clone(),
                 Shape::Columns(fields) => self.schema(fields.clone())?,
