@@ -76,7 +76,7 @@ impl<S: CheckpointStore> CheckpointStore for GateStore<S> {
 #[derive(Debug)]
 pub struct Gated {
     /// Where records come from.
-    pub inner: Box<dyn Source>,
+    pub inner: Arc<dyn Source>,
     /// What holds them back.
     pub gate: Arc<Gate>,
     /// Records in a portion.

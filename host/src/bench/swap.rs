@@ -171,7 +171,7 @@ fn prepared(run: &Swap, source: &LocalPlugins, output: &Arc<Mutex<Output>>) -> R
     };
     let mut spec = job::parse(include_str!("swap.yaml"), "swap.yaml", &variable, &run.rules)?;
     for sink in spec.sinks.values_mut() {
-        sink.connector = Box::new(Recorder(output.clone()));
+        sink.connector = Arc::new(Recorder(output.clone()));
     }
     prepare(spec, source)
 }

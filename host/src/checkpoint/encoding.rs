@@ -1,5 +1,7 @@
 //! Manifests as bytes, as `docs/formats/manifest.md` has them. The types here are the format: they change only with its version.
 //! Decoding takes any bytes, and neither panics nor allocates more than a fixed amount.
+use std::collections::HashMap;
+
 use bincode::{Decode, Encode, config};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -9,8 +11,8 @@ use super::{
     manifest::{NodeState, PartEntry, StoreEntry, SubtaskEntry},
 };
 use crate::model::{
-    CanaryVersion, OperatorKind, OperatorState, OperatorVersion, Redistribution, Share, SnapshotKind, SplitPosition,
-    StoreFormat,
+    CanaryVersion, OperatorKind, OperatorState, OperatorVersion, Redistribution, RuleVersion, Share, SnapshotKind,
+    SplitPosition, StoreFormat,
 };
 
 /// What every manifest begins with.
@@ -19,7 +21,7 @@ const MAGIC: [u8; 8] = *b"WMILLMAN";
 /// The version that is written, and the latest that is read.
 const VERSION: u16 = 3;
 
-/// Without canaries; otherwise the same.
+/// Without canaries and rules; otherwise the same.
 const WITHOUT_CANARIES: u16 = 2;
 
 /// Without versions of plugins either.
@@ -96,6 +98,7 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Manifest, StoreError> {
 struct Manifest3 {
     manifest: Manifest2,
     canaries: Vec<Canary3>,
+    rules: Vec<Rule3>,
 }
 
 #[derive(Encode, Decode)]
@@ -106,6 +109,14 @@ struct Canary3 {
     configuration: String,
     share: u32,
     by: Vec<String>,
+}
+
+#[derive(Encode, Decode)]
+struct Rule3 {
+    uid: String,
+    added: u64,
+    removed: bool,
+    settings: String,
 }
 
 #[derive(Encode, Decode)]
@@ -198,13 +209,18 @@ impl From<&Manifest> for Manifest3 {
             })
         };
         let canaries = manifest.versions.iter().filter_map(canary).collect();
-        Manifest3 { manifest: Manifest2::from(manifest), canaries }
+        let rule = |version: &OperatorVersion| {
+            let RuleVersion { added, removed, settings } = version.rule.clone()?;
+            Some(Rule3 { uid: version.uid.clone(), added, removed, settings })
+        };
+        let rules = manifest.versions.iter().filter_map(rule).collect();
+        Manifest3 { manifest: Manifest2::from(manifest), canaries, rules }
     }
 }
 
 impl From<Manifest2> for Manifest3 {
     fn from(manifest: Manifest2) -> Manifest3 {
-        Manifest3 { manifest, canaries: Vec::new() }
+        Manifest3 { manifest, canaries: Vec::new(), rules: Vec::new() }
     }
 }
 
@@ -295,8 +311,10 @@ impl TryFrom<Manifest3> for Manifest {
     type Error = &'static str;
 
     fn try_from(read: Manifest3) -> Result<Manifest, &'static str> {
-        let Manifest3 { manifest: read, canaries } = read;
+        let Manifest3 { manifest: read, canaries, rules } = read;
         let mut manifest = Manifest::try_from(read)?;
+        let mut rules: HashMap<String, RuleVersion> = rules.into_iter().map(rule).collect();
+        manifest.versions.iter_mut().for_each(|version| version.rule = rules.remove(&version.uid));
         for Canary3 { change, plugin, digest, configuration, share, by } in canaries {
             let share = Share::from_steps(share).ok_or("it has a canary with an impossible share")?;
             let of = |version: &&mut OperatorVersion| version.change == change && version.canary.is_none();
@@ -316,7 +334,7 @@ impl TryFrom<Manifest2> for Manifest {
             let kind = OperatorKind::of_interface(&read.kind);
             let Version2 { change, uid, plugin, digest, configuration, .. } = read;
             let kind = kind.ok_or("it has a plugin of an unknown kind")?;
-            Ok(OperatorVersion { change, uid, kind, plugin, digest, configuration, canary: None })
+            Ok(OperatorVersion { change, uid, kind, plugin, digest, configuration, canary: None, rule: None })
         };
         let node = |node: Node1| {
             let parallelism = u32::try_from(node.subtasks.len()).map_err(|_| "it has too many subtasks")?;
@@ -339,6 +357,11 @@ impl TryFrom<Manifest2> for Manifest {
             nodes: read.nodes.into_iter().map(node).collect::<Result<_, &'static str>>()?,
         })
     }
+}
+
+fn rule(read: Rule3) -> (String, RuleVersion) {
+    let Rule3 { uid, added, removed, settings } = read;
+    (uid, RuleVersion { added, removed, settings })
 }
 
 impl TryFrom<Subtask1> for SubtaskEntry {

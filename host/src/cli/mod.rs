@@ -75,6 +75,8 @@ enum Command {
     Config(remote::Config),
     /// Have an operator of a running job process dead letters again.
     Replay(remote::Replay),
+    /// Rules of an operator of a running job: list, add and remove them.
+    Rule(remote::RuleCommand),
     /// Show which versions of plugins operators run and have run.
     Versions(remote::Versions),
     /// Print a script that completes commands in a shell.
@@ -140,6 +142,7 @@ pub fn main() -> ExitCode {
         Command::Rollback(rollback) => rollback.execute(clock),
         Command::Config(config) => config.execute(clock),
         Command::Replay(replay) => replay.execute(clock),
+        Command::Rule(rule) => rule.execute(clock),
         Command::Versions(versions) => versions.execute(clock),
         Command::Completions { shell } => {
             let mut script = Vec::new();

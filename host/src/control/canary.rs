@@ -77,10 +77,10 @@ impl Prepared {
             plugin: canary.plugin.clone(),
             error: LoadError::Contract(what.to_owned()),
         };
-        let node = planned.nodes.iter().find(|node| node.name == id.0);
-        let columns = node.and_then(|node| node.role.plugin(id.1));
+        let node = planned.find(&id.0);
+        let columns = node.as_ref().and_then(|node| node.role.plugin(id.1));
         let columns = columns.ok_or_else(|| unusable("the plan has no such plugin"))?.clone();
-        let by = node.and_then(|node| columns_of(node, &canary.by).ok());
+        let by = node.as_ref().and_then(|node| columns_of(node, &canary.by).ok());
         let by = by.ok_or_else(|| unusable("the columns are gone by which its rows are told from others"))?;
         let mut prepared = self.clone();
         prepared.canaries.insert(id, BoundCanary { bound, share: canary.share, columns, by, counts });
@@ -160,13 +160,12 @@ pub(super) fn ready_canary(shared: &Arc<Shared>, request: CanaryRequest) -> Resu
     if shared.shadows.has(&node.name) {
         return Err(ChangeError::HasShadow(node.name.clone()));
     }
-    let by = divided_by(node, id.1, by)?;
+    let by = divided_by(&node, id.1, by)?;
     let checked = check(shared, change).map_err(|error| match error {
         ChangeError::State { operator, plugin, what } => ChangeError::CanaryState { operator, plugin, what },
         error => error,
     })?;
-    let Checked { base, prepared, id, node, from, mut to, bound, fit, .. } = checked;
-    let node = prepared.plan.node(node);
+    let Checked { base, id, node, from, mut to, bound, fit, .. } = checked;
     if fit != Fit::Same {
         let what = "it has states more, others, or of later schema versions".to_owned();
         return Err(ChangeError::CanaryState { operator: node.name.clone(), plugin: to.plugin, what });
@@ -180,8 +179,8 @@ pub(super) fn ready_canary(shared: &Arc<Shared>, request: CanaryRequest) -> Resu
     };
     let with = base.with_canary(id.clone(), bound, &canary, Arc::default()).map_err(unplanned)?;
     let bound = &with.canaries[&id];
-    let begin = |subtask| Ok(CanaryChange::Begin(Box::new(bound.start(&with, node, id.1, subtask)?)));
-    let offers = offers(node, begin).map_err(failed)?;
+    let begin = |subtask| Ok(CanaryChange::Begin(Box::new(bound.start(&with, &node, id.1, subtask)?)));
+    let offers = offers(&node, begin).map_err(failed)?;
     to = OperatorVersion { change: to.change, canary: Some(canary), ..from.clone() };
     let operator = node.name.clone();
     Ok(ReadyChange::of_canary((base, with), operator, (from, to), None, offers))
@@ -191,8 +190,7 @@ pub(super) fn ready_canary(shared: &Arc<Shared>, request: CanaryRequest) -> Resu
 pub(super) fn ready_step(shared: &Shared, operator: &str, step: CanaryStep) -> Result<ReadyChange, ChangeError> {
     let base = shared.in_force.prepared();
     let none = || ChangeError::NoCanary(operator.to_owned());
-    let named = |node: &&PlanNode| node.name == operator || node.uid == operator;
-    let node = base.plan.nodes.iter().find(named).ok_or_else(none)?;
+    let node = &*base.plan.find(operator).ok_or_else(none)?;
     let (kind, bound) = base.canary(&node.name).ok_or_else(none)?;
     let id = (node.name.clone(), kind);
     let from = version(&base, &shared.in_force.versions(), node, &id);
@@ -234,11 +232,11 @@ fn offers<E>(node: &PlanNode, change: impl Fn(u32) -> Result<CanaryChange, E>) -
 pub(super) fn reports(shared: &Shared) -> Vec<CanaryReport> {
     let (prepared, versions) = (shared.in_force.prepared(), shared.in_force.versions());
     let report = |(id, canary): (&PluginId, &BoundCanary)| {
-        let node = prepared.plan.nodes.iter().find(|node| node.name == id.0)?;
+        let node = prepared.plan.find(&id.0)?;
         let counts = &canary.counts;
         Some(CanaryReport {
             operator: id.0.clone(),
-            version: version(&prepared, &versions, node, id),
+            version: version(&prepared, &versions, &node, id),
             in_force: counts.in_force(),
             canary: counts.canary(),
         })

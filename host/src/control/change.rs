@@ -1,6 +1,6 @@
 //! Changing the plugin of an operator, or its configuration, while the job runs: what is checked and made ready before, so that the change
 //! itself is a matter of passing a barrier. Nothing here touches the data path.
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use super::{
     Bound, PluginId, Prepared,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     dataflow::{Offer, Place, Reopening, Replacement},
-    job::{NodeId, Plan, PlanNode, PluginColumns, Role},
+    job::{JobError, Plan, PlanNode, PluginColumns, RULES_MAX, Role},
     model::{Description, OperatorKind, OperatorVersion},
     plugin::{LoadError, Placement, Plugin},
 };
@@ -148,6 +148,31 @@ pub enum ChangeError {
     /// There is none.
     #[error("[X0126] no other version of `{0}` has a share of its keys")]
     NoCanary(String),
+    /// It has one plugin, or several in a row.
+    #[error("[X0113] `{0}` is no operator with rules")]
+    NoRules(String),
+    /// It was removed, or never there.
+    #[error("[X0114] `{operator}` has no rule `{rule}`")]
+    NoRule {
+        /// The operator.
+        operator: String,
+        /// The name asked for.
+        rule: String,
+    },
+    /// Names of rules are distinct.
+    #[error("[X0115] `{operator}` has a rule `{rule}` already")]
+    RuleThere {
+        /// The operator.
+        operator: String,
+        /// The name asked for.
+        rule: String,
+    },
+    /// It has as many as it may.
+    #[error("[X0116] `{0}` has {RULES_MAX} rules, no operator has more")]
+    TooManyRules(String),
+    /// A name or settings that no rule can have.
+    #[error(transparent)]
+    Rule(#[from] JobError),
     /// Another change was faster.
     #[error("[X0106] the job was changed meanwhile: try again")]
     Overtaken,
@@ -218,7 +243,8 @@ pub(super) struct Checked {
     pub(super) base: Arc<Prepared>,
     pub(super) prepared: Prepared,
     pub(super) id: PluginId,
-    pub(super) node: NodeId,
+    /// Where it is made, in the job with it.
+    pub(super) node: PlanNode,
     pub(super) from: OperatorVersion,
     pub(super) to: OperatorVersion,
     pub(super) bound: Bound,
@@ -245,7 +271,7 @@ pub(super) fn version(
     known.cloned().unwrap_or_else(|| of_bound(&prepared.plugins[id], 0, node, id.1))
 }
 
-fn of_bound(bound: &Bound, change: u64, node: &PlanNode, kind: OperatorKind) -> OperatorVersion {
+pub(super) fn of_bound(bound: &Bound, change: u64, node: &PlanNode, kind: OperatorKind) -> OperatorVersion {
     OperatorVersion {
         change,
         uid: node.uid.clone(),
@@ -254,6 +280,7 @@ fn of_bound(bound: &Bound, change: u64, node: &PlanNode, kind: OperatorKind) -> 
         digest: bound.plugin.digest().to_owned(),
         configuration: bound.configuration.clone(),
         canary: None,
+        rule: None,
     }
 }
 
@@ -266,8 +293,8 @@ pub(super) fn all_versions(shared: &Shared) -> Vec<(String, OperatorVersion)> {
     let (prepared, versions) = (shared.in_force.prepared(), shared.in_force.versions());
     let ids = prepared.plugins.keys();
     let of = ids.filter_map(|id| {
-        let node = prepared.plan.nodes.iter().find(|node| node.name == id.0)?;
-        Some((id.0.clone(), version(&prepared, &versions, node, id)))
+        let node = prepared.plan.find(&id.0)?;
+        Some((id.0.clone(), version(&prepared, &versions, &node, id)))
     });
     of.collect()
 }
@@ -277,7 +304,7 @@ pub(super) fn ready(shared: &Arc<Shared>, request: ChangeRequest) -> Result<Read
     let trial = request.trial;
     let Checked { base, prepared, id, node, from, to, bound, fit } = check(shared, request)?;
     let prepared = Arc::new(prepared);
-    let node = prepared.plan.node(node);
+    let node = &node;
     let failed = |error| ChangeError::Plugin { operator: node.name.clone(), error };
     let mut offers = replacements(&prepared, node, id.1, &bound).map_err(failed)?;
     let (mut rehearsing, mut migrates) = (None, false);
@@ -287,7 +314,7 @@ pub(super) fn ready(shared: &Arc<Shared>, request: ChangeRequest) -> Result<Read
         // Sinks keep what they have prepared, and open the lists of their plugins anew by themselves.
         if let Role::Operator { .. } = node.role {
             for (place, offer) in offers.iter_mut().filter(|(place, _)| place.edge.is_none()) {
-                let open = open_in_force(shared, &prepared, node.id, place.subtask);
+                let open = open_in_force(shared, &prepared, node, place.subtask);
                 *offer = Offer::Reopen(Box::new(Reopening { operator: node.name.clone(), open }));
             }
         }
@@ -301,6 +328,7 @@ pub(super) fn ready(shared: &Arc<Shared>, request: ChangeRequest) -> Result<Read
 pub(super) fn check(shared: &Shared, request: ChangeRequest) -> Result<Checked, ChangeError> {
     let base = shared.in_force.prepared();
     let (node, id) = find(&base, &request.operator, request.kind)?;
+    let node = &*node;
     if base.canary(&node.name).is_some() {
         return Err(ChangeError::HasCanary(node.name.clone()));
     }
@@ -327,10 +355,12 @@ pub(super) fn check(shared: &Shared, request: ChangeRequest) -> Result<Checked, 
     }
     same_plan(&base.plan, &prepared.plan, node).map_err(unplanned)?;
     try_configuration(&node.name, kind, &prepared.limits(&node.name), &new).map_err(failed)?;
+    let from = version(&base, &shared.in_force.versions(), node, &id);
+    let to = of_bound(&new, shared.in_force.next_change(), node, kind);
     Ok(Checked {
-        from: version(&base, &shared.in_force.versions(), node, &id),
-        to: of_bound(&new, shared.in_force.next_change(), node, kind),
-        node: node.id,
+        to: OperatorVersion { rule: from.rule.clone(), ..to },
+        from,
+        node: find(&prepared, &node.name, Some(kind))?.0.into_owned(),
         bound: new,
         fit: fits,
         prepared,
@@ -344,10 +374,10 @@ pub(super) fn find<'a>(
     prepared: &'a Prepared,
     operator: &str,
     kind: Option<OperatorKind>,
-) -> Result<(&'a PlanNode, PluginId), ChangeError> {
-    let named = |node: &&PlanNode| node.name == operator || node.uid == operator;
-    let node = prepared.plan.nodes.iter().find(named).ok_or_else(|| ChangeError::NoOperator(operator.to_owned()))?;
-    Ok((node, which(prepared, node, kind)?))
+) -> Result<(Cow<'a, PlanNode>, PluginId), ChangeError> {
+    let node = prepared.plan.find(operator).ok_or_else(|| ChangeError::NoOperator(operator.to_owned()))?;
+    let id = which(prepared, &node, kind)?;
+    Ok((node, id))
 }
 
 /// Which of an operator's plugins is meant.
@@ -380,7 +410,7 @@ fn same_outputs(old: &Description, new: &Description) -> Result<(), String> {
 }
 
 /// Everything but the columns that the plugins of one node read must be as it was.
-fn same_plan(old: &Plan, new: &Plan, node: &PlanNode) -> Result<(), String> {
+pub(super) fn same_plan(old: &Plan, new: &Plan, node: &PlanNode) -> Result<(), String> {
     let blank = |role: &Role| match role.clone() {
         Role::Operator { step, key, second_key, .. } => Role::Operator { step, plugins: Vec::new(), key, second_key },
         Role::Sink { connector, writes, shaped, written, .. } => {

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Bound, PluginSource, Prepared, RolledBack, RunError, SourceError};
+use super::{Bound, PluginSource, Prepared, RolledBack, RunError, SourceError, rules::name_of};
 use crate::{
     dataflow::TaskError,
     job::PluginRef,
@@ -108,9 +108,9 @@ impl InForce {
     fn drop_canary(&self, error: &RunError) -> Option<RolledBack> {
         let RunError::Task(TaskError::Canary { operator, .. }) = error else { return None };
         let change = self.next_change();
-        let node = self.base.plan.nodes.iter().find(|node| node.name == *operator)?;
         let mut now = self.now();
-        let its = |version: &&OperatorVersion| version.uid == node.uid && version.canary.is_some();
+        let uid = now.prepared.plan.find(operator)?.uid.clone();
+        let its = |version: &&OperatorVersion| version.uid == uid && version.canary.is_some();
         let from = now.accepted.iter().find(its)?.clone();
         let to = OperatorVersion { change, canary: None, ..from.clone() };
         now.accepted = latest_versions(now.accepted.iter().chain([&to]));
@@ -143,21 +143,24 @@ impl InForce {
         let replaced = versions
             .iter()
             .filter_map(|version| {
-                // An operator that is gone has no plugin either.
-                let node = self.base.plan.nodes.iter().find(|node| node.uid == version.uid)?;
+                // An operator or rule that is gone has no plugin either.
+                let name = name_of(&self.base, version)?;
                 let OperatorVersion { uid, plugin, digest, configuration, .. } = version;
                 let bound = self.bound(uid, (plugin, digest, configuration), source);
-                Some(bound.map(|bound| ((node.name.clone(), version.kind), bound)))
+                Some(bound.map(|bound| ((name, version.kind), bound)))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let mut prepared = if replaced.is_empty() { self.base.clone() } else { Arc::new(self.base.with(replaced)?) };
+        let mut prepared = match versions.is_empty() {
+            true => self.base.clone(),
+            false => Arc::new(self.base.with_rules(&versions, replaced)?),
+        };
         for version in &versions {
-            let Some(node) = self.base.plan.nodes.iter().find(|node| node.uid == version.uid) else { continue };
+            let Some(name) = name_of(&self.base, version) else { continue };
             let Some(canary) = &version.canary else { continue };
             let CanaryVersion { plugin, digest, configuration, .. } = canary;
             let bound = self.bound(&version.uid, (plugin, digest, configuration), source)?;
-            let counts = self.now().prepared.canary(&node.name).map(|(_, canary)| canary.counts.clone());
-            let id = (node.name.clone(), version.kind);
+            let counts = self.now().prepared.canary(&name).map(|(_, canary)| canary.counts.clone());
+            let id = (name, version.kind);
             prepared = Arc::new(prepared.with_canary(id, bound, canary, counts.unwrap_or_default())?);
         }
         let mut now = self.now();

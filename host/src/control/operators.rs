@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{
     dataflow::{
-        Broadcast, Failures, Guests, Keyed, KeyedInput, KeyedSettings, Moments, Operator, Rejects, TaskError, Transform,
+        Broadcast, Failures, Guests, Keyed, KeyedInput, KeyedSettings, Moments, Operator, Rejects, Rules, Stage,
+        TaskError, Transform,
     },
     job::{FailureSpec, OperatorSpec, PlanNode, PluginColumns, Role, StepSpec},
     model::{Field, Kind, OperatorKind, Schema, StateDescription, StateKind, SubtaskState, groups_of},
@@ -39,7 +40,7 @@ impl Parts<'_> {
 impl Wiring<'_> {
     /// The stage of an operator.
     pub(super) fn operator(&mut self, node: &PlanNode, subtask: u32) -> Result<Box<dyn Operator>, TaskError> {
-        let spec = &self.spec().operators[&node.name];
+        let spec = self.spec().operator(&node.name).ok_or_else(|| bug(&node.name, "the job has no such operator"))?;
         let state = self.restored.take(&node.uid, subtask).unwrap_or_default();
         let parts = Parts { node, spec, subtask, state };
         let mut operator: Box<dyn Operator> = match &spec.step {
@@ -53,11 +54,27 @@ impl Wiring<'_> {
                 Box::new(Broadcast::new(self.keyed(parts, OperatorKind::BroadcastProcess)?, subtask))
             }
             StepSpec::WindowJoin | StepSpec::IntervalJoin(_) => self.join(parts)?,
+            StepSpec::Rules(_) => Box::new(self.rules(&parts)?),
         };
         if let Some(begin) = self.canary(node, subtask)? {
             operator.canary(begin)?;
         }
         Ok(operator)
+    }
+
+    /// The stage of many rules, each with the state it had.
+    fn rules(&mut self, parts: &Parts<'_>) -> Result<Rules, TaskError> {
+        let (node, subtask, watermark) = (parts.node, parts.subtask, parts.state.watermark);
+        let mut rules = Vec::new();
+        for name in node.rules() {
+            let rule = node.rule(name).ok_or_else(|| bug(&node.name, "it has no such rule"))?;
+            // One that was added since then begins where its operator is.
+            self.restored.begin(&rule.uid, subtask, watermark);
+            let operator = self.operator(&rule, subtask)?;
+            let metrics = self.shared.rule_counts.of(&rule, subtask);
+            rules.push(Stage::rule(self.identity(&rule, subtask), operator, metrics));
+        }
+        Ok(Rules::new(rules, watermark))
     }
 
     pub(super) fn instance(&self, parts: &Parts<'_>, kind: OperatorKind) -> Result<Instance, TaskError> {

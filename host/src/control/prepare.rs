@@ -5,14 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use super::{BoundCanary, PluginSource, RunError, SourceError};
+use super::{BoundCanary, PluginSource, RunError, SourceError, rules::apply};
 use crate::{
-    job::{Descriptions, JobSpec, LimitsSpec, Plan, PluginRef, PluginSpec, plan},
-    model::OperatorKind,
+    job::{Descriptions, JobSpec, LimitsSpec, Plan, PluginRef, PluginSpec, Role, plan},
+    model::{OperatorKind, OperatorVersion},
     plugin::{Budget, Limits, LoadError, Placement, Plugin},
 };
 
-/// The operator or sink, and as what its plugin is run.
+/// The operator, its rule (`operator:rule`) or the sink, and as what its plugin is run.
 pub type PluginId = (String, OperatorKind);
 
 /// A plugin, and what it is told.
@@ -39,8 +39,8 @@ pub struct Prepared {
 
 /// A plugin a job asks for.
 struct Wanted<'a> {
-    /// The operator or sink.
-    name: &'a str,
+    /// The operator, rule or sink.
+    name: String,
     kind: OperatorKind,
     plugin: &'a PluginSpec,
     limits: &'a LimitsSpec,
@@ -50,17 +50,17 @@ struct Wanted<'a> {
 
 impl Wanted<'_> {
     fn id(&self) -> PluginId {
-        (self.name.to_owned(), self.kind)
+        (self.name.clone(), self.kind)
     }
 
     fn error(&self, error: LoadError) -> RunError {
         let plugin = self.plugin.plugin.to_string();
-        RunError::Plugin { place: self.place.clone(), operator: self.name.to_owned(), plugin, error }
+        RunError::Plugin { place: self.place.clone(), operator: self.name.clone(), plugin, error }
     }
 }
 
 /// Prepares a job.
-pub fn prepare(spec: JobSpec, source: &dyn PluginSource) -> Result<Prepared, RunError> {
+pub fn prepare(mut spec: JobSpec, source: &dyn PluginSource) -> Result<Prepared, RunError> {
     let wanted = wanted(&spec);
     let mut loaded: HashMap<&PluginRef, Arc<Plugin>> = HashMap::new();
     let mut plugins = BTreeMap::new();
@@ -70,7 +70,7 @@ pub fn prepare(spec: JobSpec, source: &dyn PluginSource) -> Result<Prepared, Run
             None => {
                 let plugin = source.load(&one.plugin.plugin).map_err(|error| match error {
                     SourceError::Build(error) => {
-                        RunError::Build { place: one.place.clone(), operator: one.name.to_owned(), error }
+                        RunError::Build { place: one.place.clone(), operator: one.name.clone(), error }
                     }
                     SourceError::Load(error) => one.error(error),
                 })?;
@@ -82,37 +82,69 @@ pub fn prepare(spec: JobSpec, source: &dyn PluginSource) -> Result<Prepared, Run
     }
     let plan = plan(&spec, &descriptions(&plugins))?;
     for one in &wanted {
-        try_configuration(one.name, one.kind, one.limits, &plugins[&one.id()]).map_err(|error| one.error(error))?;
+        try_configuration(&one.name, one.kind, one.limits, &plugins[&one.id()]).map_err(|error| one.error(error))?;
     }
     drop(wanted);
+    pin(&mut spec, &plan);
     Ok(Prepared { spec: Arc::new(spec), plugins, plan, canaries: BTreeMap::new() })
 }
 
 impl Prepared {
     /// The same job with other plugins in place of those it has under these names, and its canaries. Fails if it cannot be planned with them.
     pub fn with(&self, replaced: impl IntoIterator<Item = (PluginId, Bound)>) -> Result<Prepared, RunError> {
-        let mut plugins = self.plugins.clone();
-        plugins.extend(replaced);
-        let plan = plan(&self.spec, &descriptions(&plugins))?;
-        Ok(Prepared { spec: self.spec.clone(), plugins, plan, canaries: self.canaries.clone() })
+        self.with_rules([], replaced)
     }
 
-    /// Limits on the plugins of an operator or sink.
+    /// The same, after rules were added or removed as these versions say. The plugins of those that were added are among `replaced`.
+    pub(super) fn with_rules<'a>(
+        &self,
+        changed: impl IntoIterator<Item = &'a OperatorVersion>,
+        replaced: impl IntoIterator<Item = (PluginId, Bound)>,
+    ) -> Result<Prepared, RunError> {
+        let (mut spec, mut plugins) = (self.spec.clone(), self.plugins.clone());
+        apply(changed, &mut spec, &mut plugins)?;
+        plugins.extend(replaced);
+        let plan = plan(&spec, &descriptions(&plugins))?;
+        let mut canaries = self.canaries.clone();
+        canaries.retain(|id, _| plugins.contains_key(id));
+        Ok(Prepared { spec, plugins, plan, canaries })
+    }
+
+    /// Limits on the plugins of an operator, rule or sink.
     pub fn limits(&self, name: &str) -> LimitsSpec {
-        let operator = self.spec.operators.get(name).map(|operator| operator.limits);
+        let operator = self.spec.operator(name).map(|operator| operator.limits);
         operator.or_else(|| self.spec.sinks.get(name).map(|sink| sink.limits)).unwrap_or_default()
+    }
+}
+
+/// Notes what follows from the plugins of the job file, and is to stay so whatever rules come and go: the columns of sources that declare none,
+/// and those that rules write.
+fn pin(spec: &mut JobSpec, plan: &Plan) {
+    if !spec.has_rules() {
+        return;
+    }
+    for node in &plan.nodes {
+        let Some(port) = node.outputs.first() else { continue };
+        let fields = port.schema.fields();
+        if let (Role::Source { inferred: true, .. }, Some(source)) = (&node.role, spec.sources.get_mut(&node.name)) {
+            let is_metadata = |name: &str| source.metadata.iter().any(|(column, _)| column.name == name);
+            source.inferred = Some(fields.iter().filter(|field| !is_metadata(&field.name)).cloned().collect());
+        }
+        if let Some(rules) = spec.rules_mut(&node.name) {
+            rules.output.get_or_insert_with(|| fields.to_vec());
+        }
     }
 }
 
 /// All plugins of a job, in the order of the file.
 fn wanted(spec: &JobSpec) -> Vec<Wanted<'_>> {
-    let operators = spec.operators.iter().flat_map(|(name, operator)| {
-        operator.plugins().into_iter().map(move |(kind, plugin)| (name, kind, plugin, &operator.limits))
+    let operators = spec.operators_and_rules().flat_map(|(name, operator)| {
+        operator.plugins().into_iter().map(move |(kind, plugin)| (name.clone(), kind, plugin, &operator.limits))
     });
     let sinks = spec
         .sinks
         .iter()
-        .filter_map(|(name, sink)| Some((name, OperatorKind::Sink, sink.plugin.as_ref()?, &sink.limits)));
+        .filter_map(|(name, sink)| Some((name.clone(), OperatorKind::Sink, sink.plugin.as_ref()?, &sink.limits)));
     let wanted = operators.chain(sinks).map(|(name, kind, plugin, limits)| {
         let place = format!("{}:{}:{}", spec.file, plugin.place.line, plugin.place.column);
         Wanted { name, kind, plugin, limits, place }

@@ -59,20 +59,19 @@ impl ReadyReplay {
 /// Checks letters, and lays them ready. May take as long as the plugin takes to be configured.
 pub(super) fn ready_replay(shared: &Shared, request: ReplayRequest) -> Result<ReadyReplay, ChangeError> {
     let Checked { base, prepared, id, node, from, to, bound, fit } = check(shared, request.by)?;
-    let node = prepared.plan.node(node);
     let refused = |what: &str| ChangeError::Replay { operator: node.name.clone(), what: what.to_owned() };
     if !fit.is_same() {
         return Err(refused("the plugin declares other states than that in force"));
     }
     let in_force = &base.plugins[&id];
     let other = in_force.plugin.digest() != bound.plugin.digest() || in_force.configuration != bound.configuration;
-    let rows = rows(&prepared, node, request.side, &request.letters, shared).map_err(|what| refused(&what))?;
+    let rows = rows(&prepared, &node, request.side, &request.letters, shared).map_err(|what| refused(&what))?;
     let guests = |subtask| -> Result<_, ChangeError> {
         let failed = |error| ChangeError::Plugin { operator: node.name.clone(), error };
         let of = |prepared: &Prepared, bound: &Bound, (_, kind): &PluginId| {
-            let node = prepared.plan.node(node.id);
-            let reads = columns(node, *kind).map_err(failed)?;
-            replacement(prepared, node, (*kind, reads), bound, subtask).map_err(failed)
+            let node = prepared.plan.find(&node.name).ok_or_else(|| ChangeError::NoOperator(node.name.clone()))?;
+            let reads = columns(&node, *kind).map_err(failed)?;
+            replacement(prepared, &node, (*kind, reads), bound, subtask).map_err(failed)
         };
         Ok([of(&prepared, &bound, &id)?, of(&base, in_force, &id)?])
     };

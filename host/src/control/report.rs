@@ -36,11 +36,12 @@ pub struct NodeReport {
 }
 
 impl NodeReport {
-    pub(super) fn of(name: &str, subtasks: &[Arc<NodeMetrics>]) -> NodeReport {
-        let sum = |count: fn(&NodeMetrics) -> u64| subtasks.iter().map(|metrics| count(metrics)).sum();
+    /// `rules` have counted what their operator has not: all but rows in.
+    pub(super) fn of(name: &str, subtasks: &[Arc<NodeMetrics>], rules: &[Arc<NodeMetrics>]) -> NodeReport {
+        let sum = |count: fn(&NodeMetrics) -> u64| subtasks.iter().chain(rules).map(|metrics| count(metrics)).sum();
         NodeReport {
             name: name.to_owned(),
-            records_in: sum(|m| m.records_in.load(Relaxed)),
+            records_in: subtasks.iter().map(|m| m.records_in.load(Relaxed)).sum(),
             records_out: sum(|m| m.records_out.load(Relaxed)),
             late: sum(|m| m.late.load(Relaxed)),
             rejected: sum(|m| m.rejected.load(Relaxed)),

@@ -9,13 +9,15 @@ use bytes::Bytes;
 use super::{
     JobOptions, Prepared, RunError, StartFrom,
     publish::{Durable, durable},
+    rules::RulesOf,
 };
 use crate::{
     checkpoint::{
         CheckpointStore, Manifest, StoreError, committables, latest_below, match_nodes, redistribute,
         restore as restore_shares,
     },
-    model::{Blob, EventTime, NO_WATERMARK, OperatorVersion, SubtaskState},
+    job::PlanNode,
+    model::{Blob, EventTime, NO_WATERMARK, OperatorVersion, SubtaskState, latest_versions},
 };
 
 /// What a start begins with.
@@ -52,6 +54,12 @@ impl Restored {
         self.states.remove(&(uid.to_owned(), subtask))
     }
 
+    /// What a subtask begins with if there is nothing to restore: event time had come so far where it is.
+    pub(super) fn begin(&mut self, uid: &str, subtask: u32, watermark: EventTime) {
+        let begin = SubtaskState { watermark, ..SubtaskState::default() };
+        self.states.entry((uid.to_owned(), subtask)).or_insert(begin);
+    }
+
     /// How far event time had come.
     pub(super) fn watermark(&self, uid: &str, subtask: u32) -> EventTime {
         self.states.get(&(uid.to_owned(), subtask)).map_or(NO_WATERMARK, |state| state.watermark)
@@ -59,9 +67,9 @@ impl Restored {
 }
 
 /// `first` is the first start of this run of the job, once there was one: a savepoint is gone back to only until this run has a
-/// checkpoint of its own.
+/// checkpoint of its own. `in_force` is what has come into force since the job was first started, as far as that is known.
 pub(super) async fn restore(
-    prepared: &Prepared,
+    (prepared, in_force): (&Prepared, &[OperatorVersion]),
     options: &JobOptions,
     first: Option<u64>,
     now_ms: i64,
@@ -95,7 +103,12 @@ pub(super) async fn restore(
         let is_own = options.checkpoints.as_ref().is_some_and(|own| Arc::ptr_eq(own, &store));
         // What checkpoints can be built on: of others it is not known what is durable.
         let is_latest = is_own && restored.complete == Some(checkpoint);
-        match divide(prepared, options, (&manifest, is_latest), &*store, &mut restored).await {
+        let rules = RulesOf {
+            prepared,
+            in_force: latest_versions(in_force.iter().chain(manifest.versions.iter().filter(|_| is_latest))),
+            saved: if is_own { &manifest.versions } else { &[] },
+        };
+        match divide(&rules, options, (&manifest, is_latest), &*store, &mut restored).await {
             Err(RunError::Store(error)) if error.is_loss() => {
                 tracing::error!(checkpoint, "cannot be restored, an earlier one is tried: {error}");
                 let earlier = find(&*store, Some(checkpoint), &mut restored).await?;
@@ -139,29 +152,32 @@ async fn find(
 
 /// Gives each subtask its share.
 async fn divide(
-    prepared: &Prepared,
+    rules: &RulesOf<'_>,
     options: &JobOptions,
     (manifest, is_latest): (&Manifest, bool),
     store: &dyn CheckpointStore,
     restored: &mut Restored,
 ) -> Result<(), RunError> {
-    let plan = &prepared.plan;
+    let plan = &rules.prepared.plan;
     manifest.accepts(plan.max_parallelism)?;
-    let uids: Vec<&str> = plan.nodes.iter().map(|node| node.uid.as_str()).collect();
+    let homes: HashMap<&str, Option<&PlanNode>> =
+        manifest.nodes.iter().filter_map(|old| Some((&*old.uid, rules.home(&old.uid)?))).collect();
+    let uids: Vec<&str> = homes.keys().copied().collect();
     let matching = match_nodes(manifest, &uids);
     let nodes = if options.allow_non_restored_state { matching.matched } else { matching.complete()? };
     restored.finished = manifest.finished;
     // Whoever starts from elsewhere does so with what the job file says.
     restored.versions = if is_latest { manifest.versions.clone() } else { Vec::new() };
     for old in nodes {
-        let Some(node) = plan.nodes.iter().find(|node| node.uid == old.uid) else { continue };
+        // Of a rule that was removed since then, nothing is.
+        let Some(node) = homes.get(&*old.uid).copied().flatten() else { continue };
         let shares = redistribute(old, node.parallelism, plan.max_parallelism);
         let states = restore_shares(store, &shares).await?;
         for (subtask, mut state) in states.into_iter().enumerate() {
             state.stores.iter_mut().for_each(|store| store.durable = is_latest);
-            restored.states.insert((node.uid.clone(), subtask as u32), state);
+            restored.states.insert((old.uid.clone(), subtask as u32), state);
         }
-        restored.committables.insert(node.uid.clone(), committables(old));
+        restored.committables.insert(old.uid.clone(), committables(old));
     }
     Ok(())
 }

@@ -15,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     CanaryReport, CanaryRequest, CanaryStep, ChangeError, ChangeRequest, Changed, CheckpointCounts, JobOptions,
-    JobReport, NodeReport, Placement, Prepared, ReadyChange, ReadyReplay, ReadyShadow, ReplayRequest, RunError,
-    ShadowReport, ShadowRequest, TrialSpec,
+    JobReport, NodeReport, Placement, Prepared, ReadyChange, ReadyReplay, ReadyShadow, ReplayRequest, RuleRequest,
+    RulesReport, RunError, ShadowReport, ShadowRequest, TrialSpec,
     canary::{ready_canary, ready_step, reports},
     change::{all_versions, ready},
     in_force::InForce,
     migration::{Rehearsing, all_migrate},
     replay::ready_replay,
+    rules::{RuleCounts, ready_rule, reports as rule_reports},
     shadow::{Shadows, discard, ready_shadow},
     supervise::Supervisor,
 };
@@ -105,6 +106,7 @@ pub(super) struct Shared {
     offers: AtomicU64,
     /// Changes are made one after the other.
     changing: tokio::sync::Mutex<()>,
+    pub(super) rule_counts: RuleCounts,
     /// Per node and subtask.
     pub(super) metrics: Vec<Vec<Arc<NodeMetrics>>>,
     pub(super) latency: Arc<LatencyHistogram>,
@@ -189,6 +191,22 @@ impl JobView {
         ready(&self.shared, request)
     }
 
+    /// Checks that a rule can be added or removed, and makes everything ready for it; [`change`](JobView::change) then does it. Blocks as long as
+    /// the plugin takes to be configured.
+    pub fn prepare_rule(&self, request: RuleRequest) -> Result<ReadyChange, ChangeError> {
+        ready_rule(&self.shared, request)
+    }
+
+    /// The rules of an operator, by name or uid.
+    pub fn rules(&self, operator: &str) -> Result<RulesReport, ChangeError> {
+        rule_reports(&self.shared, operator)
+    }
+
+    /// What is in force in place of what the job file says, and which rules are not there any more.
+    pub fn in_force(&self) -> Vec<OperatorVersion> {
+        self.shared.in_force.versions()
+    }
+
     /// Makes a change: every record before a barrier has seen the old plugin, and every one after it the new, in all subtasks. State, timers
     /// and windows stay. When this returns the change is in force, and part of every checkpoint from then on; should the job fail before the
     /// next is complete, it starts again with the change in force from where it starts.
@@ -208,6 +226,7 @@ impl JobView {
         let new = NewVersion { version: to.clone(), prepared, from: from.clone(), operator, trial };
         self.pass(offers, Some(Box::new(new))).await?;
         self.shared.shadows.end(&name);
+        self.shared.settle_rules();
         Ok(Changed { from, to })
     }
 
@@ -348,7 +367,9 @@ impl Shared {
 
     fn nodes(&self) -> Vec<NodeReport> {
         let nodes = self.prepared.plan.nodes.iter().zip(&self.metrics);
-        nodes.map(|(node, subtasks)| NodeReport::of(&node.name, subtasks)).collect()
+        nodes
+            .map(|(node, subtasks)| NodeReport::of(&node.name, subtasks, &self.rule_counts.of_all(&node.uid)))
+            .collect()
     }
 
     pub(super) fn report(&self, elapsed: std::time::Duration, stopped: bool) -> JobReport {
@@ -382,6 +403,7 @@ impl Job {
             in_force: InForce::new(prepared.clone(), options.versions.clone()),
             changes: Arc::default(),
             shadows: Shadows::default(),
+            rule_counts: RuleCounts::default(),
             environment: environment.clone(),
             backend: Mutex::default(),
             offers: AtomicU64::new(0),

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     dataflow::{Compared, Comparison, Environment, Offer, OpenOperator, Operator, Place, ShadowStart, TaskError},
-    job::{NodeId, PlanNode, Role},
+    job::{PlanNode, Role},
     model::{OperatorKind, OperatorVersion, SubtaskState},
     state::StateBackend,
 };
@@ -119,7 +119,6 @@ impl ReadyShadow {
 pub(super) fn ready_shadow(shared: &Arc<Shared>, request: ShadowRequest) -> Result<ReadyShadow, ChangeError> {
     let Checked { prepared, id, node, to, bound, .. } = check(shared, request.change)?;
     let prepared = Arc::new(prepared);
-    let node = prepared.plan.node(node);
     let Role::Operator { key, .. } = &node.role else {
         return Err(ChangeError::Sink(node.name.clone()));
     };
@@ -127,14 +126,14 @@ pub(super) fn ready_shadow(shared: &Arc<Shared>, request: ShadowRequest) -> Resu
     let key: Vec<String> = key.iter().map(|at| input[*at].name.to_string()).collect();
     let comparison = Arc::new(Comparison::default());
     let start = |subtask| ShadowStart {
-        open: open(shared, &prepared, node.id, subtask),
+        open: open(shared, &prepared, &node, subtask),
         comparison: comparison.clone(),
         ports: node.outputs.iter().map(|port| (port.name.clone(), port.schema.clone())).collect(),
         key: key.clone(),
         ignored: request.ignored.clone(),
     };
     let offers =
-        (0..node.parallelism).map(|subtask| (place(node, subtask), Offer::Shadow(Box::new(start(subtask))))).collect();
+        (0..node.parallelism).map(|subtask| (place(&node, subtask), Offer::Shadow(Box::new(start(subtask))))).collect();
     Ok(ReadyShadow {
         operator: node.name.clone(),
         at: At { version: to, bound, kind: id.1, comparison: comparison.clone() },
@@ -145,11 +144,10 @@ pub(super) fn ready_shadow(shared: &Arc<Shared>, request: ShadowRequest) -> Resu
 /// What ends the shadow of an operator, by name or uid.
 pub(super) fn discard(shared: &Shared, operator: &str) -> Result<(String, Vec<(Place, Offer)>), ChangeError> {
     let prepared = shared.in_force.prepared();
-    let named = |node: &&PlanNode| node.name == operator || node.uid == operator;
-    let node = prepared.plan.nodes.iter().find(named);
+    let node = prepared.plan.find(operator);
     let node = node.filter(|node| shared.shadows.has(&node.name));
     let node = node.ok_or_else(|| ChangeError::NoShadow(operator.to_owned()))?;
-    let offers = (0..node.parallelism).map(|subtask| (place(node, subtask), Offer::Discard)).collect();
+    let offers = (0..node.parallelism).map(|subtask| (place(&node, subtask), Offer::Discard)).collect();
     Ok((node.name.clone(), offers))
 }
 
@@ -158,10 +156,10 @@ fn place(node: &PlanNode, subtask: u32) -> Place {
 }
 
 /// Opens the operator in memory, with the state it is given.
-fn open(shared: &Arc<Shared>, prepared: &Arc<Prepared>, node: NodeId, subtask: u32) -> OpenOperator {
-    let (shared, prepared) = (shared.clone(), prepared.clone());
+fn open(shared: &Arc<Shared>, prepared: &Arc<Prepared>, node: &PlanNode, subtask: u32) -> OpenOperator {
+    let (shared, prepared, node) = (shared.clone(), prepared.clone(), node.clone());
     Box::new(move |state, start| {
-        open_with((&shared, &prepared), &StateBackend::memory(), (node, subtask), state, start)
+        open_with((&shared, &prepared), &StateBackend::memory(), (&node, subtask), state, start)
     })
 }
 
@@ -169,25 +167,24 @@ fn open(shared: &Arc<Shared>, prepared: &Arc<Prepared>, node: NodeId, subtask: u
 pub(super) fn open_in_force(
     shared: &Arc<Shared>,
     prepared: &Arc<Prepared>,
-    node: NodeId,
+    node: &PlanNode,
     subtask: u32,
 ) -> OpenOperator {
-    let (shared, prepared) = (shared.clone(), prepared.clone());
+    let (shared, prepared, node) = (shared.clone(), prepared.clone(), node.clone());
     Box::new(move |state, start| {
-        let backend = shared.backend().ok_or_else(|| bug(&prepared.plan.node(node).name, "the job has ended"))?;
-        open_with((&shared, &prepared), &backend, (node, subtask), state, start)
+        let backend = shared.backend().ok_or_else(|| bug(&node.name, "the job has ended"))?;
+        open_with((&shared, &prepared), &backend, (&node, subtask), state, start)
     })
 }
 
 fn open_with(
     (shared, prepared): (&Shared, &Prepared),
     backend: &StateBackend,
-    (node, subtask): (NodeId, u32),
+    (node, subtask): (&PlanNode, u32),
     state: SubtaskState,
     start: u64,
 ) -> Result<Box<dyn Operator>, TaskError> {
     let environment: Environment = shared.environment.clone();
-    let node = prepared.plan.node(node);
     let mut restored = Restored::of(&node.uid, subtask, state);
     restored.start = start;
     // Nobody reports: it is no task.

@@ -74,9 +74,11 @@ impl Supervisor {
             let now = clock.monotonic();
             if let Some(back) = self.shared.in_force.give_up(&error).filter(|_| !self.stop.is_cancelled()) {
                 let OperatorVersion { uid, plugin, .. } = &back;
+                // Where there was no rule there is none again.
+                let before = if plugin.is_empty() { "the job without it" } else { plugin };
                 tracing::warn!(
                     operator = uid,
-                    "the new version has failed before it was in force, {plugin} goes on: {error}"
+                    "the new version has failed before it was in force, {before} goes on: {error}"
                 );
                 if let Some(observer) = &self.options.observer {
                     observer.restarting(&error, Duration::ZERO);
@@ -123,8 +125,8 @@ impl Supervisor {
         };
         let backend = &self.state.insert(state).backend;
         self.shared.set_backend(Some(backend.clone()));
-        let now_ms = self.environment.clock.now_ms();
-        let mut restored = restore(&prepared, &self.options, self.first, now_ms).await?;
+        let (now_ms, in_force) = (self.environment.clock.now_ms(), self.shared.in_force.versions());
+        let mut restored = restore((&prepared, &in_force), &self.options, self.first, now_ms).await?;
         self.first.get_or_insert(restored.start);
         for (name, sink) in &prepared.spec.sinks {
             let uid = sink.uid.as_deref().unwrap_or(name);

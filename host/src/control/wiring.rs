@@ -140,7 +140,7 @@ impl<'a> Wiring<'a> {
         Ok(Wired { name, future: Box::pin(task.run()), controls, is_source: false })
     }
 
-    fn identity(&self, node: &PlanNode, subtask: u32) -> StageIdentity {
+    pub(super) fn identity(&self, node: &PlanNode, subtask: u32) -> StageIdentity {
         let changes = self.shared.changes.clone();
         StageIdentity { uid: node.uid.as_str().into(), subtask, start: self.restored.start, changes }
     }

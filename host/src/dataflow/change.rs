@@ -2,12 +2,15 @@
 //! take its own, so that all records before it have seen the old one, and all after it the new. Must not know who asked for that.
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
 
-use super::{Barrier, CanaryChange, OpenOperator, Operator, Outputs, ShadowStart, Stage, TaskError, shadow::Shadow};
+use super::{
+    Barrier, CanaryChange, NodeMetrics, OpenOperator, Operator, Outputs, ShadowStart, Stage, StageIdentity, TaskError,
+    shadow::Shadow,
+};
 use crate::{
     job::InputSide,
     model::{Batch, OperatorKind, SnapshotKind, SubtaskState},
@@ -47,6 +50,18 @@ pub struct Replay {
     pub by: Option<[Replacement; 2]>,
 }
 
+/// A rule that joins those of an operator.
+pub struct NewRule {
+    /// Its name in the job.
+    pub operator: String,
+    /// By which its state will be found.
+    pub uid: String,
+    /// Opens it.
+    pub open: OpenOperator,
+    /// What it counts.
+    pub metrics: Arc<NodeMetrics>,
+}
+
 /// What a stage takes as the barrier of a change passes it.
 pub enum Offer {
     /// Another plugin. A shadow it had ends with that.
@@ -63,6 +78,10 @@ pub enum Offer {
     Discard,
     /// Something about another version for a share of the keys.
     Canary(CanaryChange),
+    /// Another rule beside those of an operator.
+    AddRule(Box<NewRule>),
+    /// No rule of this uid any more.
+    RemoveRule(String),
 }
 
 /// Who takes an offer.
@@ -121,6 +140,11 @@ impl Stage {
             Offer::Reopen(new) => self.reopen(*new, barrier).await?,
             Offer::Canary(change) => self.operator.canary(change)?,
             Offer::Discard | Offer::Copy(_) | Offer::Replay(_) => {}
+            Offer::AddRule(new) => {
+                let identity = StageIdentity { uid: new.uid.as_str().into(), ..self.identity.clone() };
+                self.operator.add_rule(identity, *new)?;
+            }
+            Offer::RemoveRule(uid) => self.operator.remove_rule(&uid),
             Offer::Shadow(start) => {
                 let state = self.copy(barrier).await?;
                 let comparison = start.comparison.clone();
@@ -166,7 +190,7 @@ impl Stage {
     }
 }
 
-fn not_taken_over(operator: String, error: TaskError) -> TaskError {
+pub(super) fn not_taken_over(operator: String, error: TaskError) -> TaskError {
     TaskError::TakeOver { operator, error: Box::new(error) }
 }
 

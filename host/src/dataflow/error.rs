@@ -1,6 +1,7 @@
 //! Why a task failed: what, where, and whether trying again may help.
 use crate::{
     connector::ConnectorError,
+    model::split_rule,
     plugin::{CallError, CallFailure, LoadError},
     state::StateError,
 };
@@ -88,6 +89,8 @@ pub enum TaskError {
 }
 
 fn elsewhere(node: &str, readable: bool) -> String {
+    // A rule's rejects are its operator's.
+    let node = split_rule(node).map_or(node, |(operator, _)| operator);
     if readable { format!(", or read them from `{node}.rejected`") } else { String::new() }
 }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    Barrier, CanaryChange, Changes, Combiner, Last, Left, Message, NodeMetrics, Place, Replacement, Sender, TaskError,
+    Barrier, CanaryChange, Changes, Combiner, Last, Left, Message, NewRule, NodeMetrics, Place, Replacement, Sender,
+    TaskError,
     partition::partition,
     shadow::{Input, Shadow},
 };
 use crate::{
     checkpoint::CommitPermit,
-    model::{Batch, EventTime, Schema, SnapshotRequest, SubtaskState},
+    model::{Batch, EventTime, RULE_SEPARATOR, Schema, SnapshotRequest, SubtaskState},
 };
 
 /// A step of a task. All calls come from one task, one after the other.
@@ -70,6 +71,24 @@ pub trait Operator: Send {
         Ok(())
     }
 
+    /// A barrier: what the stages it is made of leave, beside its own.
+    async fn leave(&mut self, _barrier: Barrier, _left: &mut Vec<Left>) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// The barrier of a change: the stages it is made of take what there is for them.
+    async fn change(&mut self, _barrier: Barrier) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// From now on rows go through this rule too; its identity is that of its stage.
+    fn add_rule(&mut self, _identity: StageIdentity, _new: NewRule) -> Result<(), TaskError> {
+        Err(bug("an operator without rules has got one"))
+    }
+
+    /// From now on there is no rule of this uid. What it keeps is gone.
+    fn remove_rule(&mut self, _uid: &str) {}
+
     /// From now on another plugin works in place of that of its kind, with the state there is.
     fn replace(&mut self, _new: Replacement) -> Result<(), TaskError> {
         Err(bug("an operator without plugins has got one"))
@@ -102,7 +121,8 @@ pub struct StageIdentity {
 impl StageIdentity {
     pub(super) fn request(&self, barrier: Barrier) -> SnapshotRequest {
         let (uid, subtask, start, checkpoint) = (&self.uid, self.subtask, self.start, barrier.checkpoint);
-        let prefix = format!("state/{uid}/{subtask}/{checkpoint}-{start}");
+        // The `:` of a rule is none of the characters that names of parts have.
+        let prefix = format!("state/{}/{subtask}/{checkpoint}-{start}", uid.replace(RULE_SEPARATOR, "/"));
         SnapshotRequest { checkpoint, kind: barrier.kind, kept: barrier.kept, prefix }
     }
 }
@@ -111,7 +131,7 @@ impl StageIdentity {
 pub struct Stage {
     pub(super) identity: StageIdentity,
     pub(super) operator: Box<dyn Operator>,
-    outputs: Outputs,
+    pub(super) outputs: Outputs,
     /// Another version that is tried beside it.
     pub(super) shadow: Option<Box<Shadow>>,
 }
@@ -163,11 +183,17 @@ impl Stage {
     }
 
     pub(super) async fn wake(&mut self, now_ms: i64) -> Result<(), TaskError> {
+        self.wake_operator(now_ms).await?;
+        self.outputs.wake(now_ms).await
+    }
+
+    /// Wakes it, and not what is behind it.
+    pub(super) async fn wake_operator(&mut self, now_ms: i64) -> Result<(), TaskError> {
         if self.operator.wake_at().is_some_and(|at| at <= now_ms) {
             self.operator.wake(now_ms, &mut self.outputs).await?;
         }
         self.follow(Some(Input::Wake(now_ms))).await;
-        self.outputs.wake(now_ms).await
+        Ok(())
     }
 
     pub(super) async fn pause(&mut self) -> Result<(), TaskError> {
@@ -180,17 +206,29 @@ impl Stage {
     pub(super) async fn barrier(&mut self, barrier: Barrier, left: &mut Vec<Left>) -> Result<(), TaskError> {
         if let Some(change) = barrier.change {
             self.outputs.barrier(barrier, left).await?;
-            let StageIdentity { uid, subtask, changes, .. } = &self.identity;
-            let place = Place { uid: uid.to_string(), edge: None, subtask: *subtask };
-            return match changes.take(change, &place) {
-                Some(offer) => self.accept(offer, barrier).await,
-                None => Ok(()),
-            };
+            return self.change(change, barrier).await;
         }
         if barrier.last == Last::Drain {
             self.operator.finish(&mut self.outputs).await?;
         }
         self.outputs.barrier(barrier, left).await?;
+        self.leave(barrier, left).await
+    }
+
+    /// Takes what a change has for it.
+    pub(super) async fn change(&mut self, change: u64, barrier: Barrier) -> Result<(), TaskError> {
+        self.operator.change(barrier).await?;
+        let StageIdentity { uid, subtask, changes, .. } = &self.identity;
+        let place = Place { uid: uid.to_string(), edge: None, subtask: *subtask };
+        match changes.take(change, &place) {
+            Some(offer) => self.accept(offer, barrier).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Notes what is left here at a barrier.
+    pub(super) async fn leave(&mut self, barrier: Barrier, left: &mut Vec<Left>) -> Result<(), TaskError> {
+        self.operator.leave(barrier, left).await?;
         let state = self.operator.snapshot(&self.identity.request(barrier)).await?;
         left.push(Left { uid: self.identity.uid.clone(), subtask: self.identity.subtask, state });
         Ok(())
@@ -261,12 +299,24 @@ pub struct Outputs {
     kept: Option<Vec<(usize, Batch)>>,
     /// Whether nobody but a comparison reads any of it.
     compared_only: bool,
+    /// Whether somebody else tells readers how far event time has come.
+    of_rule: bool,
 }
 
 impl Outputs {
     /// Port 0 is the main output.
     pub fn new(ports: Vec<Vec<Target>>, metrics: Arc<NodeMetrics>) -> Outputs {
-        Outputs { ports, metrics, kept: None, compared_only: false }
+        Outputs { ports, metrics, kept: None, compared_only: false, of_rule: false }
+    }
+
+    /// Of a rule, to which its operator [lends](Outputs::lend) where they lead.
+    pub(super) fn of_rule(metrics: Arc<NodeMetrics>) -> Outputs {
+        Outputs { of_rule: true, ..Outputs::new(Vec::new(), metrics) }
+    }
+
+    /// Has the others lead where these do, which lead nowhere until it is done again.
+    pub(super) fn lend(&mut self, others: &mut Outputs) {
+        std::mem::swap(&mut self.ports, &mut others.ports);
     }
 
     /// Of a shadow: so many ports, all of them kept, leading nowhere.
@@ -314,6 +364,9 @@ impl Outputs {
     /// Tells all readers how far event time has come.
     pub async fn watermark(&mut self, watermark: EventTime) -> Result<(), TaskError> {
         self.metrics.set_watermark(watermark);
+        if self.of_rule {
+            return Ok(());
+        }
         for target in self.ports.iter_mut().flatten() {
             match &mut target.route {
                 Route::Chained(stage) => Box::pin(stage.watermark(watermark)).await?,

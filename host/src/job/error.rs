@@ -83,6 +83,8 @@ codes! {
     J0217 = WindowSettings,
     /// What is to become of failed calls, and cannot.
     J0218 = Failures,
+    /// Rules of one operator that write different columns.
+    J0219 = Rules,
 }
 
 impl fmt::Display for Code {

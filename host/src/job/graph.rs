@@ -7,6 +7,7 @@ use super::{
     RestartStrategy, SinkSpec, SourceSpec, StepSpec,
     error::{list, suggest},
     plan::{InputSide, LATE, REJECTED},
+    rule_name,
 };
 use crate::{
     connector::Delivery,
@@ -46,11 +47,30 @@ impl<'a> Part<'a> {
     }
 
     /// In the order rows go through them, the trigger's last.
-    fn plugins(self) -> Vec<(OperatorKind, &'a PluginSpec)> {
+    fn plugins(self) -> Vec<Asked<'a>> {
+        let own = |(kind, plugin)| Asked { rule: None, kind, plugin };
         match self {
             Part::Source(_) => Vec::new(),
-            Part::Operator(operator) => operator.plugins(),
-            Part::Sink(sink) => sink.plugin.iter().map(|plugin| (OperatorKind::Sink, plugin)).collect(),
+            Part::Operator(operator) => {
+                let rules = operator.rules().into_iter().flat_map(|rules| &rules.rules).flat_map(|(rule, spec)| {
+                    let of_rule = move |(kind, plugin)| Asked { rule: Some(rule.as_str()), kind, plugin };
+                    spec.plugins().into_iter().map(of_rule)
+                });
+                operator.plugins().into_iter().map(own).chain(rules).collect()
+            }
+            Part::Sink(sink) => sink.plugin.iter().map(|plugin| own((OperatorKind::Sink, plugin))).collect(),
+        }
+    }
+
+    /// What becomes of failed calls, of each that runs plugins.
+    fn failures(self) -> Vec<&'a FailureSpec> {
+        match self {
+            Part::Source(_) => Vec::new(),
+            Part::Operator(operator) => match operator.rules() {
+                Some(rules) => rules.rules.values().map(|rule| &rule.on_failure).collect(),
+                None => vec![&operator.on_failure],
+            },
+            Part::Sink(sink) => vec![&sink.on_failure],
         }
     }
 
@@ -61,9 +81,18 @@ impl<'a> Part<'a> {
     }
 }
 
+/// A plugin a node is to run.
+struct Asked<'a> {
+    rule: Option<&'a str>,
+    kind: OperatorKind,
+    plugin: &'a PluginSpec,
+}
+
 /// A plugin a node runs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plugin<'a> {
+    /// Which of the node's rules, if it has any.
+    pub rule: Option<&'a str>,
     pub kind: OperatorKind,
     pub place: Place,
     pub description: &'a Description,
@@ -143,18 +172,14 @@ impl<'a> Graph<'a> {
     /// Dead letters are for somebody to read.
     fn check_dead_letters(&self) -> Result<(), JobError> {
         for (index, node) in self.nodes.iter().enumerate() {
-            let on_failure = match node.part {
-                Part::Source(_) => continue,
-                Part::Operator(operator) => &operator.on_failure,
-                Part::Sink(sink) => &sink.on_failure,
-            };
+            let letters = |it: &&FailureSpec| it.action == FailureAction::DeadLetter;
+            let Some(FailureSpec { place, .. }) = node.part.failures().into_iter().find(letters) else { continue };
             let rejected = node.outputs().iter().position(|name| *name == Some(REJECTED));
             let is_read = self
                 .nodes
                 .iter()
                 .flat_map(|node| &node.feeds)
                 .any(|feed| feed.from == index && Some(feed.output) == rejected);
-            let FailureSpec { action: FailureAction::DeadLetter, place, .. } = *on_failure else { continue };
             if is_read {
                 continue;
             }
@@ -169,7 +194,7 @@ impl<'a> Graph<'a> {
                     "write `on_failure: skip`, or have an operator before the sink do what may fail".to_owned(),
                 ),
             };
-            return Err(self.refuse(Code::Failures, place, message).help(help));
+            return Err(self.refuse(Code::Failures, *place, message).help(help));
         }
         Ok(())
     }
@@ -332,25 +357,34 @@ fn plugins<'a>(
 ) -> Result<Vec<Plugin<'a>>, JobError> {
     let mut sides = BTreeSet::from([LATE, REJECTED]);
     let mut plugins = Vec::new();
-    for (kind, plugin) in part.plugins() {
+    for Asked { rule, kind, plugin } in part.plugins() {
         let place = plugin.place;
         let refuse = |message: String| JobError::new(Code::Plugin, &spec.file, place, message);
         let what = match kind {
+            _ if let Some(rule) = rule => format!("rule `{rule}` of operator `{name}`"),
             OperatorKind::Trigger => format!("the trigger of operator `{name}`"),
             OperatorKind::Sink => format!("sink `{name}`"),
             _ => format!("operator `{name}`"),
         };
-        let Some(description) = descriptions.get(&(name.to_owned(), kind)) else {
+        let runs = rule.map_or_else(|| name.to_owned(), |rule| rule_name(name, rule));
+        let Some(description) = descriptions.get(&(runs, kind)) else {
             return Err(refuse(format!("the plugin of {what} is not described")));
         };
-        check_kind(&what, kind, description).map_err(|(message, help)| refuse(message).help(help))?;
+        check_kind(&what, kind, description).map_err(|(message, help)| {
+            let of_rule = "choose another plugin: a rule is `transform` or `keyed_process`".to_owned();
+            refuse(message).help(if rule.is_some() { of_rule } else { help })
+        })?;
+        if rule.is_some() && !description.side_outputs.is_empty() {
+            let message = format!("plugin `{}` has side outputs, which a rule cannot have", description.name);
+            return Err(refuse(message).help("rules write the main output of their operator, and what they reject"));
+        }
         for side in &description.side_outputs {
             if !sides.insert(&side.name) {
                 return Err(refuse(format!("plugin `{}` cannot have a side output `{}`", description.name, side.name))
                     .help("side outputs have distinct names, and `late` and `rejected` are the host's own"));
             }
         }
-        plugins.push(Plugin { kind, place, description });
+        plugins.push(Plugin { rule, kind, place, description });
     }
     Ok(plugins)
 }

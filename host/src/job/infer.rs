@@ -96,7 +96,7 @@ fn input_needs(node: &Node<'_>, index: usize, asked: &[(usize, Need)]) -> (Vec<N
     // The shapes of the main output and of the side outputs.
     let mut shapes = vec![false];
     let aggregates = node.plugins.iter().any(|plugin| plugin.kind == OperatorKind::Aggregate);
-    for Plugin { kind, description, .. } in &node.plugins {
+    for Plugin { rule, kind, description, .. } in &node.plugins {
         if !(aggregates && *kind == OperatorKind::ProcessWindow) {
             first.extend(description.inputs.first().into_iter().flatten().map(need));
         }
@@ -110,7 +110,8 @@ fn input_needs(node: &Node<'_>, index: usize, asked: &[(usize, Need)]) -> (Vec<N
             }
         }
         if *kind != OperatorKind::Trigger {
-            shapes[0] = description.output == Shape::InputRows;
+            // Of rules any may pass rows on, of other plugins the last one.
+            shapes[0] = description.output == Shape::InputRows || (rule.is_some() && shapes[0]);
         }
         shapes.extend(description.side_outputs.iter().map(|side| side.shape == Shape::InputRows));
     }

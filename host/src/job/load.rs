@@ -4,13 +4,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::de::DeserializeOwned;
+use serde_saphyr::Location;
+
 use super::{
-    CheckpointSpec, Code, JobError, JobSpec, Place, assemble::assemble, raw::RawJob, substitute::substitute,
-    values::Context, yaml,
+    CheckpointSpec, Code, JobError, JobSpec, OperatorSpec, Place, RuleSettings,
+    assemble::{assemble, rule_settings},
+    raw::RawJob,
+    substitute::{Substituted, substitute},
+    values::Context,
+    yaml,
 };
 
 /// The longest job file.
 pub const JOB_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// A rule in messages, where it is in no job file.
+const RULE: &str = "rule";
 
 /// What a job has that does not say otherwise.
 #[derive(Clone, Debug, Default)]
@@ -55,15 +65,37 @@ pub fn parse_with(
     base_dir: &Path,
     defaults: JobDefaults,
 ) -> Result<JobSpec, JobError> {
+    let (raw, text): (RawJob, _) = read(text, name, env)?;
+    assemble(raw, &Context { file: name, text: &text }, base_dir, defaults)
+}
+
+/// Reads the settings of a rule of this operator: `limits`, `on_failure` and `on_error` as they are in a job file, each as that of the operator if it
+/// is not there.
+pub fn parse_rule_settings(text: &str, operator: &OperatorSpec) -> Result<RuleSettings, JobError> {
+    let (raw, text) = read(text, RULE, &|_| None)?;
+    rule_settings(&Context { file: RULE, text: &text }, operator, raw)
+}
+
+/// Fails unless a rule can have this name.
+pub fn check_rule(name: &str) -> Result<(), JobError> {
+    Context { file: RULE, text: &Substituted::default() }.check_name(name, Location::UNKNOWN)
+}
+
+/// YAML as data, with the text it was once variables were filled in.
+fn read<T: DeserializeOwned>(
+    text: &str,
+    name: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<(T, Substituted), JobError> {
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     let text = substitute(text, env)
         .map_err(|refused| JobError::new(Code::Variable, name, refused.place, refused.message).help(refused.help))?;
     // YAML 1.1's `no` and `off` stay words: a country code in a plugin's configuration is not false.
     let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
-    let raw: RawJob = serde_saphyr::from_str_with_options(&text.text, options).map_err(|error| {
+    let raw = serde_saphyr::from_str_with_options(&text.text, options).map_err(|error| {
         let explained = yaml::explain(&error);
         let error = JobError::new(explained.code, name, text.original(explained.place), explained.message);
         JobError { help: explained.help, ..error }
     })?;
-    assemble(raw, &Context { file: name, text: &text }, base_dir, defaults)
+    Ok((raw, text))
 }

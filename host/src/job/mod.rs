@@ -20,7 +20,7 @@ mod tests;
 
 pub use error::{Code, JobError};
 pub use graph::Descriptions;
-pub use load::{JOB_FILE_BYTES_MAX, JobDefaults, load, parse, parse_with};
+pub use load::{JOB_FILE_BYTES_MAX, JobDefaults, check_rule, load, parse, parse_rule_settings, parse_with};
 pub use plan::{
     EdgeId, Exchange, InputSide, NodeId, OutputPort, Plan, PlanEdge, PlanNode, PluginColumns, REJECTED, Role, TaskId,
     TaskPlan, WINDOW_END, WINDOW_START, plan, rejected_schema,

@@ -1,12 +1,15 @@
 //! What a dataflow is built from: nodes with their columns, edges with their exchanges, and tasks. Everything in it is resolved
 //! and checked; it refers to the spec only by name.
+use std::borrow::Cow;
+
 use super::{
     BatchSpec, JobError, JobSpec,
     graph::{Descriptions, Graph},
+    rule_name,
     schemas::find_schemas,
     tasks,
 };
-use crate::model::{Field, Kind, OperatorKind, Schema};
+use crate::model::{Field, Kind, OperatorKind, Schema, split_rule};
 
 /// The output of records that cannot be processed, which every source and operator has.
 pub const REJECTED: &str = "rejected";
@@ -68,6 +71,15 @@ impl Plan {
         &self.edges[id.0]
     }
 
+    /// A node by its name or uid; by `operator:rule` one that stands for the rule, as [`PlanNode::rule`] says.
+    pub fn find(&self, name: &str) -> Option<Cow<'_, PlanNode>> {
+        let node = |name: &str| self.nodes.iter().find(|node| node.name == name || node.uid == name);
+        match split_rule(name) {
+            None => node(name).map(Cow::Borrowed),
+            Some((operator, rule)) => node(operator)?.rule(rule).map(Cow::Owned),
+        }
+    }
+
     /// A task.
     pub fn task(&self, id: TaskId) -> &TaskPlan {
         &self.tasks[id.0]
@@ -107,6 +119,34 @@ impl PlanNode {
         }
     }
 
+    /// One of its rules as if it were a node: name, uid, plugin and columns are the rule's, and all else its operator's, whose [`NodeId`] it
+    /// has too.
+    pub fn rule(&self, rule: &str) -> Option<PlanNode> {
+        let Role::Operator { plugins, key, .. } = &self.role else { return None };
+        let plugin = plugins.iter().find(|plugin| plugin.rule.as_deref() == Some(rule))?;
+        let (step, plugins) = (plugin.kind.interface(), vec![plugin.clone()]);
+        Some(PlanNode {
+            id: self.id,
+            name: rule_name(&self.name, rule),
+            uid: rule_name(&self.uid, rule),
+            task: self.task,
+            parallelism: self.parallelism,
+            role: Role::Operator { step, plugins, key: key.clone(), second_key: Vec::new() },
+            input: self.input.clone(),
+            second: None,
+            outputs: self.outputs.clone(),
+        })
+    }
+
+    /// Names of its rules, in the order rows go through them; none if it is no operator with rules.
+    pub fn rules(&self) -> impl Iterator<Item = &str> {
+        let plugins = match &self.role {
+            Role::Operator { plugins, .. } => &plugins[..],
+            Role::Source { .. } | Role::Sink { .. } => &[],
+        };
+        plugins.iter().filter_map(|plugin| plugin.rule.as_deref())
+    }
+
     /// Index of the output of late rows, if it has one.
     pub fn late_output(&self) -> Option<usize> {
         self.outputs.iter().position(|port| port.name.as_deref() == Some(LATE))
@@ -132,9 +172,10 @@ pub enum Role {
     },
     /// One of the spec's operators.
     Operator {
-        /// What it does: the interface of its first plugin, `window-join` or `interval-join`.
+        /// What it does: the interface of its first plugin, `window-join`, `interval-join` or `rules`.
         step: &'static str,
-        /// What its plugins work on, in the order rows go through them, the trigger's last; none for a join.
+        /// What its plugins work on, in the order rows go through them, the trigger's last; none for a join. No kind occurs twice, but of
+        /// `rules` each has one.
         plugins: Vec<PluginColumns>,
         /// Key columns, in the order of the key; empty if there is none.
         key: Vec<usize>,
@@ -158,7 +199,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// What the plugin of a kind works on, if the node runs one. No kind occurs twice.
+    /// What the plugin of a kind works on, if the node runs one. Of a node with rules, ask [`PlanNode::rule`].
     pub fn plugin(&self, kind: OperatorKind) -> Option<&PluginColumns> {
         match self {
             Role::Source { .. } => None,
@@ -171,6 +212,8 @@ impl Role {
 /// What a plugin works on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginColumns {
+    /// Which of its operator's rules it is, if that has rules.
+    pub rule: Option<String>,
     /// As what it is run.
     pub kind: OperatorKind,
     /// Its name and version, for people.

@@ -34,6 +34,7 @@ fn write_tree(f: &mut fmt::Formatter<'_>, plan: &Plan, task: &TaskPlan) -> fmt::
         }
         let node = plan.node(id);
         writeln!(f, "{} {}", node.name, Summary(node))?;
+        write_rules(f, node, 2 * depth + 2)?;
         for id in task.outgoing.iter().filter(|edge| plan.edge(**edge).from == id) {
             let edge = plan.edge(*id);
             let to = plan.node(edge.to);
@@ -45,6 +46,17 @@ fn write_tree(f: &mut fmt::Formatter<'_>, plan: &Plan, task: &TaskPlan) -> fmt::
         }
         let chained = task.chain.iter().rev().filter(|edge| plan.edge(**edge).from == id);
         open.extend(chained.map(|edge| (plan.edge(*edge).to, Some(*edge), depth + 1)));
+    }
+    Ok(())
+}
+
+/// The rules of an operator, a line each.
+fn write_rules(f: &mut fmt::Formatter<'_>, node: &PlanNode, indent: usize) -> fmt::Result {
+    let Role::Operator { plugins, .. } = &node.role else { return Ok(()) };
+    for plugin in plugins {
+        if let Some(rule) = &plugin.rule {
+            writeln!(f, "{:indent$}:{rule} ({} {})", "", plugin.kind.interface(), plugin.name)?;
+        }
     }
     Ok(())
 }
@@ -91,8 +103,9 @@ impl fmt::Display for Summary<'_> {
                 if *inferred { f.write_str(" as its readers ask for") } else { Ok(()) }
             }
             Role::Operator { step, plugins, key, .. } => {
+                let own = plugins.iter().filter(|plugin| plugin.rule.is_none());
                 let runs: Vec<String> =
-                    plugins.iter().map(|plugin| format!("{} {}", plugin.kind.interface(), plugin.name)).collect();
+                    own.map(|plugin| format!("{} {}", plugin.kind.interface(), plugin.name)).collect();
                 write!(f, "({}", if runs.is_empty() { (*step).to_owned() } else { runs.join(", ") })?;
                 if !key.is_empty() {
                     write!(f, " by {}", columns(self.0.input.as_ref(), key))?;

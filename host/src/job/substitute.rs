@@ -3,7 +3,7 @@
 use super::Place;
 
 /// The text with its variables filled in.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Substituted {
     pub text: String,
     shifts: Vec<Shift>,

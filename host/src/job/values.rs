@@ -190,7 +190,8 @@ impl Context<'_> {
         Ok(value.value.clone())
     }
 
-    fn check_name(&self, name: &str, location: Location) -> Result<(), JobError> {
+    /// The same of a text.
+    pub fn check_name(&self, name: &str, location: Location) -> Result<(), JobError> {
         let message = if name.len() > NAME_BYTES_MAX {
             format!("a name has {} bytes; {NAME_BYTES_MAX} are the most", name.len())
         } else if name.starts_with(|c: char| c.is_ascii_alphabetic())

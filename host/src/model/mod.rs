@@ -30,4 +30,4 @@ pub use snapshot::{
 };
 pub use text::{key_text, value_text};
 pub use time::{Clock, EventTime, NO_WATERMARK, SystemClock, TimeDomain, WATERMARK_END};
-pub use version::{CanaryVersion, OperatorVersion, latest_versions};
+pub use version::{CanaryVersion, OperatorVersion, RULE_SEPARATOR, RuleVersion, latest_versions, split_rule};

@@ -110,7 +110,7 @@ impl Drop for Wanted {
 }
 
 /// Fails unless a configuration is one of a plugin with this schema.
-fn fits(operator: &str, schema: &str, configuration: &Value) -> Result<(), ServiceError> {
+pub(super) fn fits(operator: &str, schema: &str, configuration: &Value) -> Result<(), ServiceError> {
     let wrong = |what: String| ServiceError::Configuration { operator: operator.to_owned(), what };
     if !configuration.is_object() {
         return Err(wrong("a configuration is an object".to_owned()));

@@ -228,7 +228,7 @@ impl Entry {
 
     /// The same with all that a job runs now.
     pub(super) fn promise_all(&self, view: &JobView) {
-        self.promise(view.versions().into_iter().map(|(_, version)| version));
+        self.promise(view.in_force());
     }
 
     /// Notes a change of an operator, made or refused.

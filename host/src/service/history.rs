@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::model::{CanaryVersion, OperatorKind, OperatorVersion, Share, latest_versions};
+use crate::model::{CanaryVersion, OperatorKind, OperatorVersion, RuleVersion, Share, latest_versions};
 
 /// Changes of a job that are remembered.
 pub const HISTORY_MAX: usize = 1000;
@@ -21,9 +21,9 @@ pub struct Version {
     pub change: u64,
     /// As what the plugin is run: an interface of the contract, such as `keyed-process`.
     pub kind: String,
-    /// `name@version`.
+    /// `name@version`; empty where there is no such rule.
     pub plugin: String,
-    /// SHA-256 of the component, in hexadecimal digits.
+    /// SHA-256 of the component, in hexadecimal digits; empty where there is no such rule.
     pub digest: String,
     /// An object.
     pub configuration: Value,
@@ -114,6 +114,9 @@ pub(super) struct Promised {
     uid: String,
     #[serde(flatten)]
     pub(super) version: Version,
+    /// Of a rule that was added or removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rule: Option<RuleVersion>,
 }
 
 impl Promised {
@@ -131,6 +134,7 @@ impl Promised {
             digest: self.version.digest.clone(),
             configuration: self.version.configuration.to_string(),
             canary: self.version.canary.as_ref().and_then(CanaryPart::version),
+            rule: self.rule.clone(),
         })
     }
 }
@@ -144,7 +148,8 @@ pub(super) fn versions(promised: &[Promised]) -> Vec<OperatorVersion> {
 pub(super) fn promise(promised: &[Promised], in_force: &[OperatorVersion]) -> Vec<Promised> {
     let (before, changed) = (versions(promised), in_force.iter().filter(|version| version.change > 0));
     let latest = latest_versions(before.iter().chain(changed));
-    latest.iter().map(|version| Promised { uid: version.uid.clone(), version: version.into() }).collect()
+    let promised = |it: &OperatorVersion| Promised { uid: it.uid.clone(), version: it.into(), rule: it.rule.clone() };
+    latest.iter().map(promised).collect()
 }
 
 /// What was asked for.
@@ -165,6 +170,10 @@ pub enum Action {
     Share,
     /// No share of the keys for it any more.
     Discard,
+    /// A rule that was not there.
+    Add,
+    /// No such rule any more.
+    Remove,
 }
 
 /// What came of it.
@@ -244,6 +253,8 @@ pub(super) fn before<'a>(history: &'a [Change], uid: &str, version: &Version) ->
             Action::Swap | Action::Config | Action::Promote => Some(&change.from),
             // What has the other keys stays what it was.
             Action::Canary | Action::Share | Action::Discard => before.get(&change.from.change).copied(),
+            // Before a rule was there is nothing to go back to.
+            Action::Add | Action::Remove => None,
         };
         before.extend(from.map(|from| (made, from)));
     }
@@ -315,6 +326,9 @@ mod tests {
         assert_eq!(ways_back(&history, 6), None);
         remember(&mut history, change(Action::Swap, 6, 7, Outcome::InForce));
         assert_eq!(ways_back(&history, 7), Some(6));
+        remember(&mut history, change(Action::Remove, 7, 8, Outcome::InForce));
+        remember(&mut history, change(Action::Add, 0, 9, Outcome::InForce));
+        assert_eq!(ways_back(&history, 9), None);
         assert_eq!(before(&history, "other", &version(7)), None);
         // Whatever becomes of a canary, the way back is that of what it is beside.
         remember(&mut history, change(Action::Canary, 7, 8, Outcome::InForce));
@@ -358,10 +372,16 @@ mod tests {
                 share: Share::of(0.0999).unwrap(),
                 by: vec!["a".into()],
             }),
+            rule: None,
         };
         let promised = promise(&[], &[in_force(0, "a"), in_force(2, "b")]);
         let promised = promise(&promised, &[in_force(1, "b"), in_force(3, "c")]);
         assert_eq!(versions(&promised), [in_force(2, "b"), in_force(3, "c")]);
+        let rule = RuleVersion { added: 4, removed: true, settings: "{}".into() };
+        let gone = OperatorVersion { rule: Some(rule), ..in_force(5, "r:x") };
+        let written = serde_json::to_string(&promise(&promised, std::slice::from_ref(&gone))).unwrap();
+        let read: Vec<Promised> = serde_json::from_str(&written).unwrap();
+        assert_eq!(versions(&read), [in_force(2, "b"), in_force(3, "c"), gone]);
     }
 
     #[test]

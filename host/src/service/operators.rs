@@ -116,7 +116,7 @@ pub(super) fn operators(view: &JobView) -> Vec<OperatorInfo> {
     view.versions().into_iter().map(info).collect()
 }
 
-fn kind(interface: &str) -> Result<OperatorKind, ServiceError> {
+pub(super) fn kind(interface: &str) -> Result<OperatorKind, ServiceError> {
     let unknown = || ServiceError::Request(format!("`{interface}` is no kind of operator"));
     OperatorKind::of_interface(&interface.replace('_', "-")).ok_or_else(unknown)
 }

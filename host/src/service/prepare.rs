@@ -87,7 +87,7 @@ pub(super) fn open(
 
 /// A job's plugins: digests of their components, and those that were uploaded also as the job names them.
 pub(super) fn plugins(prepared: &Prepared) -> BTreeSet<String> {
-    let operators = prepared.spec.operators.values().flat_map(|operator| operator.plugins());
+    let operators = prepared.spec.operators_and_rules().flat_map(|(_, operator)| operator.plugins());
     let named = operators.map(|(_, plugin)| plugin);
     let named = named.chain(prepared.spec.sinks.values().filter_map(|sink| sink.plugin.as_ref()));
     let uploaded = named.map(|plugin| &plugin.plugin).filter(|plugin| !matches!(plugin, PluginRef::Path(_)));

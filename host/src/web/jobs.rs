@@ -318,7 +318,12 @@ impl From<ServiceError> for Problem {
             ServiceError::Configuration { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Configuration refused"),
             ServiceError::NothingBefore(_) => (StatusCode::CONFLICT, "Nothing before"),
             ServiceError::Request(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Request refused"),
-            ServiceError::Change(ChangeError::NoOperator(_)) => (StatusCode::NOT_FOUND, "No such operator"),
+            ServiceError::Change(ChangeError::NoOperator(_) | ChangeError::NoRules(_)) => {
+                (StatusCode::NOT_FOUND, "No such operator")
+            }
+            ServiceError::Change(ChangeError::NoRule { .. }) => (StatusCode::NOT_FOUND, "No such rule"),
+            ServiceError::Change(ChangeError::RuleThere { .. }) => (StatusCode::CONFLICT, "Name taken"),
+            ServiceError::Change(ChangeError::TooManyRules(_)) => (StatusCode::CONFLICT, "Too many rules"),
             ServiceError::Change(
                 ChangeError::Overtaken
                 | ChangeError::Ended

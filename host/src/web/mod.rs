@@ -24,6 +24,7 @@ mod problem;
 mod receive;
 mod replays;
 mod requests;
+mod rules;
 mod server;
 mod settings;
 mod shadows;

@@ -35,7 +35,7 @@ use super::{
     job_metrics::JobCollector,
     jobs::{self, JobsInUse},
     limits::{self, REQUEST_TIME_MAX, REQUESTS_MAX, Rate, TimeLimit, UPLOAD_TIME_MAX},
-    metrics, operations, operators, plugins, problem, replays, requests, shadows,
+    metrics, operations, operators, plugins, problem, replays, requests, rules, shadows,
 };
 use crate::{
     audit::AuditLog,
@@ -190,6 +190,7 @@ fn router(state: &AppState) -> Router {
         .merge(super::audit::routes())
         .merge(jobs::routes())
         .merge(operators::routes())
+        .merge(rules::routes())
         .merge(events::routes());
     let slow = TimeLimit { clock: state.clock.clone(), time: UPLOAD_TIME_MAX };
     let slow = jobs::changes()
@@ -198,6 +199,7 @@ fn router(state: &AppState) -> Router {
         .merge(shadows::routes())
         .merge(replays::routes())
         .merge(canaries::routes())
+        .merge(rules::changes())
         .layer(DefaultBodyLimit::max(SUBMISSION_BYTES_MAX))
         .layer(from_fn_with_state(slow, limits::time));
     let described = usual(resources).merge(slow).merge(plugins::uploads(state)).finish_api_with(&mut openapi, |api| {

@@ -179,8 +179,8 @@ impl Simulation<'_> {
         let component = self.guests.components[plugin].display().to_string();
         let variable = |_: &str| Some(component.clone());
         let mut spec = job::parse(&text, "simulated.yaml", &variable, std::path::Path::new(""))?;
-        spec.sources["events"].connector = Box::new(self.source.clone());
-        spec.sinks["out"].connector = Box::new(self.sink.clone());
+        spec.sources["events"].connector = Arc::new(self.source.clone());
+        spec.sinks["out"].connector = Arc::new(self.sink.clone());
         Ok(Arc::new(prepare(spec, &LocalPlugins::new(&self.guests.engine, false))?))
     }
 

@@ -129,8 +129,8 @@ fn a_sink_that_stands_still_holds_the_source() {
     let sink = Reluctant { permits: Arc::new(Semaphore::new(0)), begun: Arc::default() };
     let variable = |_: &str| Some(jobs::misbehaving());
     let mut spec = job::parse(JOB, "job.yaml", &variable, Path::new("")).unwrap();
-    spec.sources["lines"].connector = Box::new(source.clone());
-    spec.sinks["out"].connector = Box::new(sink.clone());
+    spec.sources["lines"].connector = Arc::new(source.clone());
+    spec.sinks["out"].connector = Arc::new(sink.clone());
     let prepared =
         Arc::new(prepare(spec, &LocalPlugins::new(jobs::engine(), false)).unwrap_or_else(|error| panic!("{error}")));
     assert_eq!(prepared.plan.tasks.len(), 3, "{}", prepared.plan);

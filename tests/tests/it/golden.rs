@@ -19,13 +19,14 @@ use super::jobs::{self, Variables};
 const PARALLELISMS: [u32; 3] = [1, 2, 4];
 
 /// Plugins by the variables that name them; a word count is chosen by the test.
-const PLUGINS: [(&str, &str); 10] = [
+const PLUGINS: [(&str, &str); 11] = [
     ("BEHAVIOR_SCORE", "behavior-score"),
     ("BUFFERED_SINK", "buffered-sink"),
     ("DIMENSION_JOIN", "dimension-join"),
     ("EARLY_TRIGGER", "early-trigger"),
     ("FRAUD_DETECTION", "fraud-detection"),
     ("LAST_SEEN", "last-seen"),
+    ("PAYMENT_ALERTS", "payment-alerts"),
     ("SESSION_ANALYSIS", "session-analysis"),
     ("SESSION_TRACKER", "session-tracker"),
     ("TRADING_MONITOR", "trading-monitor"),

@@ -14,12 +14,12 @@ const JOB: &str = "name: JOB\nsources: { in: { stdin: {}, format: text, schema: 
                    sinks: { out: { input: in, kafka: KAFKA } }\n";
 
 /// The sink of a job with these settings.
-fn sink_of(settings: &str) -> Box<dyn Sink> {
+fn sink_of(settings: &str) -> Arc<dyn Sink> {
     let text = JOB.replace("KAFKA", settings);
     parse(&text, "job.yaml", &|_| None, Path::new("")).unwrap().sinks.swap_remove("out").unwrap().connector
 }
 
-fn sink(topic: &Topic, more: &str) -> Box<dyn Sink> {
+fn sink(topic: &Topic, more: &str) -> Arc<dyn Sink> {
     let (brokers, name) = (Broker::shared().address(), topic.name());
     sink_of(&format!("{{ brokers: '{brokers}', topic: {name}, key: line, headers: {{ n: line }}{more} }}"))
 }

@@ -27,6 +27,8 @@ mod recovery;
 mod refused;
 mod remote;
 mod replays;
+mod rules;
+mod rules_over_http;
 mod savepoints;
 mod schema_registry;
 mod server;

@@ -37,8 +37,8 @@ fn live(case: &Path, rocksdb: bool, seed: u64, out: &Path) -> Result<(), String>
         }
         let gate = Arc::new(Gate::default());
         for source in spec.sources.values_mut() {
-            let inner = std::mem::replace(&mut source.connector, Box::new(wasmill_tests::gate::Nothing));
-            source.connector = Box::new(Gated { inner, gate: gate.clone(), records: random.usize(1..4) });
+            let inner = std::mem::replace(&mut source.connector, Arc::new(wasmill_tests::gate::Nothing));
+            source.connector = Arc::new(Gated { inner, gate: gate.clone(), records: random.usize(1..4) });
         }
         let prepared =
             Arc::new(prepare(spec, &LocalPlugins::new(jobs::engine(), false)).map_err(|error| error.to_string())?);

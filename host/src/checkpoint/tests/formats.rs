@@ -15,6 +15,12 @@ fn a_manifest_is_read_as_it_was_written() {
     let mut manifest = sample();
     manifest.kind = SnapshotKind::Savepoint;
     manifest.finished = true;
+    let rule = RuleVersion { added: 4, removed: true, settings: "{}".into() };
+    manifest.versions.push(OperatorVersion {
+        uid: "rules:large".into(),
+        rule: Some(rule),
+        ..manifest.versions[0].clone()
+    });
     manifest.nodes[0].subtasks[0].stores[0].format = StoreFormat::RocksDb;
     for redistribution in [Redistribution::Split, Redistribution::Union, Redistribution::Broadcast] {
         manifest.nodes[0].subtasks[0].operator_states[0].redistribution = redistribution;
@@ -49,15 +55,14 @@ fn a_later_version_is_told_from_damage() {
 fn the_versions_before_are_read() {
     let mut manifest = sample();
     manifest.versions[0].canary = None;
-    // Payloads before were that of today without a list at its end: of canaries, and before that of versions.
-    for version in [2, 1] {
+    // Payloads before were that of today without lists at its end: of canaries and rules, and before them of versions.
+    for (version, lists) in [(2, 2), (1, 3)] {
         if version == 1 {
             manifest.versions.clear();
         }
         let mut bytes = encoding::encode("m", &manifest).unwrap();
-        for _ in version..3 {
-            bytes.remove(bytes.len() - 17);
-        }
+        let end = bytes.len() - 16;
+        bytes.drain(end - lists..end);
         bytes[8] = version;
         let length = (bytes.len() - 34) as u64;
         bytes[10..18].copy_from_slice(&length.to_le_bytes());

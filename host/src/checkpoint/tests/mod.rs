@@ -11,7 +11,7 @@ use futures::FutureExt;
 
 use super::*;
 use crate::model::{
-    Blob, CanaryVersion, OperatorKind, OperatorState, OperatorVersion, Part, Redistribution, SnapshotKind,
+    Blob, CanaryVersion, OperatorKind, OperatorState, OperatorVersion, Part, Redistribution, RuleVersion, SnapshotKind,
     SplitPosition, StoreFormat, StoreSnapshot, SubtaskState,
 };
 
@@ -69,6 +69,7 @@ fn draft(checkpoint: u64, parts: Vec<Part>) -> Draft {
                 share: crate::model::Share::of(0.05).unwrap(),
                 by: vec!["word".into()],
             }),
+            rule: None,
         }],
         nodes: vec![DraftNode { uid: "count".into(), subtasks: vec![state] }],
     }

@@ -5,6 +5,7 @@ mod job;
 mod operator;
 mod plugin;
 mod replay;
+mod rule;
 mod table;
 
 use std::{
@@ -23,6 +24,7 @@ pub(super) use self::{
     operator::{Discard, Promote, Rollback, Shadow, ShadowReport, Swap, Versions},
     plugin::{Delete, List, Push},
     replay::{Config, Replay},
+    rule::RuleCommand,
 };
 use super::{CommandError, CommandResult};
 use crate::{

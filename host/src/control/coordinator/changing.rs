@@ -100,9 +100,7 @@ impl Coordinator<'_> {
 
     /// A count of an operator or sink, over all its subtasks.
     fn sum(&self, operator: &str, count: fn(&NodeMetrics) -> &AtomicU64) -> u64 {
-        let node = self.shared.prepared.plan.nodes.iter().find(|node| node.name == operator);
-        let subtasks = node.map_or(&[][..], |node| &self.shared.metrics[node.id.0]);
-        subtasks.iter().map(|metrics| count(metrics).load(Relaxed)).sum()
+        self.shared.counts(operator).iter().map(|metrics| count(metrics).load(Relaxed)).sum()
     }
 
     /// Looks at a version on trial: fails if it has rejected too much or is too slow, otherwise says when to look again, and whether

@@ -2,6 +2,7 @@
 //! parts fit together is the plan's business.
 mod failures;
 mod operator;
+mod rules;
 mod settings;
 mod window;
 
@@ -11,6 +12,8 @@ use serde_saphyr::Spanned;
 
 use failures::on_failure;
 use operator::{limits, operator, plugin};
+
+pub(super) use rules::rule_settings;
 
 use super::{
     BATCH_BYTES_MAX, BATCH_RECORDS_MAX, BatchSpec, Code, ColumnRef, FLUSH_MAX, JobError, JobSpec, OperatorSpec, Place,
@@ -191,9 +194,10 @@ fn source(
     Ok(SourceSpec {
         place: context.place(at.referenced),
         kind,
-        connector,
+        connector: connector.into(),
         format,
         schema: raw.schema.map(|schema| context.schema(&schema)).transpose()?,
+        inferred: None,
         metadata,
         time: raw.time.map(|raw| time(context, raw)).transpose()?.unwrap_or_default(),
         on_error: raw.on_error.unwrap_or_default(),
@@ -250,7 +254,7 @@ fn sink(context: &Context<'_>, at: &Spanned<String>, raw: RawSink, base: &Path) 
         place: context.place(at.referenced),
         inputs: context.inputs(input)?,
         kind,
-        connector,
+        connector: connector.into(),
         plugin: raw.plugin.map(|raw| plugin(context, raw, base)).transpose()?,
         on_error: raw.on_error.map(|on_error| on_error.value).unwrap_or_default(),
         on_failure: raw.on_failure.map(|raw| on_failure(context, raw)).transpose()?.unwrap_or_default(),

@@ -3,17 +3,18 @@ use std::path::Path;
 
 use serde_saphyr::{Location, Spanned};
 
-use super::{MILLISECOND, failures::on_failure, parallelism, window::window};
+use super::{MILLISECOND, failures::on_failure, parallelism, rules::rules, window::window};
 use crate::job::{
     BATCH_TIME_MAX, Code, IntervalSpec, JobError, LimitsSpec, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN,
-    OUTPUTS_PER_RECORD_MAX, OperatorSpec, PluginRef, PluginSpec, RECORD_TIME_MIN, SPAN_MAX, SecondSpec, StepSpec,
+    OUTPUTS_PER_RECORD_MAX, OperatorSpec, PluginRef, PluginSpec, RECORD_TIME_MIN, RulesSpec, SPAN_MAX, SecondSpec,
+    StepSpec,
     error::list,
     raw::{RawInterval, RawLimits, RawOperator, RawPlugin},
     values::Context,
 };
 
 /// The steps there are, in the order they are looked for.
-const STEPS: [&str; 8] = [
+const STEPS: [&str; 9] = [
     "transform",
     "keyed_process",
     "connected_process",
@@ -22,6 +23,7 @@ const STEPS: [&str; 8] = [
     "process_window",
     "window_join",
     "interval_join",
+    "rules",
 ];
 
 /// What a step needs beside its input.
@@ -75,7 +77,7 @@ pub(super) fn operator(
         }),
         (None, None) => None,
     };
-    Ok(OperatorSpec {
+    let operator = OperatorSpec {
         place: context.place(at.referenced),
         inputs: context.inputs(&raw.input)?,
         key,
@@ -88,7 +90,14 @@ pub(super) fn operator(
         on_error: raw.on_error.unwrap_or_default(),
         on_failure: raw.on_failure.map(|raw| on_failure(context, raw)).transpose()?.unwrap_or_default(),
         limits: raw.limits.map(|raw| limits(context, raw.value)).transpose()?.unwrap_or_default(),
-    })
+    };
+    match raw.rules {
+        Some(raw_rules) => {
+            let step = StepSpec::Rules(rules(context, &operator, raw_rules, raw.output, base)?);
+            Ok(OperatorSpec { step, ..operator })
+        }
+        None => Ok(operator),
+    }
 }
 
 /// The operator's step; of an aggregate whose results go to a `process_window`, the aggregate.
@@ -103,6 +112,7 @@ fn only_step(context: &Context<'_>, at: &Spanned<String>, raw: &RawOperator) -> 
         place(&raw.process_window),
         raw.window_join.as_ref().map(|join| join.referenced),
         raw.interval_join.as_ref().map(|join| join.referenced),
+        raw.rules.as_ref().map(|rules| rules.referenced),
     ];
     let given: Vec<(&str, Location)> =
         STEPS.iter().zip(places).filter_map(|(step, location)| Some((*step, location?))).collect();
@@ -150,6 +160,10 @@ fn check_parts(context: &Context<'_>, at: &Spanned<String>, raw: &RawOperator, n
     if let (Some(limits), true) = (&raw.limits, step.ends_with("_join")) {
         return useless(Code::Window, limits.referenced, "limits", "leave out `limits:`: no plugin runs");
     }
+    if let (Some(output), false) = (&raw.output, step == "rules") {
+        let help = "leave out `output:`: its columns are those its plugin writes";
+        return useless(Code::Window, output.referenced, "output", help);
+    }
     match (&raw.window, &raw.second, &raw.broadcast) {
         (Some(window), ..) if !needs.window => {
             let help = "leave out `window:`, or write `aggregate:`, `process_window:` or `window_join:`";
@@ -178,8 +192,12 @@ fn check_parts(context: &Context<'_>, at: &Spanned<String>, raw: &RawOperator, n
     }
 }
 
+/// Rules are not among them yet: they are made once the rest of their operator is known.
 fn step(context: &Context<'_>, raw: &mut RawOperator, base: &Path) -> Result<StepSpec, JobError> {
     let plugin = |raw: Spanned<RawPlugin>| plugin(context, raw, base);
+    if raw.rules.is_some() {
+        return Ok(StepSpec::Rules(RulesSpec::default()));
+    }
     if let Some(raw) = raw.transform.take() {
         return Ok(StepSpec::Transform(plugin(raw)?));
     }

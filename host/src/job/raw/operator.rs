@@ -8,7 +8,7 @@ use serde::{
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
-use super::{OneOrMany, RawOnFailure};
+use super::{Named, OneOrMany, RawOnFailure};
 use crate::{job::OnError, model::TimeDomain};
 
 #[derive(Debug, Deserialize)]
@@ -27,9 +27,30 @@ pub(in crate::job) struct RawOperator {
     pub process_window: Option<Spanned<RawPlugin>>,
     pub window_join: Option<Spanned<Empty>>,
     pub interval_join: Option<Spanned<RawInterval>>,
+    pub rules: Option<Spanned<Named<RawRule>>>,
+    pub output: Option<Spanned<Named<Spanned<String>>>>,
     pub parallelism: Option<Spanned<i64>>,
     pub uid: Option<Spanned<String>>,
     pub chain: Option<bool>,
+    pub on_error: Option<OnError>,
+    pub on_failure: Option<Spanned<RawOnFailure>>,
+    pub limits: Option<Spanned<RawLimits>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a map such as { transform: { plugin: ./my-rule } }")]
+pub(in crate::job) struct RawRule {
+    pub transform: Option<Spanned<RawPlugin>>,
+    pub keyed_process: Option<Spanned<RawPlugin>>,
+    pub on_error: Option<OnError>,
+    pub on_failure: Option<Spanned<RawOnFailure>>,
+    pub limits: Option<Spanned<RawLimits>>,
+}
+
+/// A rule's without its plugin.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a map such as { on_error: skip }")]
+pub(in crate::job) struct RawRuleSettings {
     pub on_error: Option<OnError>,
     pub on_failure: Option<Spanned<RawOnFailure>>,
     pub limits: Option<Spanned<RawLimits>>,

@@ -1,5 +1,6 @@
 //! Which columns flow where: finds the columns of every output, and checks that everything finds the columns it reads.
 mod operator;
+mod rules;
 
 use std::sync::Arc;
 
@@ -83,7 +84,10 @@ impl Finder<'_> {
         let (schema, inferred) = match (&source.schema, source.format.fixed_schema()) {
             (Some(fields), _) => (self.schema(fields.clone())?, false),
             (None, Some(fixed)) => (fixed, false),
-            (None, None) => (self.schema(needs.infer(self.graph, self.index, source)?)?, true),
+            (None, None) => {
+                let known = source.inferred.clone();
+                (self.schema(known.map_or_else(|| needs.infer(self.graph, self.index, source), Ok)?)?, true)
+            }
         };
         if let Err(why) = source.format.decoder(&schema, &NoSchemas::shared()) {
             let message = format!("source `{}` cannot be read in its format", self.name());
@@ -171,6 +175,7 @@ impl Finder<'_> {
             fields.iter().map(|field| self.read(schema, key, plugin, field)).collect()
         };
         Ok(PluginColumns {
+            rule: plugin.rule.map(str::to_owned),
             kind: plugin.kind,
             name: plugin.name(),
             reads: read(input, key)?,

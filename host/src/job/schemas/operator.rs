@@ -13,10 +13,10 @@ use crate::{
 const SECOND_PREFIX: &str = "second_";
 
 /// An input and its key.
-struct Keyed<'a> {
-    schema: Schema,
-    names: &'a [ColumnRef],
-    key: Vec<usize>,
+pub(super) struct Keyed<'a> {
+    pub(super) schema: Schema,
+    pub(super) names: &'a [ColumnRef],
+    pub(super) key: Vec<usize>,
 }
 
 impl Keyed<'_> {
@@ -36,6 +36,9 @@ impl Keyed<'_> {
 
 impl Finder<'_> {
     pub(super) fn operator(&self, operator: &OperatorSpec) -> Result<NodeSchemas, JobError> {
+        if let Some(rules) = operator.rules() {
+            return self.rules(operator, rules);
+        }
         let first = self.keyed(InputSide::First, &operator.key)?;
         let second = match &operator.second {
             None => None,
@@ -63,7 +66,7 @@ impl Finder<'_> {
         Ok(NodeSchemas { input: Some(first.schema), second, outputs, role })
     }
 
-    fn keyed<'a>(&self, side: InputSide, names: &'a [ColumnRef]) -> Result<Keyed<'a>, JobError> {
+    pub(super) fn keyed<'a>(&self, side: InputSide, names: &'a [ColumnRef]) -> Result<Keyed<'a>, JobError> {
         let schema = self.union(side)?;
         let mut key = Vec::with_capacity(names.len());
         for column in names {
@@ -121,6 +124,7 @@ impl Finder<'_> {
                 None => self.plugin_columns(plugin, (&first.schema, first.names), second, side)?,
                 // The aggregate's results have no key columns: those the plugin asks for are the input's.
                 Some(results) => PluginColumns {
+                    rule: None,
                     reads: self.reads(plugin, results)?,
                     keys: self.plugin_keys(plugin, &first.schema, first.names)?,
                     kind: plugin.kind,

@@ -2,6 +2,7 @@
 //! and nowhere else.
 mod failures;
 mod operator;
+mod rules;
 mod settings;
 mod window;
 
@@ -12,6 +13,7 @@ use serde::Deserialize;
 
 pub use failures::*;
 pub use operator::*;
+pub use rules::*;
 pub use settings::*;
 pub use window::*;
 
@@ -46,7 +48,7 @@ impl fmt::Display for ColumnRef {
 }
 
 /// A job. Names of sources, operators and sinks are distinct, and so are their uids.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct JobSpec {
     /// The job file as it was asked for, for messages.
     pub file: Arc<str>,
@@ -113,19 +115,21 @@ impl Default for BatchSpec {
 }
 
 /// A source: one connector, a format, and where the event time comes from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SourceSpec {
     /// Where it is defined.
     pub place: Place,
     /// The connector's name.
     pub kind: String,
     /// The connector with its settings: the one entry whose name is a connector's, such as `file: {...}`.
-    pub connector: Box<dyn Source>,
+    pub connector: Arc<dyn Source>,
     /// `format: text | json | csv`, or with settings `format: { csv: { delimiter: ";" } }`. Default text.
     pub format: Format,
     /// `schema: { userId: i64, note: string? }`, a question mark for nullable columns. Inferred from the operators that read it
     /// where left out.
     pub schema: Option<Vec<Field>>,
+    /// What was inferred when the job was prepared, if it has rules: those that come and go change nothing of it.
+    pub inferred: Option<Vec<Field>>,
     /// `metadata: { COLUMN: NAME }`: columns behind those of the records, of what the connector knows beside a record's bytes; each
     /// with its place among [`Source::metadata`].
     pub metadata: Vec<(ColumnRef, usize)>,
@@ -188,7 +192,7 @@ impl fmt::Display for InputRef {
 }
 
 /// A sink: one connector and a format.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SinkSpec {
     /// Where it is defined.
     pub place: Place,
@@ -197,7 +201,7 @@ pub struct SinkSpec {
     /// The connector's name.
     pub kind: String,
     /// The connector with its settings, such as `print: {}`.
-    pub connector: Box<dyn Sink>,
+    pub connector: Arc<dyn Sink>,
     /// `sink: { plugin: ../plugins/x, config: {...} }`: shapes what the connector writes. Columns and format are then those of
     /// what it puts out.
     pub plugin: Option<PluginSpec>,

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use serde_json::Value;
 
-use super::{ColumnRef, FailureSpec, InputRef, OnError, Place, TriggerSpec, WindowSpec};
+use super::{ColumnRef, FailureSpec, InputRef, OnError, Place, RulesSpec, TriggerSpec, WindowSpec};
 use crate::model::OperatorKind;
 
-/// An operator: one step, and what it works on.
-#[derive(Debug)]
+/// An operator, or a rule of one: one step, and what it works on.
+#[derive(Clone, Debug, PartialEq)]
 pub struct OperatorSpec {
     /// Where it is defined.
     pub place: Place,
@@ -37,7 +37,8 @@ pub struct OperatorSpec {
 }
 
 impl OperatorSpec {
-    /// Its plugins, in the order rows go through them, the trigger's last; none for a join. No kind occurs twice.
+    /// Its plugins, in the order rows go through them, the trigger's last; none for a join, and none for rules, which have their own.
+    /// No kind occurs twice.
     pub fn plugins(&self) -> Vec<(OperatorKind, &PluginSpec)> {
         let mut plugins = self.step.plugins();
         if let Some(TriggerSpec::Plugin(plugin)) = self.window.as_ref().map(|window| &window.trigger) {
@@ -90,6 +91,8 @@ pub enum StepSpec {
     /// `interval_join: { lower: -5min, upper: 5min }`, needs `key` and `second`: pairs of rows with the same key whose event times
     /// are near.
     IntervalJoin(IntervalSpec),
+    /// `rules: { large: { transform: {...} }, ... }`: each row goes through all of them.
+    Rules(RulesSpec),
 }
 
 impl StepSpec {
@@ -105,7 +108,7 @@ impl StepSpec {
             StepSpec::AggregateProcess { aggregate, process } => {
                 vec![(OperatorKind::Aggregate, aggregate), (OperatorKind::ProcessWindow, process)]
             }
-            StepSpec::WindowJoin | StepSpec::IntervalJoin(_) => Vec::new(),
+            StepSpec::WindowJoin | StepSpec::IntervalJoin(_) | StepSpec::Rules(_) => Vec::new(),
         }
     }
 }

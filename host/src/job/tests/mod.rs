@@ -6,6 +6,7 @@ mod plan;
 mod plugins;
 mod processes;
 mod refused;
+mod rules;
 mod settings;
 mod steps;
 mod structure;

@@ -32,6 +32,7 @@ fn description(plugin: &str) -> Option<Description> {
         "clash" => (OperatorKind::Aggregate, "", "window_end: i64"),
         "keyed" => (OperatorKind::Aggregate, "amount: f64", "sum: f64"),
         "process" => (OperatorKind::KeyedProcess, "amount: f64", "alert: string"),
+        "same" => (OperatorKind::KeyedProcess, "amount: f64", "="),
         "whose" => (OperatorKind::KeyedProcess, "", "user: string"),
         "taken" => (OperatorKind::Transform, "", "="),
         "alerts" => (OperatorKind::Transform, "amount: f64", "="),
@@ -86,14 +87,14 @@ pub(super) fn planned(text: &str) -> Result<Plan, JobError> {
 
 /// Plans a job that was read.
 pub(super) fn plan_of(spec: &JobSpec) -> Result<Plan, JobError> {
-    let operators = spec
-        .operators
-        .iter()
-        .flat_map(|(name, operator)| operator.plugins().into_iter().map(move |(kind, plugin)| (name, kind, plugin)));
-    let sinks = spec.sinks.iter().filter_map(|(name, sink)| Some((name, OperatorKind::Sink, sink.plugin.as_ref()?)));
+    let operators = spec.operators_and_rules().flat_map(|(name, operator)| {
+        operator.plugins().into_iter().map(move |(kind, plugin)| (name.clone(), kind, plugin))
+    });
+    let sinks =
+        spec.sinks.iter().filter_map(|(name, sink)| Some((name.clone(), OperatorKind::Sink, sink.plugin.as_ref()?)));
     let described = operators.chain(sinks).filter_map(|(name, kind, plugin)| {
         let PluginRef::Path(path) = &plugin.plugin else { return None };
-        Some(((name.clone(), kind), description(path.file_name()?.to_str()?)?))
+        Some(((name, kind), description(path.file_name()?.to_str()?)?))
     });
     plan(spec, &described.collect())
 }

@@ -23,7 +23,7 @@ fn a_source_has_one_connector_and_an_operator_one_step() {
             "chain: true",
             r#"error[J0111]: operator `words` runs nothing
   --> job.yaml:6:3
-   = help: write one of `transform`, `keyed_process`, `connected_process`, `broadcast_process`, `aggregate`, `process_window`, `window_join` and `interval_join`, such as `transform: { plugin: ... }`"#,
+   = help: write one of `transform`, `keyed_process`, `connected_process`, `broadcast_process`, `aggregate`, `process_window`, `window_join`, `interval_join` and `rules`, such as `transform: { plugin: ... }`"#,
         ),
         (
             "transform: { plugin: ../plugins/words }",
