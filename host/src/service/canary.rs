@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Action, Jobs, Request, ServiceError, Version,
+    Action, Jobs, Request, ServiceError, Swapped, Version,
     change::{Next, Order, Way},
     jobs::detached,
     operators::{nothing_new, target, uploaded},
@@ -32,7 +32,7 @@ pub struct Canary {
 }
 
 /// What both versions have done.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct CanaryCounts {
     /// The version in force, which has the other keys.
     pub in_force: CallCounts,
@@ -73,6 +73,13 @@ fn report(view: &JobView, operator: &str) -> Result<CanaryInfo, ServiceError> {
     Ok(of_operator(view, operator).ok_or_else(|| ChangeError::NoCanary(operator.to_owned()))?.into())
 }
 
+/// What has come about: the canary as it is, or as it was put in force if it has failed since.
+fn done(view: &JobView, swapped: Swapped) -> CanaryInfo {
+    let Swapped { operator, to: version, .. } = swapped;
+    let now = of_operator(view, &operator);
+    now.map_or_else(|| CanaryInfo { operator, version, counts: CanaryCounts::default() }, CanaryInfo::from)
+}
+
 impl Jobs {
     /// Has another version process a share of an operator's keys from now on, and at every start of the job.
     pub async fn canary(
@@ -90,11 +97,10 @@ impl Jobs {
         }
         let plugin = uploaded(canary.plugin.as_deref())?;
         let Canary { configuration, by, .. } = canary;
-        let (view, name) = (target.view.clone(), target.operator.clone());
+        let view = target.view.clone();
         let way = Way::Share { share, by };
         let order = Order { configuration, ..Order::new(who, Action::Canary, target, plugin, way) };
-        detached(async move { inner.put(&entry, order).await }).await?;
-        report(&view, &name)
+        Ok(done(&view, detached(async move { inner.put(&entry, order).await }).await?))
     }
 
     /// Gives the canary of an operator another share of its keys. `seen` is the change whoever asks has seen in force, if it is to be that.
@@ -109,8 +115,7 @@ impl Jobs {
         let share = share(part)?;
         let (view, _) = running(&*self.0.find(job)?, Request::Change)?;
         let name = report(&view, operator)?.operator;
-        self.step(job, &name, (Action::Share, CanaryStep::Share(share)), seen, who).await?;
-        report(&view, &name)
+        Ok(done(&view, self.step(job, &name, (Action::Share, CanaryStep::Share(share)), seen, who).await?))
     }
 
     /// The canary of an operator, by name or uid.
@@ -126,7 +131,7 @@ impl Jobs {
         operator: &str,
         trial: Option<TrialSpec>,
         who: &str,
-    ) -> Result<super::Swapped, ServiceError> {
+    ) -> Result<Swapped, ServiceError> {
         self.step(job, operator, (Action::Promote, CanaryStep::Promote(trial)), None, who).await
     }
 
@@ -142,7 +147,7 @@ impl Jobs {
         (action, step): (Action, CanaryStep),
         seen: Option<u64>,
         who: &str,
-    ) -> Result<super::Swapped, ServiceError> {
+    ) -> Result<Swapped, ServiceError> {
         let (inner, entry) = self.to(job)?;
         let target = target(&entry, operator, None)?;
         if seen.is_some_and(|seen| seen != target.version.change) {

@@ -245,10 +245,23 @@ impl Versions {
     }
 }
 
+/// The plugin of a version, and that of its canary with its share of the keys.
+fn plugin(version: &Value) -> String {
+    let (plugin, canary) = (table::cell(&version["plugin"]), &version["canary"]);
+    match canary["share"].as_f64() {
+        Some(share) => {
+            format!("{plugin}, {} for {}%", table::cell(&canary["plugin"]), (share * 10_000.0).round() / 100.0)
+        }
+        None => plugin,
+    }
+}
+
 /// What operators run.
 fn in_force(operators: &Value) -> String {
     table::list(operators, ["operator", "kind", "plugin", "change", "configuration", "sha-256"], |operator| {
-        ["operator", "kind", "plugin", "change", "configuration", "digest"].map(|field| table::cell(&operator[field]))
+        let [name, kind, change, configuration, digest] =
+            ["operator", "kind", "change", "configuration", "digest"].map(|field| table::cell(&operator[field]));
+        [name, kind, plugin(operator), change, configuration, digest]
     })
 }
 
@@ -257,7 +270,7 @@ fn changes(changes: &Value) -> String {
     table::list(changes, ["time", "who", "action", "outcome", "from", "to", "configuration", "reason"], |change| {
         let [who, action, outcome, reason] =
             ["who", "action", "outcome", "reason"].map(|field| table::cell(&change[field]));
-        let [from, to] = ["from", "to"].map(|side| table::cell(&change[side]["plugin"]));
+        let [from, to] = ["from", "to"].map(|side| plugin(&change[side]));
         let configuration = table::cell(&change["to"]["configuration"]);
         [table::time(&change["time_ms"]), who, action, outcome, from, to, configuration, reason]
     })
@@ -273,6 +286,14 @@ mod tests {
     struct Line {
         #[command(flatten)]
         swap: Swap,
+    }
+
+    #[test]
+    fn a_canary_is_shown_with_its_share() {
+        let mut version = json!({ "plugin": "p@1.0.0" });
+        assert_eq!(plugin(&version), "p@1.0.0");
+        version["canary"] = json!({ "plugin": "p@2.0.0", "share": 0.0725 });
+        assert_eq!(plugin(&version), "p@1.0.0, p@2.0.0 for 7.25%");
     }
 
     #[test]
