@@ -195,7 +195,12 @@ pub struct Changed {
 }
 
 /// What runs in an operator's or sink's place of this kind.
-pub(super) fn version(prepared: &Prepared, versions: &[OperatorVersion], node: &PlanNode, id: &PluginId) -> OperatorVersion {
+pub(super) fn version(
+    prepared: &Prepared,
+    versions: &[OperatorVersion],
+    node: &PlanNode,
+    id: &PluginId,
+) -> OperatorVersion {
     let known = versions.iter().find(|version| version.uid == node.uid && version.kind == id.1);
     known.cloned().unwrap_or_else(|| of_bound(&prepared.plugins[id], 0, node, id.1))
 }

@@ -98,14 +98,20 @@ impl RuleCounts {
     pub(super) fn of_all(&self, operator: &str) -> Vec<Arc<NodeMetrics>> {
         let prefix = rule_name(operator, "");
         let all = self.lock();
-        all.range(prefix.clone()..).take_while(|(uid, _)| uid.starts_with(&prefix)).flat_map(|(_, it)| it).cloned().collect()
+        all.range(prefix.clone()..)
+            .take_while(|(uid, _)| uid.starts_with(&prefix))
+            .flat_map(|(_, it)| it)
+            .cloned()
+            .collect()
     }
 }
 
 impl Shared {
     /// What the subtasks of an operator or sink, or of a rule, count.
     pub(super) fn counts(&self, name: &str) -> Vec<Arc<NodeMetrics>> {
-        let Some(node) = self.in_force.prepared().plan.find(name).map(|node| node.into_owned()) else { return Vec::new() };
+        let Some(node) = self.in_force.prepared().plan.find(name).map(|node| node.into_owned()) else {
+            return Vec::new();
+        };
         match split_rule(name) {
             Some(_) => (0..node.parallelism).map(|subtask| self.rule_counts.of(&node, subtask)).collect(),
             None => self.metrics[node.id.0].clone(),

@@ -305,7 +305,9 @@ impl Shared {
 
     fn nodes(&self) -> Vec<NodeReport> {
         let nodes = self.prepared.plan.nodes.iter().zip(&self.metrics);
-        nodes.map(|(node, subtasks)| NodeReport::of(&node.name, subtasks, &self.rule_counts.of_all(&node.uid))).collect()
+        nodes
+            .map(|(node, subtasks)| NodeReport::of(&node.name, subtasks, &self.rule_counts.of_all(&node.uid)))
+            .collect()
     }
 
     pub(super) fn report(&self, elapsed: std::time::Duration, stopped: bool) -> JobReport {

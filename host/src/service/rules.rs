@@ -133,7 +133,8 @@ impl Jobs {
         let (action, of, rule) = (Action::Remove, (there.operator, there.uid), rule.to_owned());
         let order = Order { who: who.to_owned(), action, view, of, rule, from };
         detached(async move {
-            let request = RuleRequest { operator: order.of.0.clone(), rule: order.rule.clone(), change: RuleChange::Remove };
+            let request =
+                RuleRequest { operator: order.of.0.clone(), rule: order.rule.clone(), change: RuleChange::Remove };
             let to = Some(nothing(&order.from.kind));
             let made = order.make(&entry, move |_| Ok(request)).await;
             order.note(&entry, to, made).await.map(drop)

@@ -82,7 +82,8 @@ impl NewRule {
 }
 
 fn describe_list(operation: TransformOperation<'_>) -> TransformOperation<'_> {
-    let operation = operation.id("listRules").tag("operators").summary("The rules of an operator, and what each has done");
+    let operation =
+        operation.id("listRules").tag("operators").summary("The rules of an operator, and what each has done");
     describe::fails(known(operation), &[(409, "The job does not run.")])
 }
 
@@ -96,7 +97,8 @@ async fn list(
 
 fn describe_add(operation: TransformOperation<'_>) -> TransformOperation<'_> {
     let operation = change("addRule", "Add a rule to those of an operator, from a barrier on")(operation);
-    let operation = operation.response_with::<201, Json<RuleInfo>, _>(|response| response.description("It is in force."));
+    let operation =
+        operation.response_with::<201, Json<RuleInfo>, _>(|response| response.description("It is in force."));
     describe::header::<String>(
         operation,
         idempotency::HEADER,

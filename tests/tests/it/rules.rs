@@ -75,7 +75,8 @@ fn alerts(folder: &Path) -> Vec<Alert> {
 #[test]
 fn hundreds_of_rules_in_one_slot_give_what_each_gives() {
     let plugin = jobs::plugin("payment-alerts");
-    let mut rules = format!("      all: {{ transform: {{ plugin: '{plugin}', config: {{ name: all, limit: -1 }} }} }}\n");
+    let mut rules =
+        format!("      all: {{ transform: {{ plugin: '{plugin}', config: {{ name: all, limit: -1 }} }} }}\n");
     for rule in 0..RULES {
         let (kind, what) = match rule % 2 {
             0 => ("transform", format!("limit: {}", 60_000 + rule * 100)),
@@ -147,7 +148,14 @@ fn what_a_rule_rejects_or_fails_on_is_its_own_matter() {
 /// A version, as a change of one rule: what it reports has this mark.
 fn request(rule: &str, plugin: Option<Arc<Plugin>>, mark: i64) -> ChangeRequest {
     let configuration = Some(format!(r#"{{ "limit": -1, "mark": {mark} }}"#));
-    ChangeRequest { operator: format!("rules:{rule}"), kind: None, plugin, configuration, trial: None, force: Vec::new() }
+    ChangeRequest {
+        operator: format!("rules:{rule}"),
+        kind: None,
+        plugin,
+        configuration,
+        trial: None,
+        force: Vec::new(),
+    }
 }
 
 /// Waits until so many payments more were reported by both rules.

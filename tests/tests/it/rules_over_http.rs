@@ -111,7 +111,8 @@ async fn settle(server: &Server) {
 /// Names and marks of the rules there are.
 async fn rules(server: &Server) -> Vec<(String, i64)> {
     let page = server.json(&path("rules/rules")).await;
-    let rule = |rule: &Value| (rule["rule"].as_str().unwrap().to_owned(), rule["configuration"]["mark"].as_i64().unwrap());
+    let rule =
+        |rule: &Value| (rule["rule"].as_str().unwrap().to_owned(), rule["configuration"]["mark"].as_i64().unwrap());
     page["items"].as_array().unwrap().iter().map(rule).collect()
 }
 
@@ -149,7 +150,14 @@ fn found(out: &Path) -> Vec<(i64, String, i64, i64, i64, i64)> {
         let line: Value = serde_json::from_str(&line).unwrap();
         let number = |field: &str| line[field].as_i64().unwrap();
         let rule = line["rule"].as_str().unwrap().to_owned();
-        (number("timestamp") - FIRST_TIME_MS, rule, number("mark"), number("user"), number("amount"), number("payments"))
+        (
+            number("timestamp") - FIRST_TIME_MS,
+            rule,
+            number("mark"),
+            number("user"),
+            number("amount"),
+            number("payments"),
+        )
     };
     let mut alerts: Vec<_> = jobs::lines(out).into_iter().map(alert).collect();
     alerts.sort();

@@ -11,8 +11,8 @@ use futures::FutureExt;
 
 use super::*;
 use crate::model::{
-    Blob, OperatorKind, OperatorState, OperatorVersion, Part, Redistribution, RuleVersion, SnapshotKind, SplitPosition, StoreFormat,
-    StoreSnapshot, SubtaskState,
+    Blob, OperatorKind, OperatorState, OperatorVersion, Part, Redistribution, RuleVersion, SnapshotKind, SplitPosition,
+    StoreFormat, StoreSnapshot, SubtaskState,
 };
 
 /// Without a runtime nothing waits: stores do their work where they are asked.

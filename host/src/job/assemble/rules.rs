@@ -80,7 +80,10 @@ fn rule(
             .help("write `key:` with the columns whose rows belong together, beside `rules:`"));
     }
     let settings = rule_settings(context, operator, RawRuleSettings { on_error, on_failure, limits })?;
-    Ok(OperatorSpec { place: context.place(at.referenced), ..operator.rule(kind, plugin(context, raw, base)?, settings) })
+    Ok(OperatorSpec {
+        place: context.place(at.referenced),
+        ..operator.rule(kind, plugin(context, raw, base)?, settings)
+    })
 }
 
 /// What a rule has of its own, or else of its operator.

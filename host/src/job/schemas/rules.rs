@@ -28,8 +28,10 @@ impl Finder<'_> {
                 None => output = Some((format!("rule `{rule}`"), written)),
                 Some((_, schema)) if *schema == written => {}
                 Some((first, schema)) => {
-                    let message = format!("rule `{rule}` of operator `{}` writes other columns than {first}", self.name());
-                    let help = format!("it writes {written}, {first} has {schema}; rules of one operator write the same");
+                    let message =
+                        format!("rule `{rule}` of operator `{}` writes other columns than {first}", self.name());
+                    let help =
+                        format!("it writes {written}, {first} has {schema}; rules of one operator write the same");
                     return Err(self.refuse(Code::Rules, plugin.place, message).help(help));
                 }
             }

@@ -90,10 +90,8 @@ pub(super) fn plan_of(spec: &JobSpec) -> Result<Plan, JobError> {
     let operators = spec.operators_and_rules().flat_map(|(name, operator)| {
         operator.plugins().into_iter().map(move |(kind, plugin)| (name.clone(), kind, plugin))
     });
-    let sinks = spec
-        .sinks
-        .iter()
-        .filter_map(|(name, sink)| Some((name.clone(), OperatorKind::Sink, sink.plugin.as_ref()?)));
+    let sinks =
+        spec.sinks.iter().filter_map(|(name, sink)| Some((name.clone(), OperatorKind::Sink, sink.plugin.as_ref()?)));
     let described = operators.chain(sinks).filter_map(|(name, kind, plugin)| {
         let PluginRef::Path(path) = &plugin.plugin else { return None };
         Some(((name, kind), description(path.file_name()?.to_str()?)?))
