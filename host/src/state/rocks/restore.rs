@@ -38,14 +38,15 @@ impl KeyedStore {
         let subtask = settings.subtask.to_string();
         let folder = shared.settings.directory.join(&settings.uid).join(subtask).join(&settings.name);
         let in_use = in_use(found, &folder)?;
-        // Otherwise what lies here is of an earlier run: the checkpoint is the truth.
-        if in_use.is_empty() && folder.exists() {
-            fs::remove_dir_all(&folder).map_err(StateError::file(&folder))?;
-        }
         let name = |number: usize| match number {
             0 => settings.start.to_string(),
             _ => format!("{}-{number}", settings.start),
         };
+        // Otherwise what lies here is of an earlier run: the checkpoint is the truth. Or of a store that was there in this start, of which a
+        // checkpoint may be on its way.
+        if in_use.is_empty() && folder.exists() && !folder.join(name(0)).exists() {
+            fs::remove_dir_all(&folder).map_err(StateError::file(&folder))?;
+        }
         let number = (0..).find(|number| !folder.join(name(*number)).exists()).unwrap_or_default();
         let folder = folder.join(name(number));
         fs::create_dir_all(&folder).map_err(StateError::file(&folder))?;
