@@ -68,7 +68,7 @@ fn version(change: u64, (uid, kind): (&str, OperatorKind), share: f64, configura
         by,
     };
     let configuration = "{}".to_owned();
-    OperatorVersion { change, uid: uid.into(), kind, plugin, digest, configuration, canary: Some(canary) }
+    OperatorVersion { change, uid: uid.into(), kind, plugin, digest, configuration, canary: Some(canary), rule: None }
 }
 
 /// Starts the job of a folder, with these versions in force.

@@ -25,6 +25,7 @@ async fn tried(max: Duration, events: u64) -> (u64, OperatorVersion) {
         digest: marked().digest().to_owned(),
         configuration: SLOW.into(),
         canary: None,
+        rule: None,
     };
     let job = start(folder.path(), JOB, (1, 32), vec![before]);
     let view = job.view();
