@@ -2,6 +2,7 @@
 //! waits for them. Knows everything below it; must not know who asked, nor how progress is shown.
 mod change;
 mod coordinator;
+mod crash;
 mod error;
 mod in_force;
 mod joins;
@@ -25,6 +26,7 @@ mod wiring;
 
 pub use crate::state::{StateMigration, Unmigrated};
 pub use change::{ChangeError, ChangeRequest, Changed, ReadyChange, TrialSpec};
+pub use crash::CrashAtCheckpoint;
 pub use error::RunError;
 pub use observer::{CheckpointDone, JobObserver, RolledBack};
 pub use placement::{AllHere, Placement};
