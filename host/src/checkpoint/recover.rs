@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 
 use super::{
-    BlobReference, CheckpointStore, Manifest, ManifestId, Share, StoreError, encoding, lineage, manifest::MANIFESTS, starts::starts,
+    BlobReference, CheckpointStore, Manifest, ManifestId, Share, StoreError, encoding, lineage, manifest::MANIFESTS,
+    starts::starts,
 };
 use crate::model::{Blob, SubtaskState};
 
@@ -76,7 +77,10 @@ pub async fn read(store: &dyn CheckpointStore, name: &str) -> Result<Manifest, S
     let manifest = encoding::decode(name, &store.get(name).await?)?;
     let Manifest { checkpoint, start, .. } = manifest;
     if ![Some(start), None].into_iter().any(|start| ManifestId { checkpoint, start }.name() == name) {
-        return Err(StoreError::damaged(name, format!("it is the manifest of checkpoint {checkpoint} of start {start}")));
+        return Err(StoreError::damaged(
+            name,
+            format!("it is the manifest of checkpoint {checkpoint} of start {start}"),
+        ));
     }
     Ok(manifest)
 }

@@ -97,7 +97,11 @@ pub fn lineage(starts: &BTreeMap<u64, Start>, manifests: &[ManifestId]) -> Linea
 
 /// Of `starts`, those that say nothing the lineage needs, when of its manifests those from `first_kept` on stay. The newest is needed always:
 /// it is what the others are told by.
-pub(super) fn forgettable(starts: &BTreeMap<u64, Start>, lineage: &Lineage, first_kept: Option<ManifestId>) -> Vec<u64> {
+pub(super) fn forgettable(
+    starts: &BTreeMap<u64, Start>,
+    lineage: &Lineage,
+    first_kept: Option<ManifestId>,
+) -> Vec<u64> {
     let Some(begun) = lineage.starts.first() else { return Vec::new() };
     let oldest = first_kept.map(|id| id.start.unwrap_or(0));
     let needed =
@@ -107,12 +111,7 @@ pub(super) fn forgettable(starts: &BTreeMap<u64, Start>, lineage: &Lineage, firs
 
 /// Claims the number of a run's next start, larger than all before: from then on, whoever started earlier cannot publish. `own` is the run's start
 /// before, if there was one. Fails if another run has started after that.
-pub async fn claim(
-    store: &dyn CheckpointStore,
-    run: &Run,
-    own: Option<u64>,
-    now_ms: i64,
-) -> Result<u64, StoreError> {
+pub async fn claim(store: &dyn CheckpointStore, run: &Run, own: Option<u64>, now_ms: i64) -> Result<u64, StoreError> {
     for _ in 0..ATTEMPTS_MAX {
         // First: whoever has published something has claimed a number before that.
         let published = store.list(MANIFESTS).await?;

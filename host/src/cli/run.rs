@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use super::{CommandError, CommandResult, engine, progress::Progress};
 use crate::{
     control::{
-        AllHere, CrashAtCheckpoint, Job, JobOptions, JobReport, JobView, LocalPlugins, Prepared, RunError, StartFrom, data_runtime,
-        prepare,
+        AllHere, CrashAtCheckpoint, Job, JobOptions, JobReport, JobView, LocalPlugins, Prepared, RunError, StartFrom,
+        data_runtime, prepare,
     },
     dataflow::{Environment, MemoryExchanges, TokioSpawner},
     job,

@@ -1,5 +1,12 @@
 //! `wasmill serve`.
-use std::{io::Write, net::SocketAddr, num::{NonZeroU32, NonZeroU64}, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io::Write,
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroU64},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytesize::ByteSize;
 use clap::Args;

@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 
 use crate::{
     checkpoint::{
-        BlobReference, CheckpointStore, CommitPermit, Draft, DraftNode, InFlight, Manifest, StoreError, check_newest, clean,
-        publish, retention, survey,
+        BlobReference, CheckpointStore, CommitPermit, Draft, DraftNode, InFlight, Manifest, StoreError, check_newest,
+        clean, publish, retention, survey,
     },
     dataflow::{Barrier, Last},
     model::{OperatorVersion, SnapshotKind},

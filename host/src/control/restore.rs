@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     checkpoint::{
-        Base, CheckpointStore, Manifest, ManifestId, Run, StoreError, begin, check_newest, claim, committables, latest_below, match_nodes,
-        redistribute, restore as restore_shares,
+        Base, CheckpointStore, Manifest, ManifestId, Run, StoreError, begin, check_newest, claim, committables,
+        latest_below, match_nodes, redistribute, restore as restore_shares,
     },
     model::{EventTime, NO_WATERMARK, OperatorVersion, SubtaskState},
 };
@@ -85,8 +85,11 @@ pub(super) async fn restore(
     own: &mut OwnStarts,
     now_ms: i64,
 ) -> Result<Restored, RunError> {
+    let before = own.latest;
     let restored = take_over(prepared, options, own, now_ms).await;
-    if let (Err(_), Some(store), Some(start)) = (&restored, &options.checkpoints, own.latest) {
+    // A claim that has failed may have been made nonetheless, and is no other's.
+    let claimed = own.latest.filter(|_| own.latest != before);
+    if let (Err(_), Some(store), Some(start)) = (&restored, &options.checkpoints, claimed) {
         // Another that starts at the same time may have deleted what was looked at.
         check_newest(&**store, start).await?;
     }

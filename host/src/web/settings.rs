@@ -1,5 +1,9 @@
 //! What a server is told when it starts.
-use std::{net::SocketAddr, num::{NonZeroU32, NonZeroU64}, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroU64},
+    path::PathBuf,
+};
 
 /// What a server is told when it starts.
 #[derive(Clone, Debug)]

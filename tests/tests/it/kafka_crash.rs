@@ -178,7 +178,8 @@ fn a_process_that_comes_back_when_another_has_taken_its_place_is_shut_out() {
     let (code, said) = first.end();
     assert_eq!(code, Some(1), "{said}");
     // Whichever it comes to first: its transaction, or its checkpoint.
-    let shut_out = [("C0409", "another run of this job has taken over"), ("C0513", "another run has taken this job over")];
+    let shut_out =
+        [("C0409", "another run of this job has taken over"), ("C0513", "another run has taken this job over")];
     assert!(shut_out.iter().any(|(code, why)| said.contains(code) && said.contains(why)), "{said}");
     // The other does not mind.
     second.wait_for(COMPLETE);

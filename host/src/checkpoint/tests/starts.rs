@@ -10,7 +10,10 @@ use std::{
 use async_trait::async_trait;
 use fastrand::Rng;
 
-use super::{super::starts::{name, starts}, *};
+use super::{
+    super::starts::{name, starts},
+    *,
+};
 
 /// A store whose operations each let others go first.
 struct Yielding(MemoryStore);

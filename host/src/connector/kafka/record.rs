@@ -150,5 +150,7 @@ mod tests {
         assert!(raw.is_empty() && raw.refused.is_empty());
         Records::new(Vec::new(), Tombstones::Empty).add(&message(None, None, 2), &*clock(), &mut raw);
         assert_eq!((raw.len(), raw.record(0)), (1, &b""[..]));
+        Records::new(Vec::new(), Tombstones::Value("{}".into())).add(&message(None, None, 3), &*clock(), &mut raw);
+        assert_eq!((raw.len(), raw.record(1)), (2, &b"{}"[..]));
     }
 }
