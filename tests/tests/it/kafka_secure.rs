@@ -63,22 +63,22 @@ impl Door {
 
 /// Without transactions, a broker that is gone loses records or has the job start again, as was asked for.
 fn without_broker(broker: &Broker, topic: &Topic) {
-    let settings = |delivery: &str| {
-        let properties = "properties: { message.timeout.ms: 500 }";
-        format!("{{ brokers: '{}', topic: {}, delivery: {delivery}, {properties} }}", broker.address(), topic.name())
+    let sink = |delivery: &str, more: &str| {
+        let (brokers, name) = (broker.address(), topic.name());
+        sink_of(&format!("{{ brokers: '{brokers}', topic: {name}, delivery: {delivery}{more} }}"))
     };
-    let [careless, careful] = ["at_most_once", "at_least_once"].map(|delivery| sink_of(&settings(delivery)));
     jobs::runtime().block_on(async {
-        let mut writers = [open(&*careless, topic, 0), open(&*careful, topic, 1)];
-        for writer in &mut writers {
-            write(&mut **writer, &["written"]).await.unwrap();
+        for delivery in ["at_most_once", "at_least_once"] {
+            let mut writer = open(&*sink(delivery, ""), topic, 0);
+            write(&mut *writer, &["written"]).await.unwrap();
             assert!(writer.prepare(1).await.unwrap().is_empty(), "there is nothing to commit");
+            writer.close().await.unwrap();
         }
-        // Nobody waits for those of the first.
         topic.reader().wait_for(2 + BEFORE);
         broker.kill(None);
-        let [careless, careful] = &mut writers;
-        for writer in [&mut *careless, careful] {
+        let [mut careless, mut careful] = ["at_most_once", "at_least_once"]
+            .map(|delivery| open(&*sink(delivery, ", properties: { message.timeout.ms: 500 }"), topic, 0));
+        for writer in [&mut careless, &mut careful] {
             write(&mut **writer, &["lost"]).await.unwrap();
         }
         careless.prepare(2).await.unwrap();

@@ -194,10 +194,15 @@ async fn a_column_says_to_which_topic_a_record_goes() {
         let prepared = writer.prepare(1).await.unwrap();
         assert_eq!(prepared.len(), usize::from(delivery == "exactly_once"), "one transaction, of both topics");
         writer.commit(&prepared).await.unwrap();
-        write(&mut *writer, &["nowhere"]).await.unwrap();
-        let error = writer.prepare(2).await.unwrap_err();
-        assert_eq!(error.code, "C0404", "{error}");
     }
+    let brokers = Broker::shared().address();
+    let soon = "properties: { topic.metadata.propagation.max.ms: 1000 }";
+    let sink =
+        sink_of(&format!("{{ brokers: '{brokers}', topic: {{ column: line }}, delivery: at_least_once, {soon} }}"));
+    let mut writer = open(&*sink, &topics[0], 0);
+    write(&mut *writer, &["nowhere"]).await.unwrap();
+    let error = writer.prepare(1).await.unwrap_err();
+    assert_eq!(error.code, "C0404", "{error}");
     for (topic, times) in topics.iter().zip([4, 2]) {
         assert_eq!(texts(topic), vec![topic.name(); times]);
     }
