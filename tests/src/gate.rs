@@ -55,6 +55,9 @@ impl<S: CheckpointStore> CheckpointStore for GateStore<S> {
         }
         Ok(put)
     }
+    async fn create(&self, name: &str, content: Blob) -> Result<bool, StoreError> {
+        self.inner.create(name, content).await
+    }
     async fn get(&self, name: &str) -> Result<Bytes, StoreError> {
         self.inner.get(name).await
     }

@@ -44,6 +44,8 @@ impl BlobReference {
 pub trait CheckpointStore: Send + Sync {
     /// Makes a blob durable; one of that name is replaced. After an error it may be there or not.
     async fn put(&self, name: &str, content: Blob) -> Result<BlobReference, StoreError>;
+    /// The same unless there is a blob of that name, which stays as it is: whether it was made. Of several who try, one is told so.
+    async fn create(&self, name: &str, content: Blob) -> Result<bool, StoreError>;
     /// A blob of at most [`GET_BYTES_MAX`].
     async fn get(&self, name: &str) -> Result<Bytes, StoreError>;
     /// A blob, its length and checksum verified.

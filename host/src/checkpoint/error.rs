@@ -50,6 +50,19 @@ pub enum StoreError {
         /// The limit.
         max: u64,
     },
+    /// Another run of the job has started since, and goes on from what was there then.
+    #[error(
+        "[C0513] checkpoint storage: another run has taken this job over: start {newer}{by} came after start {start}, which is over; \
+         what this one has not committed, the other writes"
+    )]
+    Fenced {
+        /// The start that is over.
+        start: u64,
+        /// The one that has taken over.
+        newer: u64,
+        /// Whose it is, if that is known.
+        by: String,
+    },
 }
 
 impl StoreError {

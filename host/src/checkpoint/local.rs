@@ -62,6 +62,23 @@ impl LocalStore {
         &self.inner.root
     }
 
+    /// Makes a blob durable; `None` if there is one of that name and it is not to be replaced.
+    async fn write(&self, name: &str, content: Blob, replace: bool) -> Result<Option<BlobReference>, StoreError> {
+        check_name(name)?;
+        let owned = name.to_owned();
+        self.blocking(name, move |inner| {
+            let written = inner.put(&owned, &content, replace);
+            if written.is_err() {
+                // Whatever went wrong, what is known of directories may be part of it.
+                inner.directories().durable.clear();
+            }
+            // Not a missing blob: what is missing is what it was to be made of.
+            let written = written.map_err(|error| Failure::Store(StoreError::io(&owned, &error)))?;
+            Ok(written.map(|(bytes, checksum)| BlobReference { name: owned, bytes, checksum }))
+        })
+        .await
+    }
+
     /// Work that waits for the disk, where it holds up no task. Without a runtime, as in simulations, here.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -99,19 +116,13 @@ impl From<io::Error> for Failure {
 #[async_trait]
 impl CheckpointStore for LocalStore {
     async fn put(&self, name: &str, content: Blob) -> Result<BlobReference, StoreError> {
-        check_name(name)?;
-        let owned = name.to_owned();
-        self.blocking(name, move |inner| {
-            let written = inner.put(&owned, &content);
-            if written.is_err() {
-                // Whatever went wrong, what is known of directories may be part of it.
-                inner.directories().durable.clear();
-            }
-            // Not a missing blob: what is missing is what it was to be made of.
-            let (bytes, checksum) = written.map_err(|error| Failure::Store(StoreError::io(&owned, &error)))?;
-            Ok(BlobReference { name: owned, bytes, checksum })
-        })
-        .await
+        let written = self.write(name, content, true).await?;
+        // One that is replaced is never in the way.
+        written.ok_or_else(|| StoreError::io(name, &ErrorKind::AlreadyExists))
+    }
+
+    async fn create(&self, name: &str, content: Blob) -> Result<bool, StoreError> {
+        Ok(self.write(name, content, false).await?.is_some())
     }
 
     async fn get(&self, name: &str) -> Result<Bytes, StoreError> {
@@ -184,8 +195,8 @@ impl Inner {
         self.directories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes a blob; its length and checksum.
-    fn put(&self, name: &str, content: &Blob) -> io::Result<(u64, u128)> {
+    /// Writes a blob; its length and checksum, or `None` if there is one and it is not to be replaced.
+    fn put(&self, name: &str, content: &Blob, replace: bool) -> io::Result<Option<(u64, u128)>> {
         let path = self.root.join(name);
         let directory = path.parent().unwrap_or(&self.root);
         let _writing = Writing::begin(self, directory)?;
@@ -218,14 +229,21 @@ impl Inner {
             }
         };
         let left = unfinished.to_path_buf();
-        unfinished.persist(&path)?;
+        if replace {
+            unfinished.persist(&path)?;
+        } else {
+            match unfinished.persist_noclobber(&path) {
+                Err(there) if there.error.kind() == ErrorKind::AlreadyExists => return Ok(None),
+                made => made?,
+            }
+        }
         // Renaming a link onto another of the same file does nothing, and leaves both.
         match fs::remove_file(left) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         sync_directory(directory)?;
-        Ok(written)
+        Ok(Some(written))
     }
 
     fn delete(&self, name: &str) -> io::Result<()> {

@@ -37,6 +37,38 @@ pub struct Manifest {
     pub nodes: Vec<NodeState>,
 }
 
+/// Which manifest: a name says as much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ManifestId {
+    /// Of which checkpoint.
+    pub checkpoint: u64,
+    /// Of which start; earlier versions of wasmill did not say so in names.
+    pub start: Option<u64>,
+}
+
+impl ManifestId {
+    /// Where it is.
+    pub fn name(&self) -> String {
+        let checkpoint = self.checkpoint;
+        match self.start {
+            Some(start) => format!("{MANIFESTS}{checkpoint:020}-{start:020}"),
+            None => format!("{MANIFESTS}{checkpoint:020}"),
+        }
+    }
+
+    /// Which manifest has this name; `None` if none can.
+    pub fn of(name: &str) -> Option<ManifestId> {
+        let rest = name.strip_prefix(MANIFESTS)?;
+        let id = match rest.split_once('-') {
+            Some((checkpoint, start)) => {
+                ManifestId { checkpoint: checkpoint.parse().ok()?, start: Some(start.parse().ok()?) }
+            }
+            None => ManifestId { checkpoint: rest.parse().ok()?, start: None },
+        };
+        (id.name() == name).then_some(id)
+    }
+}
+
 /// What the subtasks of a source, operator or sink have left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeState {
@@ -128,6 +160,11 @@ impl Draft {
         subtasks.flat_map(|subtask| &subtask.stores).flat_map(|store| &store.parts)
     }
 
+    /// Which manifest it becomes.
+    pub fn id(&self) -> ManifestId {
+        ManifestId { checkpoint: self.checkpoint, start: Some(self.start) }
+    }
+
     /// Names of all blobs it refers to, whether they are there yet or not.
     pub fn blobs(&self) -> impl Iterator<Item = String> {
         self.parts().map(|part| part_blob(&part.name))
@@ -140,15 +177,9 @@ pub fn part_blob(part: &str) -> String {
 }
 
 impl Manifest {
-    /// Where the manifest of a checkpoint is.
-    pub fn name(checkpoint: u64) -> String {
-        format!("{MANIFESTS}{checkpoint:020}")
-    }
-
-    /// Which checkpoint a manifest of this name is of.
-    pub fn checkpoint_of(name: &str) -> Option<u64> {
-        let checkpoint = name.strip_prefix(MANIFESTS)?.parse().ok()?;
-        (Manifest::name(checkpoint) == name).then_some(checkpoint)
+    /// Which it is, where it is written now.
+    pub fn id(&self) -> ManifestId {
+        ManifestId { checkpoint: self.checkpoint, start: Some(self.start) }
     }
 
     /// All blobs it refers to; one may come several times.

@@ -1,6 +1,6 @@
 //! Checkpoints in memory, for simulations and for jobs that keep none on disk: gone with the process.
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     ops::Bound,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -33,18 +33,34 @@ impl MemoryStore {
     }
 }
 
+fn bytes(name: &str, content: Blob) -> Result<Bytes, StoreError> {
+    match content {
+        Blob::Bytes(bytes) => Ok(bytes),
+        Blob::File(path) => Ok(std::fs::read(&path).map_err(|error| StoreError::io(name, &error))?.into()),
+    }
+}
+
 #[async_trait]
 impl CheckpointStore for MemoryStore {
     async fn put(&self, name: &str, content: Blob) -> Result<BlobReference, StoreError> {
         check_name(name)?;
-        let content = match content {
-            Blob::Bytes(bytes) => bytes,
-            Blob::File(path) => std::fs::read(&path).map_err(|error| StoreError::io(name, &error))?.into(),
-        };
+        let content = bytes(name, content)?;
         let checksum = xxh3_128(&content);
         let bytes = content.len() as u64;
         self.blobs().insert(name.to_owned(), content);
         Ok(BlobReference { name: name.to_owned(), bytes, checksum })
+    }
+
+    async fn create(&self, name: &str, content: Blob) -> Result<bool, StoreError> {
+        check_name(name)?;
+        let content = bytes(name, content)?;
+        match self.blobs().entry(name.to_owned()) {
+            Entry::Occupied(_) => Ok(false),
+            Entry::Vacant(free) => {
+                free.insert(content);
+                Ok(true)
+            }
+        }
     }
 
     async fn get(&self, name: &str) -> Result<Bytes, StoreError> {

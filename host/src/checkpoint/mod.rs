@@ -12,6 +12,7 @@ mod publish;
 mod recover;
 mod redistribute;
 mod retention;
+mod starts;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +20,7 @@ pub use api::{BlobReference, CheckpointStore, GET_BYTES_MAX, NAME_BYTES_MAX};
 pub use error::{CheckpointsFailing, RestoreError, StoreError};
 pub use local::LocalStore;
 pub use manifest::{
-    Draft, DraftNode, MANIFESTS, Manifest, NodeState, PARTS, PartEntry, StoreEntry, SubtaskEntry, part_blob,
+    Draft, DraftNode, MANIFESTS, Manifest, ManifestId, NodeState, PARTS, PartEntry, StoreEntry, SubtaskEntry, part_blob,
 };
 pub use memory::MemoryStore;
 pub use permit::CommitPermit;
@@ -28,3 +29,4 @@ pub use publish::publish;
 pub use recover::{Recovered, latest, latest_below, load, read, restore};
 pub use redistribute::{Matching, Share, committables, match_nodes, redistribute};
 pub use retention::{CleanupPlan, InFlight, Kept, Survey, clean, remove_all, retention, survey};
+pub use starts::{Base, Lineage, Run, STARTS, Start, begin, check_newest, claim, lineage};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 
 use super::{
-    BlobReference, CheckpointStore, Draft, Manifest, StoreError, encoding,
+    BlobReference, CheckpointStore, Draft, Manifest, StoreError, check_newest, encoding,
     manifest::{NodeState, PartEntry, StoreEntry, SubtaskEntry, part_blob},
 };
 use crate::model::{Blob, StoreSnapshot, SubtaskState};
@@ -13,12 +13,14 @@ use crate::model::{Blob, StoreSnapshot, SubtaskState};
 const PUTS_MAX: usize = 8;
 
 /// Makes a checkpoint durable. Parts without content are among `known`, the durable blobs by name of earlier manifests in this store;
-/// if one is not, nothing is written. After an error the checkpoint may be there nonetheless, whole.
+/// if one is not, nothing is written. Fails with [`StoreError::Fenced`] if a later start has taken over. After an error the checkpoint may be
+/// there nonetheless, whole.
 pub async fn publish(
     store: &dyn CheckpointStore,
     draft: Draft,
     known: &BTreeMap<String, BlobReference>,
 ) -> Result<Manifest, StoreError> {
+    check_newest(store, draft.start).await?;
     let draft = finish(draft).await?;
     let mut durable = BTreeMap::new();
     let mut contents: BTreeMap<String, Blob> = BTreeMap::new();
@@ -39,9 +41,11 @@ pub async fn publish(
     let written: Vec<BlobReference> = stream::iter(puts).buffer_unordered(PUTS_MAX).try_collect().await?;
     durable.extend(written.into_iter().map(|blob| (blob.name.clone(), blob)));
     let manifest = manifest(draft, &durable)?;
-    let name = Manifest::name(manifest.checkpoint);
+    let name = manifest.id().name();
     let bytes = encoding::encode(&name, &manifest)?;
     store.put(&name, Blob::Bytes(bytes.into())).await?;
+    // Last: a later start either has seen the manifest, or is seen now.
+    check_newest(store, manifest.start).await?;
     Ok(manifest)
 }
 
@@ -51,7 +55,7 @@ async fn finish(mut draft: Draft) -> Result<Draft, StoreError> {
     if !draft.nodes.iter().flat_map(|node| &node.subtasks).any(is_later) {
         return Ok(draft);
     }
-    let name = Manifest::name(draft.checkpoint);
+    let name = draft.id().name();
     let wait = move || {
         let subtasks = draft.nodes.iter_mut().flat_map(|node| &mut node.subtasks);
         subtasks.flat_map(|subtask| &mut subtask.stores).try_for_each(StoreSnapshot::finish)?;

@@ -3,7 +3,10 @@ use std::collections::BTreeMap;
 
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 
-use super::{BlobReference, CheckpointStore, Manifest, Share, StoreError, encoding, manifest::MANIFESTS};
+use super::{
+    BlobReference, CheckpointStore, Manifest, ManifestId, Share, StoreError, encoding, lineage, manifest::MANIFESTS,
+    starts::starts,
+};
 use crate::model::{Blob, SubtaskState};
 
 /// Blobs that are read or looked at at the same time.
@@ -12,15 +15,17 @@ const READS_MAX: usize = 8;
 /// What a job may start from.
 #[derive(Debug)]
 pub struct Recovered {
-    /// The newest checkpoint that is whole; `None` if there is none at all.
+    /// The newest checkpoint that is whole and may be gone on from; `None` if there is none at all.
     pub manifest: Option<Manifest>,
+    /// Which manifest that is.
+    pub id: Option<ManifestId>,
     /// Those that are newer and not whole, newest first, and why.
     pub skipped: Vec<(String, StoreError)>,
     /// The highest number that a checkpoint has, whole or not: those to come have higher ones.
     pub highest: Option<u64>,
 }
 
-/// The newest checkpoint that is whole. Fails if there are checkpoints and none is, since starting anew would then pass over state;
+/// The newest checkpoint that is whole, of those that the newest start may go on from. Fails if there are checkpoints and none is, since starting anew would then pass over state;
 /// and if storage fails or a manifest is of a later version, since an older one would then be taken for the newest.
 pub async fn latest(store: &dyn CheckpointStore) -> Result<Recovered, StoreError> {
     latest_below(store, None).await
@@ -29,30 +34,31 @@ pub async fn latest(store: &dyn CheckpointStore) -> Result<Recovered, StoreError
 /// As [`latest`], of the checkpoints with numbers below `limit`: for when reading the blobs of that one has shown them damaged.
 pub async fn latest_below(store: &dyn CheckpointStore, limit: Option<u64>) -> Result<Recovered, StoreError> {
     let mut skipped = Vec::new();
-    let mut checkpoints = Vec::new();
+    // Before the manifests: a start that comes meanwhile has none yet.
+    let starts = starts(store).await?;
+    let mut manifests = Vec::new();
     for name in store.list(MANIFESTS).await? {
-        match Manifest::checkpoint_of(&name) {
-            Some(checkpoint) => checkpoints.push(checkpoint),
+        match ManifestId::of(&name) {
+            Some(id) => manifests.push(id),
             None => {
                 let error = StoreError::damaged(&name, "no checkpoint has this name");
                 skipped.push((name, error));
             }
         }
     }
-    let highest = checkpoints.iter().copied().max();
-    checkpoints.retain(|checkpoint| limit.is_none_or(|limit| *checkpoint < limit));
-    checkpoints.sort_unstable_by(|a, b| b.cmp(a));
-    for checkpoint in checkpoints {
-        let name = Manifest::name(checkpoint);
+    let highest = manifests.iter().map(|id| id.checkpoint).max();
+    let candidates = lineage(&starts, &manifests).manifests.into_iter();
+    for id in candidates.filter(|id| limit.is_none_or(|limit| id.checkpoint < limit)) {
+        let name = id.name();
         match load(store, &name).await {
-            Ok(manifest) => return Ok(Recovered { manifest: Some(manifest), skipped, highest }),
+            Ok(manifest) => return Ok(Recovered { manifest: Some(manifest), id: Some(id), skipped, highest }),
             Err(error) if error.is_loss() => skipped.push((name, error)),
             Err(error) => return Err(error),
         }
     }
-    match skipped.iter().find(|(name, _)| Manifest::checkpoint_of(name).is_some()).or(skipped.first()) {
+    match skipped.iter().find(|(name, _)| ManifestId::of(name).is_some()).or(skipped.first()) {
         Some((_, newest)) => Err(StoreError::Unusable { checkpoints: skipped.len(), newest: Box::new(newest.clone()) }),
-        None => Ok(Recovered { manifest: None, skipped, highest }),
+        None => Ok(Recovered { manifest: None, id: None, skipped, highest }),
     }
 }
 
@@ -69,8 +75,12 @@ pub async fn load(store: &dyn CheckpointStore, name: &str) -> Result<Manifest, S
 /// A manifest, whatever is the case with its blobs.
 pub async fn read(store: &dyn CheckpointStore, name: &str) -> Result<Manifest, StoreError> {
     let manifest = encoding::decode(name, &store.get(name).await?)?;
-    if Manifest::name(manifest.checkpoint) != name {
-        return Err(StoreError::damaged(name, format!("it is the manifest of checkpoint {}", manifest.checkpoint)));
+    let Manifest { checkpoint, start, .. } = manifest;
+    if ![Some(start), None].into_iter().any(|start| ManifestId { checkpoint, start }.name() == name) {
+        return Err(StoreError::damaged(
+            name,
+            format!("it is the manifest of checkpoint {checkpoint} of start {start}"),
+        ));
     }
     Ok(manifest)
 }

@@ -1,6 +1,5 @@
 //! The command line: what can be asked, and how answers and errors are shown. The only place that prints.
 mod bench;
-mod crash;
 mod plugin;
 mod progress;
 mod remote;

@@ -5,11 +5,11 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{CommandError, CommandResult, crash::CrashAtCheckpoint, engine, progress::Progress};
+use super::{CommandError, CommandResult, engine, progress::Progress};
 use crate::{
     control::{
-        AllHere, Job, JobOptions, JobReport, JobView, LocalPlugins, Prepared, RunError, StartFrom, data_runtime,
-        prepare,
+        AllHere, CrashAtCheckpoint, Job, JobOptions, JobReport, JobView, LocalPlugins, Prepared, RunError, StartFrom,
+        data_runtime, prepare,
     },
     dataflow::{Environment, MemoryExchanges, TokioSpawner},
     job,
@@ -61,7 +61,7 @@ impl Run {
     pub(super) fn execute(self) -> CommandResult {
         let prepared = prepared(&self.job, self.verbose)?;
         warn(&prepared);
-        let crash = self.crash_at_checkpoint.map(CrashAtCheckpoint::new);
+        let crash = self.crash_at_checkpoint.map(|number| CrashAtCheckpoint::new(number, None));
         let options = JobOptions {
             observer: crash.map(|crash| Arc::new(crash) as _),
             from: self.from_savepoint.map_or(StartFrom::Latest, StartFrom::Savepoint),

@@ -1,5 +1,12 @@
 //! `wasmill serve`.
-use std::{io::Write, net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io::Write,
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroU64},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytesize::ByteSize;
 use clap::Args;
@@ -54,6 +61,9 @@ pub(super) struct Serve {
     /// The longest jobs are waited for when the server stops, each to take a last checkpoint.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     stop_time: Duration,
+    /// Crash once so many checkpoints of a job are complete, before its sinks commit: for tests.
+    #[arg(long, value_name = "NUMBER", hide = true)]
+    crash_at_checkpoint: Option<NonZeroU64>,
     /// Requests a second of one caller.
     #[arg(long, value_name = "NUMBER", default_value = "100")]
     rate_limit: NonZeroU32,
@@ -79,6 +89,7 @@ impl Serve {
             upload_bytes_max: self.upload_limit.as_u64(),
             secrets: self.secrets,
             rate: self.rate_limit,
+            crash_at_checkpoint: self.crash_at_checkpoint,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .thread_name("web")

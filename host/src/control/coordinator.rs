@@ -17,7 +17,7 @@ use super::{
     run::{Command, Shared},
 };
 use crate::{
-    checkpoint::{self, Decision, Pending, Progress, Schedule},
+    checkpoint::{self, Decision, Pending, Progress, Schedule, StoreError},
     dataflow::{Barrier, Control, Environment, Last, Report, Spawned, TaskError},
     job::{CheckpointMode, CheckpointSpec},
     model::{OperatorVersion, SnapshotKind},
@@ -354,6 +354,10 @@ impl<'a> Coordinator<'a> {
                 Err(error) => {
                     if let Some(savepoint) = savepoint {
                         savepoint.tell(Err(error.to_string()));
+                    }
+                    // There is nothing left to try.
+                    if matches!(error, StoreError::Fenced { .. }) {
+                        return Err(RunError::Store(error));
                     }
                     self.failed(in_flight.barrier, &error.to_string())?;
                 }

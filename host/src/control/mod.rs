@@ -3,6 +3,7 @@
 mod canary;
 mod change;
 mod coordinator;
+mod crash;
 mod error;
 mod in_force;
 mod joins;
@@ -30,6 +31,7 @@ mod wiring;
 pub use crate::state::{StateMigration, Unmigrated};
 pub use canary::{BoundCanary, CanaryReport, CanaryRequest, CanaryStep};
 pub use change::{ChangeError, ChangeRequest, Changed, ReadyChange, TrialSpec};
+pub use crash::CrashAtCheckpoint;
 pub use error::RunError;
 pub use observer::{CheckpointDone, JobObserver, RolledBack};
 pub use placement::{AllHere, Placement};

@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 
 use crate::{
     checkpoint::{
-        BlobReference, CheckpointStore, CommitPermit, Draft, DraftNode, InFlight, Manifest, StoreError, clean, publish,
-        retention, survey,
+        BlobReference, CheckpointStore, CommitPermit, Draft, DraftNode, InFlight, Manifest, StoreError, check_newest,
+        clean, publish, retention, survey,
     },
     dataflow::{Barrier, Last},
     model::{OperatorVersion, SnapshotKind},
@@ -91,7 +91,11 @@ pub(super) async fn publish_all(
     let (checkpoint, kind, finished) = (barrier.checkpoint, barrier.kind, barrier.last == Last::Drain);
     let draft = Draft { job, checkpoint, start, kind, created_ms, max_parallelism, finished, versions, nodes };
     let commits = kind == SnapshotKind::Checkpoint || barrier.last != Last::No;
+    let here = target.as_ref().map(|target| target.store.clone());
     let work = async {
+        if let Some(target) = &target {
+            check_newest(&*target.store, start).await?;
+        }
         let mut bytes = 0;
         if let Some(store) = savepoint {
             bytes += written(&publish(&*store, draft.clone(), &Durable::new()).await?, &Durable::new());
@@ -101,17 +105,25 @@ pub(super) async fn publish_all(
             let manifest = publish(&*target.store, draft, &target.durable).await?;
             bytes += written(&manifest, &target.durable);
             made = Some(durable(&manifest));
-            tidy_up(&target, &others).await;
+            tidy_up(&target, &others, start).await;
         }
         Ok(Complete { permit: commits.then(|| CommitPermit::granted(checkpoint)), durable: made, bytes })
     };
-    Published { checkpoint, outcome: work.await }
+    let outcome = match (work.await, here) {
+        // Whoever has taken over removes what an earlier start has not finished.
+        (Err(error), Some(store)) => check_newest(&*store, start).await.and(Err(error)),
+        (outcome, _) => outcome,
+    };
+    Published { checkpoint, outcome }
 }
 
-/// Deletes what nobody needs. That it could not is no reason to fail: it is tried again after the next checkpoint.
-async fn tidy_up(target: &Target, others: &[InFlight]) {
+/// Deletes what nobody needs, unless somebody else has taken over. That it could not is no reason to fail: it is tried again after the next
+/// checkpoint.
+async fn tidy_up(target: &Target, others: &[InFlight], start: u64) {
     let work = async {
         let survey = survey(&*target.store).await?;
+        // Nothing of a later start is in the survey then.
+        check_newest(&*target.store, start).await?;
         clean(&*target.store, &retention(&survey, target.retain, others)).await
     };
     if let Err(error) = work.await {

@@ -4,7 +4,7 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
+use uuid::{NoContext, Timestamp, Uuid};
 
 use super::{
     JobOptions, Prepared, RunError, StartFrom,
@@ -13,11 +13,11 @@ use super::{
 };
 use crate::{
     checkpoint::{
-        CheckpointStore, Manifest, StoreError, committables, latest_below, match_nodes, redistribute,
-        restore as restore_shares,
+        Base, CheckpointStore, Manifest, ManifestId, Run, StoreError, begin, check_newest, claim, committables,
+        latest_below, match_nodes, redistribute, restore as restore_shares,
     },
     job::PlanNode,
-    model::{Blob, EventTime, NO_WATERMARK, OperatorVersion, SubtaskState, latest_versions},
+    model::{EventTime, NO_WATERMARK, OperatorVersion, SubtaskState, latest_versions},
 };
 
 /// What a start begins with.
@@ -66,53 +66,95 @@ impl Restored {
     }
 }
 
-/// `first` is the first start of this run of the job, once there was one: a savepoint is gone back to only until this run has a
-/// checkpoint of its own. `in_force` is what has come into force since the job was first started, as far as that is known.
+/// The starts of a run of a job.
+pub(super) struct OwnStarts {
+    pub(super) run: Run,
+    /// The first of which something has run.
+    pub(super) first: Option<u64>,
+    /// The latest that was claimed.
+    pub(super) latest: Option<u64>,
+}
+
+impl OwnStarts {
+    /// Of a run that begins now.
+    pub(super) fn none(now_ms: i64) -> OwnStarts {
+        let (seconds, rest) = (now_ms.div_euclid(1000), now_ms.rem_euclid(1000));
+        let time = Timestamp::from_unix(NoContext, u64::try_from(seconds).unwrap_or(0), rest as u32 * 1_000_000);
+        let run = Run { id: Uuid::new_v7(time).to_string(), process: std::process::id() };
+        OwnStarts { run, first: None, latest: None }
+    }
+}
+
+/// Takes the job over, and finds what it goes on from. A savepoint is gone back to only until this run has a checkpoint of its own. Fails if
+/// another run has taken over from this one.
 pub(super) async fn restore(
     (prepared, in_force): (&Prepared, &[OperatorVersion]),
     options: &JobOptions,
-    first: Option<u64>,
+    own: &mut OwnStarts,
+    now_ms: i64,
+) -> Result<Restored, RunError> {
+    let before = own.latest;
+    let restored = take_over((prepared, in_force), options, own, now_ms).await;
+    // A claim that has failed may have been made nonetheless, and is no other's.
+    let claimed = own.latest.filter(|_| own.latest != before);
+    if let (Err(_), Some(store), Some(start)) = (&restored, &options.checkpoints, claimed) {
+        // Another that starts at the same time may have deleted what was looked at.
+        check_newest(&**store, start).await?;
+    }
+    restored
+}
+
+/// `in_force` is what has come into force since the job was first started, as far as that is known.
+async fn take_over(
+    (prepared, in_force): (&Prepared, &[OperatorVersion]),
+    options: &JobOptions,
+    own: &mut OwnStarts,
     now_ms: i64,
 ) -> Result<Restored, RunError> {
     // Without a store nothing tells of earlier starts, but time does not repeat.
     let mut restored = Restored { start: u64::try_from(now_ms).unwrap_or(0), ..Restored::default() };
-    let mut latest = None;
+    let (mut latest, mut base) = (None, None);
     if let Some(store) = &options.checkpoints {
-        if first.is_none() {
+        if own.latest.is_none() {
             let files = store.remove_unfinished().await?;
             if files > 0 {
                 tracing::info!(files, "what an earlier run had not finished writing was removed");
             }
         }
-        restored.start = next_start(&**store).await?;
+        restored.start = claim(&**store, &own.run, own.latest, now_ms).await?;
+        own.latest = Some(restored.start);
         let found = find(&**store, None, &mut restored).await?;
-        restored.complete = found.as_ref().map(|manifest| manifest.checkpoint);
-        restored.durable = found.as_ref().map(durable).unwrap_or_default();
-        latest = found.map(|manifest| (manifest, store.clone()));
+        restored.complete = found.as_ref().map(|(manifest, _)| manifest.checkpoint);
+        restored.durable = found.as_ref().map(|(manifest, _)| durable(manifest)).unwrap_or_default();
+        base = found.as_ref().map(|(_, id)| *id);
+        latest = found.map(|(manifest, _)| (manifest, store.clone()));
     }
-    let own = |manifest: &Manifest| first.is_some_and(|first| manifest.start >= first);
+    let is_own = |manifest: &Manifest| own.first.is_some_and(|first| manifest.start >= first);
     if let StartFrom::Savepoint(path) = &options.from
-        && !latest.as_ref().is_some_and(|(manifest, _)| own(manifest))
+        && !latest.as_ref().is_some_and(|(manifest, _)| is_own(manifest))
     {
         let store = (options.open)(path)?;
         let savepoint = find(&*store, None, &mut restored).await?;
-        latest = Some((savepoint.ok_or_else(|| RunError::NoSavepoint(path.clone()))?, store));
+        let (savepoint, _) = savepoint.ok_or_else(|| RunError::NoSavepoint(path.clone()))?;
+        latest = Some((savepoint, store));
     }
     while let Some((manifest, store)) = latest {
         let (checkpoint, start) = (manifest.checkpoint, restored.start);
-        let is_own = options.checkpoints.as_ref().is_some_and(|own| Arc::ptr_eq(own, &store));
+        let is_here = options.checkpoints.as_ref().is_some_and(|here| Arc::ptr_eq(here, &store));
         // What checkpoints can be built on: of others it is not known what is durable.
-        let is_latest = is_own && restored.complete == Some(checkpoint);
+        let is_latest = is_here && restored.complete == Some(checkpoint);
         let rules = RulesOf {
             prepared,
             in_force: latest_versions(in_force.iter().chain(manifest.versions.iter().filter(|_| is_latest))),
-            saved: if is_own { &manifest.versions } else { &[] },
+            saved: if is_here { &manifest.versions } else { &[] },
         };
         match divide(&rules, options, (&manifest, is_latest), &*store, &mut restored).await {
             Err(RunError::Store(error)) if error.is_loss() => {
                 tracing::error!(checkpoint, "cannot be restored, an earlier one is tried: {error}");
                 let earlier = find(&*store, Some(checkpoint), &mut restored).await?;
-                latest = Some((earlier.ok_or(error)?, store));
+                let (earlier, id) = earlier.ok_or(error)?;
+                base = if is_here { Some(id) } else { base };
+                latest = Some((earlier, store));
             }
             Err(error) => return Err(error),
             Ok(()) => {
@@ -121,33 +163,25 @@ pub(super) async fn restore(
             }
         }
     }
-    Ok(restored)
-}
-
-/// Numbers the start of a job that comes next, so that what it leaves is told from what earlier ones left.
-async fn next_start(store: &dyn CheckpointStore) -> Result<u64, StoreError> {
-    const STARTS: &str = "starts/";
-    let known = store.list(STARTS).await?;
-    let number = |name: &String| name.strip_prefix(STARTS)?.parse::<u64>().ok();
-    let start = known.iter().filter_map(number).max().unwrap_or(0) + 1;
-    store.put(&format!("{STARTS}{start:020}"), Blob::Bytes(Bytes::new())).await?;
-    for name in known {
-        store.delete(&name).await?;
+    if let Some(store) = &options.checkpoints {
+        let base = base.map_or(Base::Nothing, Base::Checkpoint);
+        begin(&**store, restored.start, &own.run, base, now_ms).await?;
     }
-    Ok(start)
+    own.first.get_or_insert(restored.start);
+    Ok(restored)
 }
 
 async fn find(
     store: &dyn CheckpointStore,
     below: Option<u64>,
     restored: &mut Restored,
-) -> Result<Option<Manifest>, StoreError> {
+) -> Result<Option<(Manifest, ManifestId)>, StoreError> {
     let found = latest_below(store, below).await?;
     for (name, error) in &found.skipped {
         tracing::error!("checkpoint `{name}` cannot be used, an earlier one is: {error}");
     }
     restored.highest = restored.highest.max(found.highest.unwrap_or(0));
-    Ok(found.manifest)
+    Ok(found.manifest.zip(found.id))
 }
 
 /// Gives each subtask its share.

@@ -2,7 +2,7 @@
 //! checkpoint, be it the empty one.
 use std::{sync::Arc, time::Duration};
 
-use futures::FutureExt;
+use futures::{FutureExt, TryFutureExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -10,13 +10,13 @@ use super::{
     JobOptions, JobReport, Placement, RunError,
     coordinator::{Coordinator, Ended, Started, TaskEnd},
     restart::Restarts,
-    restore::restore,
+    restore::{OwnStarts, restore},
     run::{Command, Shared},
     storage::StateStorage,
     wiring::Wiring,
 };
 use crate::{
-    checkpoint::remove_all,
+    checkpoint::{check_newest, remove_all},
     connector::Recovery,
     dataflow::{Environment, REPORTS_MAX, TaskError},
     job::OnCancel,
@@ -30,8 +30,8 @@ pub(super) struct Supervisor {
     options: JobOptions,
     commands: mpsc::Receiver<Command>,
     stop: CancellationToken,
-    /// The first start of this run of the job.
-    first: Option<u64>,
+    /// The starts of this run of the job.
+    starts: OwnStarts,
     /// Where state is kept, once a start has opened it.
     state: Option<StateStorage>,
 }
@@ -52,7 +52,8 @@ impl Supervisor {
         commands: mpsc::Receiver<Command>,
         stop: CancellationToken,
     ) -> Supervisor {
-        Supervisor { shared, environment, placement, options, commands, stop, first: None, state: None }
+        let starts = OwnStarts::none(environment.clock.now_ms());
+        Supervisor { shared, environment, placement, options, commands, stop, starts, state: None }
     }
 
     pub(super) async fn run(mut self) -> Result<JobReport, RunError> {
@@ -126,8 +127,7 @@ impl Supervisor {
         let backend = &self.state.insert(state).backend;
         self.shared.set_backend(Some(backend.clone()));
         let (now_ms, in_force) = (self.environment.clock.now_ms(), self.shared.in_force.versions());
-        let mut restored = restore((&prepared, &in_force), &self.options, self.first, now_ms).await?;
-        self.first.get_or_insert(restored.start);
+        let mut restored = restore((&prepared, &in_force), &self.options, &mut self.starts, now_ms).await?;
         for (name, sink) in &prepared.spec.sinks {
             let uid = sink.uid.as_deref().unwrap_or(name);
             let committables = restored.committables.remove(uid).unwrap_or_default();
@@ -188,7 +188,11 @@ impl Supervisor {
     async fn cancelled(&self) {
         let on_cancel = self.shared.prepared.spec.checkpoints.as_ref().map(|spec| spec.on_cancel);
         if let (Some(OnCancel::Delete), Some(store)) = (on_cancel, &self.options.checkpoints) {
-            match remove_all(&**store).await {
+            let removed = match self.starts.latest {
+                Some(start) => check_newest(&**store, start).and_then(|()| remove_all(&**store)).await,
+                None => Ok(()),
+            };
+            match removed {
                 Ok(()) => tracing::info!("the job was cancelled: its checkpoints are deleted"),
                 Err(error) => {
                     tracing::error!("the job was cancelled, but not all of its checkpoints could be deleted: {error}")

@@ -9,7 +9,7 @@ use super::{
     graph::graph, operators::operators,
 };
 use crate::{
-    checkpoint::{CheckpointStore, LocalStore, MANIFESTS, Manifest},
+    checkpoint::{CheckpointStore, LocalStore, MANIFESTS, ManifestId},
     control::{NodeReport, RunError},
 };
 
@@ -144,7 +144,7 @@ impl Entry {
             false => Vec::new(),
         };
         let mut found: Vec<_> = self.live().checkpoints.iter().cloned().collect();
-        for checkpoint in names.iter().filter_map(|name| Manifest::checkpoint_of(name)) {
+        for checkpoint in names.iter().filter_map(|name| Some(ManifestId::of(name)?.checkpoint)) {
             match found.iter_mut().find(|info| info.checkpoint == checkpoint) {
                 Some(info) => info.kept = true,
                 None => found.push(CheckpointInfo {

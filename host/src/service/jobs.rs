@@ -1,6 +1,7 @@
 //! All jobs of a server: found again when it starts, taken in, looked up, ended with it.
 use std::{
     collections::BTreeMap,
+    num::NonZeroU64,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -45,6 +46,8 @@ pub struct JobsSettings {
     pub secrets: Option<PathBuf>,
     /// Variables that every job may use.
     pub variables: BTreeMap<String, String>,
+    /// For tests: the process aborts once so many checkpoints of a job are complete, before its sinks commit.
+    pub crash_at_checkpoint: Option<NonZeroU64>,
 }
 
 /// A job to be run.
@@ -77,6 +80,7 @@ pub(super) struct Inner {
     /// Names, and folders of checkpoints, of jobs that are about to be unfinished.
     reserved: Mutex<Vec<(String, PathBuf)>>,
     pub(super) preparing: Semaphore,
+    pub(super) crash_at_checkpoint: Option<NonZeroU64>,
     closing: AtomicBool,
 }
 
@@ -102,7 +106,7 @@ impl Jobs {
         data: Handle,
         logs: JobLogs,
     ) -> Result<Jobs, ServiceError> {
-        let JobsSettings { directory, secrets, variables } = settings;
+        let JobsSettings { directory, secrets, variables, crash_at_checkpoint } = settings;
         let now_ms = environment.clock.now_ms();
         let (folders, records) = blocking(move || reopen(&directory, now_ms)).await?;
         let (folders, events) = (Arc::new(folders), Arc::new(Events::new(environment.clock.clone())));
@@ -115,6 +119,7 @@ impl Jobs {
             entries: Mutex::default(),
             reserved: Mutex::default(),
             preparing: Semaphore::new(PREPARED_MAX),
+            crash_at_checkpoint,
             closing: AtomicBool::new(false),
             events,
             environment,

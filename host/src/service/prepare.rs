@@ -12,7 +12,7 @@ use super::{
     variables,
 };
 use crate::{
-    checkpoint::{MANIFESTS, Manifest},
+    checkpoint::{MANIFESTS, ManifestId},
     control::{JobOptions, PluginSource, Prepared, RunError, prepare},
     job::{CheckpointSpec, Code, JOB_FILE_BYTES_MAX, JobDefaults, JobError, JobSpec, PluginRef, parse_with},
 };
@@ -99,7 +99,7 @@ pub(super) fn plugins(prepared: &Prepared) -> BTreeSet<String> {
 pub(super) async fn latest_checkpoint(options: &JobOptions) -> Result<u64, ServiceError> {
     let Some(store) = &options.checkpoints else { return Ok(0) };
     let names = store.list(MANIFESTS).await.map_err(RunError::from)?;
-    Ok(names.iter().filter_map(|name| Manifest::checkpoint_of(name)).max().unwrap_or(0))
+    Ok(names.iter().filter_map(|name| Some(ManifestId::of(name)?.checkpoint)).max().unwrap_or(0))
 }
 
 /// Fails unless there is a savepoint in a folder, which stays as it is.

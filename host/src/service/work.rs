@@ -16,7 +16,7 @@ use super::{
     spawner::JobSpawner,
 };
 use crate::{
-    control::{AllHere, Job, JobOptions, JobReport, RunError, StartFrom},
+    control::{AllHere, CrashAtCheckpoint, Job, JobObserver, JobOptions, JobReport, RunError, StartFrom},
     dataflow::Environment,
 };
 
@@ -113,6 +113,10 @@ impl Inner {
             (savepoint.map_or(StartFrom::Latest, StartFrom::Savepoint), history::versions(&record.versions))
         };
         let plugins = Some(self.source.clone());
-        Ok(JobOptions { from, versions, plugins, observer: Some(Arc::new(entry.clone())), ..ready.options.clone() })
+        let mut observer: Arc<dyn JobObserver> = Arc::new(entry.clone());
+        if let Some(number) = self.crash_at_checkpoint {
+            observer = Arc::new(CrashAtCheckpoint::new(number, Some(observer)));
+        }
+        Ok(JobOptions { from, versions, plugins, observer: Some(observer), ..ready.options.clone() })
     }
 }

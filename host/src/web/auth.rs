@@ -314,6 +314,7 @@ mod tests {
             upload_bytes_max: 1,
             secrets: None,
             rate: std::num::NonZeroU32::MIN,
+            crash_at_checkpoint: None,
         };
         for no_auth in [false, true] {
             assert!(matches!(Access::of(&settings("127.0.0.1:0", no_auth)), Ok(Access::Local)));

@@ -56,6 +56,7 @@ fn settings(data: &Path) -> ServerSettings {
         upload_bytes_max: 1,
         secrets: None,
         rate: std::num::NonZeroU32::MAX,
+        crash_at_checkpoint: None,
     }
 }
 

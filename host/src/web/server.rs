@@ -161,7 +161,8 @@ async fn open_jobs(
     let environment =
         Environment { clock, seed: 0, exchanges: Arc::new(MemoryExchanges), spawner: Arc::new(TokioSpawner) };
     let (secrets, variables) = (settings.secrets.clone(), environment_variables());
-    let settings = JobsSettings { directory: data.path(""), secrets, variables };
+    let crash_at_checkpoint = settings.crash_at_checkpoint;
+    let settings = JobsSettings { directory: data.path(""), secrets, variables, crash_at_checkpoint };
     Ok(Jobs::open(settings, Arc::new(registry.clone()), environment, threads, logs).await?)
 }
 

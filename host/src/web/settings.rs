@@ -1,5 +1,9 @@
 //! What a server is told when it starts.
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroU64},
+    path::PathBuf,
+};
 
 /// What a server is told when it starts.
 #[derive(Clone, Debug)]
@@ -22,6 +26,8 @@ pub struct ServerSettings {
     pub secrets: Option<PathBuf>,
     /// Requests a second of one caller.
     pub rate: NonZeroU32,
+    /// For tests: the process aborts once so many checkpoints of a job are complete, before its sinks commit.
+    pub crash_at_checkpoint: Option<NonZeroU64>,
 }
 
 /// Files for HTTPS.

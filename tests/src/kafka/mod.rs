@@ -2,6 +2,7 @@
 //! is mostly beside one, a schema registry.
 //! Guarantees: none outlives the test process, however that ends; everything is waited for within `PATIENCE`. Must not know what is
 //! tested.
+mod certificates;
 mod read;
 mod registry;
 mod topic;
@@ -20,6 +21,7 @@ use tempfile::TempDir;
 
 use super::guests::{root, run};
 
+pub use certificates::Certificates;
 pub use read::{Reader, Record};
 pub use registry::SchemaRegistry;
 pub use topic::{Producer, Topic};
@@ -27,8 +29,11 @@ pub use topic::{Producer, Topic};
 /// The longest wait for something that is to happen: long enough for any machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Who may come in at `Broker::sasl`, with which password, by PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
+/// Who may come in at `Broker::sasl`, and the like over TLS, with which password, by PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
 pub const USER: (&str, &str) = ("alice", "secret");
+
+/// Another, by PLAIN only, with the same password.
+pub const OTHER: &str = "mallory";
 
 const ADVICE: &str = "Kafka needs Java 17 or newer and Maven (Debian: apt-get install default-jre-headless maven)";
 
@@ -36,6 +41,8 @@ const ADVICE: &str = "Kafka needs Java 17 or newer and Maven (Debian: apt-get in
 pub struct Broker {
     address: String,
     sasl: Option<String>,
+    /// Over TLS, without and with passwords.
+    tls: Option<[String; 2]>,
     /// Of one that is the test's own.
     directory: Option<TempDir>,
 }
@@ -47,13 +54,13 @@ impl Broker {
         SHARED.get_or_init(|| {
             let named = |name: &str| std::env::var(name).ok();
             if let Some(address) = named("WASMILL_KAFKA") {
-                return Broker { address, sasl: named("WASMILL_KAFKA_SASL"), directory: None };
+                return Broker { address, sasl: named("WASMILL_KAFKA_SASL"), tls: None, directory: None };
             }
             // Nothing is dropped at the end of a process: `broker` watches for it, and removes the directory then.
             let directory = tempfile::Builder::new().prefix("wasmill-kafka-").disable_cleanup(true).tempdir();
             let directory = directory.expect("a temporary directory");
-            let (address, sasl) = start(directory.path(), 1, &[]);
-            Broker { address, sasl: Some(sasl), directory: None }
+            let [address, sasl, ..] = start(directory.path(), 1, &[], None);
+            Broker { address, sasl: Some(sasl), tls: None, directory: None }
         })
     }
 
@@ -65,8 +72,20 @@ impl Broker {
     /// One or three nodes for this test alone, with settings of brokers.
     pub fn own_with(nodes: u32, settings: &[(&str, &str)]) -> Broker {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let (address, sasl) = start(directory.path(), nodes, settings);
-        Broker { address, sasl: Some(sasl), directory: Some(directory) }
+        let [address, sasl, ..] = start(directory.path(), nodes, settings, None);
+        Broker { address, sasl: Some(sasl), tls: None, directory: Some(directory) }
+    }
+
+    /// One node that also listens for TLS, with these certificates.
+    pub fn own_with_tls(certificates: &Certificates, settings: &[(&str, &str)]) -> Broker {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let [address, sasl, tls, sasl_tls] = start(directory.path(), 1, settings, Some(&certificates.server()));
+        Broker { address, sasl: Some(sasl), tls: Some([tls, sasl_tls]), directory: Some(directory) }
+    }
+
+    /// `host:port` for TLS, where nobody is asked who they are, and where everybody is.
+    pub fn tls(&self) -> &[String; 2] {
+        self.tls.as_ref().expect("a broker that listens for TLS")
     }
 
     /// `host:port,...` for clients.
@@ -126,12 +145,15 @@ fn script(action: &str, directory: &Path) -> Command {
     command
 }
 
-/// Starts nodes that end with this process: where they are, without and with passwords.
-fn start(directory: &Path, nodes: u32, settings: &[(&str, &str)]) -> (String, String) {
+/// Starts nodes that end with this process: where they are, without and with passwords, and the same over TLS.
+fn start(directory: &Path, nodes: u32, settings: &[(&str, &str)], tls: Option<&Path>) -> [String; 4] {
     let mut command = script("start", directory);
     command.args(["--while", &process::id().to_string(), "--nodes", &nodes.to_string()]);
     for (name, value) in settings {
         command.args(["--set", &format!("{name}={value}")]);
+    }
+    if let Some(tls) = tls {
+        command.arg("--tls").arg(tls);
     }
     run(&mut command, ADVICE);
     let cluster = fs::read(directory.join("cluster.json")).expect("what `broker` has started");
@@ -140,5 +162,5 @@ fn start(directory: &Path, nodes: u32, settings: &[(&str, &str)]) -> (String, St
         let nodes = cluster["nodes"].as_array().into_iter().flatten();
         nodes.filter_map(|node| node[kind].as_str()).collect::<Vec<_>>().join(",")
     };
-    (addresses("address"), addresses("sasl"))
+    ["address", "sasl", "tls", "sasl_tls"].map(addresses)
 }

@@ -1,4 +1,4 @@
-//! Whole jobs on a simulated machine: clock, order of execution, storage and the outside follow from a seed, and so do the crashes.
+//! Whole jobs on a simulated machine: clock, order of execution, storage and the outside follow from a seed, and so do the crashes, and runs that take a job over from one that goes on.
 //! Guarantees: a seed that fails once fails again. What holds: the output is that of a sequential program, nothing is lost or doubled,
 //! and event time never goes back within a start.
 pub mod case;
@@ -18,6 +18,7 @@ use std::{
 use fastrand::Rng;
 use tokio_util::sync::CancellationToken;
 use wasmill::{
+    checkpoint::StoreError,
     control::{AllHere, Job, JobOptions, JobReport, JobView, LocalPlugins, Prepared, RunError, prepare},
     dataflow::{Environment, MemoryExchanges, Spawner},
     job,
@@ -37,6 +38,9 @@ const SPLITS: usize = 4;
 
 /// Starts of the process after which a simulated job is left alone until its end.
 const CRASHES_MAX: u32 = 6;
+
+/// Once in so many times, a process is not killed: another starts beside it.
+const TAKEOVER_ODDS: u32 = 4;
 
 /// What simulations share: the engine, and where each case's component is, by its plugin's name.
 pub struct Guests {
@@ -64,6 +68,8 @@ pub fn guests() -> Guests {
 pub struct Experience {
     /// Times the process was killed.
     pub crashes: u32,
+    /// Times another process took over while one ran.
+    pub takeovers: u32,
     /// Checkpoints completed in all its lives.
     pub checkpoints: usize,
     /// How long it took, in simulated time.
@@ -140,10 +146,11 @@ impl Simulation<'_> {
     /// Starts the job again and again, with this or that parallelism, until it has ended.
     fn live(&mut self) -> Result<Experience, String> {
         let mut experience = Experience::default();
+        let mut taken_over: Vec<Outcome> = Vec::new();
         loop {
             let parallelism = [1, 2, 3, 4][self.random.usize(..4)];
             let prepared = self.prepare(parallelism).map_err(|error| error.to_string())?;
-            let crash_after = (experience.crashes < CRASHES_MAX).then(|| {
+            let crash_after = (experience.crashes + experience.takeovers < CRASHES_MAX).then(|| {
                 let most = [60, 600, 6000][self.random.usize(..3)];
                 self.random.u64(1..most)
             });
@@ -155,11 +162,24 @@ impl Simulation<'_> {
                 true => {
                     let outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
                     self.simulator.crash();
+                    for other in taken_over {
+                        match other.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                            Some(Err(error)) if !matches!(error, RunError::Store(StoreError::Fenced { .. })) => {
+                                return Err(format!("a run that was taken over failed otherwise: {error}"));
+                            }
+                            _ => {}
+                        }
+                    }
                     return match outcome {
                         Some(Ok(_)) => Ok(experience),
                         Some(Err(error)) => Err(format!("the job failed: {error}")),
                         None => Err("the job has ended without an outcome".into()),
                     };
+                }
+                // One that has not started yet would take over itself.
+                false if job.starts() > 0 && self.random.u32(..TAKEOVER_ODDS) == 0 => {
+                    experience.takeovers += 1;
+                    taken_over.push(outcome);
                 }
                 false => {
                     experience.crashes += 1;

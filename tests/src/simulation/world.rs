@@ -180,6 +180,8 @@ struct Outside {
     prepared: BTreeMap<String, Vec<String>>,
     /// Transactions that were committed.
     committed: std::collections::BTreeSet<String>,
+    /// The latest start of the job that has settled what was prepared before it.
+    start: u64,
 }
 
 /// A sink with two-phase commit.
@@ -208,9 +210,10 @@ impl SimulatedSink {
         visible
     }
 
-    /// Transactions begun and neither committed nor undone.
+    /// Transactions begun and neither committed nor undone, of the latest start: nobody cares for those of others.
     pub fn prepared(&self) -> usize {
-        lock(&self.outside).prepared.len()
+        let outside = lock(&self.outside);
+        outside.prepared.keys().filter(|id| start_of(id) >= outside.start).count()
     }
 
     async fn commit(&self, committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
@@ -246,18 +249,25 @@ impl SimulatedSink {
     }
 }
 
+/// Which start a transaction is of.
+fn start_of(id: &str) -> u64 {
+    id.split('-').next().and_then(|start| start.parse().ok()).unwrap_or(0)
+}
+
 #[async_trait]
 impl Sink for SimulatedSink {
     fn delivery(&self) -> Delivery {
         Delivery::ExactlyOnce
     }
-    async fn recover(&self, _recovery: &Recovery, committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
+    async fn recover(&self, recovery: &Recovery, committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
         self.commit(committables).await?;
-        lock(&self.outside).prepared.clear();
+        let mut outside = lock(&self.outside);
+        outside.start = outside.start.max(recovery.start);
+        outside.prepared.retain(|id, _| start_of(id) >= recovery.start);
         Ok(())
     }
     fn open(&self, opening: &Opening) -> Result<Box<dyn SinkWriter>, ConnectorError> {
-        let part = format!("{}-{}", opening.subtask, opening.start);
+        let part = format!("{}-{}", opening.start, opening.subtask);
         Ok(Box::new(SimulatedWriter { sink: self.clone(), part, transaction: 0, records: Vec::new() }))
     }
 }
@@ -330,6 +340,14 @@ impl CheckpointStore for SimulatedStore {
             Struck::Before => Err(unreachable(name)),
             Struck::After => self.inner.put(name, content).await.and(Err(unreachable(name))),
             Struck::Not => self.inner.put(name, content).await,
+        }
+    }
+
+    async fn create(&self, name: &str, content: Blob) -> Result<bool, StoreError> {
+        match self.weather.pass().await {
+            Struck::Before => Err(unreachable(name)),
+            Struck::After => self.inner.create(name, content).await.and(Err(unreachable(name))),
+            Struck::Not => self.inner.create(name, content).await,
         }
     }
 

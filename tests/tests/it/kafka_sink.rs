@@ -14,7 +14,7 @@ const JOB: &str = "name: JOB\nsources: { in: { stdin: {}, format: text, schema: 
                    sinks: { out: { input: in, kafka: KAFKA } }\n";
 
 /// The sink of a job with these settings.
-fn sink_of(settings: &str) -> Arc<dyn Sink> {
+pub fn sink_of(settings: &str) -> Arc<dyn Sink> {
     let text = JOB.replace("KAFKA", settings);
     parse(&text, "job.yaml", &|_| None, Path::new("")).unwrap().sinks.swap_remove("out").unwrap().connector
 }
@@ -29,17 +29,19 @@ fn clock() -> Arc<dyn Clock> {
 }
 
 /// The topic's name is the job's too, so that nobody else has its transactional ids.
-fn open(sink: &dyn Sink, topic: &Topic, subtask: usize) -> Box<dyn SinkWriter> {
+pub fn open(sink: &dyn Sink, topic: &Topic, subtask: usize) -> Box<dyn SinkWriter> {
     let (job, uid) = (topic.name().into(), "out".to_owned());
     let opening = Opening { job, uid, subtask, parallelism: 2, start: 1, metadata: Vec::new(), clock: clock() };
     sink.open(&opening).unwrap()
 }
 
-async fn recover(sink: &dyn Sink, job: &str, committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
+/// Settles what an earlier start has left.
+pub async fn recover(sink: &dyn Sink, job: &str, committables: &[Vec<u8>]) -> Result<(), ConnectorError> {
     sink.recover(&Recovery { job: job.into(), uid: "out".into(), start: 2, clock: clock() }, committables).await
 }
 
-async fn write(writer: &mut dyn SinkWriter, values: &[&str]) -> Result<(), ConnectorError> {
+/// Writes lines, all of part 0.
+pub async fn write(writer: &mut dyn SinkWriter, values: &[&str]) -> Result<(), ConnectorError> {
     let schema = Schema::new([Field::new("line", Kind::Utf8), Field::new("part", Kind::Int64)]).unwrap();
     let (lines, parts) = (StringArray::from(values.to_vec()), Int64Array::from(vec![0; values.len()]));
     let columns = RecordBatch::try_new(schema.arrow().clone(), vec![Arc::new(lines), Arc::new(parts)]).unwrap();
@@ -53,7 +55,8 @@ async fn write(writer: &mut dyn SinkWriter, values: &[&str]) -> Result<(), Conne
     writer.write(&Batch { columns, timestamps, arrived: Duration::ZERO, key_hashes: None }, &encoded).await
 }
 
-fn texts(topic: &Topic) -> Vec<String> {
+/// What is committed, in the order of the alphabet.
+pub fn texts(topic: &Topic) -> Vec<String> {
     let mut texts: Vec<String> = topic.read().iter().map(|record| record.text().to_owned()).collect();
     texts.sort();
     texts
@@ -175,6 +178,33 @@ async fn what_cannot_be_is_refused_with_its_code() {
         };
         let error = sent.await.unwrap_err();
         assert_eq!((error.code, error.retry), ("C0407", false), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_says_to_which_topic_a_record_goes() {
+    let topics = ["one", "other"].map(|prefix| Topic::new(Broker::shared(), prefix, 1));
+    let names = topics.each_ref().map(Topic::name);
+    for delivery in ["exactly_once", "at_least_once"] {
+        let brokers = Broker::shared().address();
+        let sink = sink_of(&format!("{{ brokers: '{brokers}', topic: {{ column: line }}, delivery: {delivery} }}"));
+        recover(&*sink, names[0], &[]).await.unwrap();
+        let mut writer = open(&*sink, &topics[0], 0);
+        write(&mut *writer, &[names[0], names[1], names[0]]).await.unwrap();
+        let prepared = writer.prepare(1).await.unwrap();
+        assert_eq!(prepared.len(), usize::from(delivery == "exactly_once"), "one transaction, of both topics");
+        writer.commit(&prepared).await.unwrap();
+    }
+    let brokers = Broker::shared().address();
+    let soon = "properties: { topic.metadata.propagation.max.ms: 1000 }";
+    let sink =
+        sink_of(&format!("{{ brokers: '{brokers}', topic: {{ column: line }}, delivery: at_least_once, {soon} }}"));
+    let mut writer = open(&*sink, &topics[0], 0);
+    write(&mut *writer, &["nowhere"]).await.unwrap();
+    let error = writer.prepare(1).await.unwrap_err();
+    assert_eq!(error.code, "C0404", "{error}");
+    for (topic, times) in topics.iter().zip([4, 2]) {
+        assert_eq!(texts(topic), vec![topic.name(); times]);
     }
 }
 

@@ -82,6 +82,33 @@ fn records_come_with_what_is_known_of_them_and_those_that_are_none_go_elsewhere(
 }
 
 #[test]
+fn records_without_a_value_are_what_the_job_takes_them_for() {
+    let (broker, base) = (Broker::shared(), tempfile::tempdir().unwrap());
+    let topic = Topic::with(broker, "compacted", 1, &[("cleanup.policy", "compact")]);
+    let producer = topic.producer();
+    producer.send(BaseRecord::<str, str>::to(topic.name()).key("a").payload("{\"n\":1,\"text\":\"x\"}"));
+    producer.send(BaseRecord::<str, str>::to(topic.name()).key("a"));
+    producer.flush();
+    let read = |tombstones: &str| {
+        let text = format!(
+            "name: compacted
+sources: {{ in: {{ kafka: {{ brokers: '{}', topic: {}, until: latest, tombstones: {tombstones} }}, format: json,
+  schema: {{ n: 'i64?', text: 'string?' }}, metadata: {{ key: key }} }} }}
+sinks: {{ out: {{ input: in, file: {{ path: out }} }} }}",
+            broker.address(),
+            topic.name()
+        );
+        let _ = std::fs::remove_dir_all(base.path().join("out"));
+        jobs::run(&text, base.path(), &Default::default()).unwrap();
+        jobs::lines(&base.path().join("out"))
+    };
+    let (there, gone) = (r#"{"n":1,"text":"x","key":"a"}"#, r#"{"n":null,"text":null,"key":"a"}"#);
+    assert_eq!(read("skip"), [there]);
+    assert_eq!(read("{ value: '{}' }"), [there, gone]);
+    assert_eq!(read("{ value: '{\"n\":-1}' }"), [r#"{"n":-1,"text":null,"key":"a"}"#, there]);
+}
+
+#[test]
 fn reading_starts_and_ends_where_it_is_told_to() {
     let (broker, base) = (Broker::shared(), tempfile::tempdir().unwrap());
     let (topic, base) = (Topic::new(broker, "bounds", 3), base.path());

@@ -8,7 +8,7 @@ use std::{
 };
 
 use fastrand::Rng;
-use wasmill::checkpoint::{CheckpointStore, LocalStore, MANIFESTS, read};
+use wasmill::checkpoint::{CheckpointStore, LocalStore, MANIFESTS, ManifestId, read};
 
 use super::{
     jobs,
@@ -141,7 +141,7 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
     let [(manifest, blobs), (before, others)] = newest(&folder);
     let own = blobs.iter().filter(|(name, _)| !others.contains_key(*name));
     let (blob, _) = own.max_by_key(|(_, bytes)| **bytes).expect("a blob of its own");
-    let before = before.trim_start_matches(MANIFESTS).trim_start_matches('0');
+    let before = ManifestId::of(&before).expect("a manifest").checkpoint;
     for (name, damage, named) in [&manifest, blob]
         .into_iter()
         .flat_map(|name| DAMAGES.iter().enumerate().map(move |(i, damage)| (name, damage, (name, i))))

@@ -3,7 +3,7 @@
 //! says it. Must not know what is tested.
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
@@ -39,7 +39,8 @@ pub struct Setup<'a> {
 }
 
 impl Setup<'_> {
-    fn text(&self) -> String {
+    /// The job file.
+    pub fn text(&self) -> String {
         let state = if self.rocksdb { "{ backend: rocksdb, directory: state }" } else { "{ backend: memory }" };
         let mut text = format!(
             "name: fraud\nparallelism: {}\nstate: {state}\ncheckpoints: {{ directory: checkpoints{} }}\nsavepoints: savepoints\nrestart: none\nsources:\n",
@@ -229,10 +230,20 @@ impl Life {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill-for-tests"));
         command.arg("run").arg(job).args(arguments).env("WASMILL_LOG", "info,wasmill::control=debug");
         command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        Life::of(command)
+    }
+
+    /// Starts any process; what it writes to outputs that are pipes is what it says.
+    pub fn of(mut command: Command) -> Life {
         let mut child = command.spawn().unwrap();
         let (send, lines) = channel();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+        let outputs: [Option<Box<dyn Read + Send>>; 2] =
+            [child.stdout.take().map(|out| Box::new(out) as _), child.stderr.take().map(|out| Box::new(out) as _)];
+        for output in outputs.into_iter().flatten() {
+            let send = send.clone();
+            let lines = BufReader::new(output).lines();
+            std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(line)));
+        }
         Life { child, lines, said: String::new() }
     }
 
@@ -261,6 +272,17 @@ impl Life {
     pub fn read_for(&mut self, time: Duration) {
         let until = Instant::now() + time;
         while self.line(until).is_ok() {}
+    }
+
+    /// The first line it said that begins like this, of those that were read.
+    #[track_caller]
+    pub fn said(&self, start: &str) -> &str {
+        self.said.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("no `{start}`: {}", self.said))
+    }
+
+    /// The system's number of it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, signal: &str) {

@@ -197,7 +197,12 @@ fn each_rule_is_swapped_shadowed_and_rolled_back_by_itself() {
             assert!(compared.equal > 1000, "{compared:?}");
             let unequal = (compared.missing, compared.extra, compared.different, compared.failed);
             assert_eq!(unequal, (0, 0, 0, 0), "{compared:?}");
-            let trial = TrialSpec { time: Duration::from_secs(600), with_state: false, rejected_max: None, record_time_max: None };
+            let trial = TrialSpec {
+                time: Duration::from_secs(600),
+                with_state: false,
+                rejected_max: None,
+                record_time_max: None,
+            };
             let trial = ChangeRequest { trial: Some(trial), ..request("b", Some(broken), 21) };
             // It may fail before it is in force in both subtasks.
             let _ = view.change(view.prepare_change(trial).unwrap()).await;

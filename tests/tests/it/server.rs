@@ -20,7 +20,8 @@ pub struct Server {
     data: TempDir,
 }
 
-fn client() -> Client {
+/// Who asks servers.
+pub fn client() -> Client {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
     Client::new()

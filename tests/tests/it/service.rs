@@ -39,7 +39,7 @@ impl Server {
 
     fn with(directory: &Path, variables: BTreeMap<String, String>, secrets: Option<PathBuf>) -> Server {
         let runtime = jobs::runtime();
-        let settings = JobsSettings { directory: directory.to_owned(), secrets, variables };
+        let settings = JobsSettings { directory: directory.to_owned(), secrets, variables, crash_at_checkpoint: None };
         let source = Arc::new(LocalPlugins::new(jobs::engine(), false));
         let (handle, logs) = (runtime.handle().clone(), JobLogs::new(Arc::new(SystemClock::new())));
         let opened = runtime.block_on(Jobs::open(settings, source, jobs::environment(), handle, logs));

@@ -4,17 +4,18 @@ use wasmill_tests::simulation;
 #[test]
 fn a_hundred_simulated_jobs_lose_and_double_nothing() {
     let guests = simulation::guests();
-    let (mut crashes, mut checkpoints) = (0, 0);
+    let (mut crashes, mut takeovers, mut checkpoints) = (0, 0, 0);
     on_a_large_stack(|| {
         for seed in 0..100 {
             let passed = simulation::run(seed, &guests).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
             crashes += passed.crashes;
+            takeovers += passed.takeovers;
             checkpoints += passed.checkpoints;
         }
     });
     assert!(
-        crashes > 20 && checkpoints > 100,
-        "{crashes} crashes and {checkpoints} checkpoints are too few to find anything"
+        crashes > 20 && takeovers > 5 && checkpoints > 100,
+        "{crashes} crashes, {takeovers} takeovers and {checkpoints} checkpoints are too few to find anything"
     );
 }
 

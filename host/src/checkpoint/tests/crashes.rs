@@ -35,6 +35,11 @@ impl CheckpointStore for Failing<'_> {
         let outcome = if done { self.inner.put(name, content).await } else { Err(crash(name)) };
         if said { outcome } else { Err(crash(name)) }
     }
+    async fn create(&self, name: &str, content: Blob) -> Result<bool, StoreError> {
+        let (done, said) = self.fate();
+        let outcome = if done { self.inner.create(name, content).await } else { Err(crash(name)) };
+        if said { outcome } else { Err(crash(name)) }
+    }
     async fn get(&self, name: &str) -> Result<Bytes, StoreError> {
         self.inner.get(name).await
     }
@@ -68,7 +73,7 @@ fn a_crash_anywhere_in_publishing_and_cleaning_leaves_the_old_checkpoint_or_the_
             let published = block_on(publish(&failing, second(), &known(&manifest)));
             if published.is_ok() {
                 let plan = retention(&block_on(survey(&failing)).unwrap(), 1, &[]);
-                assert_eq!(plan.manifests, [Manifest::name(1)]);
+                assert_eq!(plan.manifests, [manifest_name(1)]);
                 assert_eq!(plan.blobs, ["parts/1/a"]);
                 let cleaned = block_on(clean(&failing, &plan));
                 assert_eq!(cleaned.is_ok(), at == 5);
@@ -96,7 +101,7 @@ fn a_checkpoint_that_is_not_whole_is_passed_over_and_reported() {
     for store in stores(&directory) {
         let manifest = first(&*store);
         block_on(publish(&*store, second(), &known(&manifest))).unwrap();
-        let name = Manifest::name(2);
+        let name = manifest_name(2);
         let whole = block_on(store.get(&name)).unwrap();
         let spoilt = |blob: &str, content: Bytes| {
             block_on(store.put(blob, Blob::Bytes(content))).unwrap();
@@ -153,15 +158,15 @@ fn cleanups_never_take_what_a_kept_manifest_or_one_in_flight_needs() {
             if random.bool() {
                 let (checkpoint, _, blobs) = in_flight.swap_remove(random.usize(..in_flight.len()));
                 survey.manifests.push(if random.u8(0..20) == 0 {
-                    Kept::Unreadable(Manifest::name(checkpoint))
+                    Kept::Unreadable(manifest_name(checkpoint))
                 } else {
-                    Kept::Readable { checkpoint, blobs }
+                    Kept::Readable { id: ManifestId { checkpoint, start: Some(1) }, blobs }
                 });
             }
             let flying: Vec<InFlight> = in_flight.iter().map(|(_, flying, _)| flying.clone()).collect();
             let plan = retention(&survey, retain, &flying);
             deleted += plan.blobs.len();
-            survey.manifests.retain(|kept| number(kept).is_none_or(|n| !plan.manifests.contains(&Manifest::name(n))));
+            survey.manifests.retain(|kept| number(kept).is_none_or(|n| !plan.manifests.contains(&manifest_name(n))));
             survey.parts.retain(|part| !plan.blobs.contains(part));
             let unreadable = survey.manifests.iter().any(|kept| number(kept).is_none());
             assert!(!unreadable || plan.blobs.is_empty());
@@ -187,7 +192,7 @@ fn cleanups_never_take_what_a_kept_manifest_or_one_in_flight_needs() {
 
 fn number(kept: &Kept) -> Option<u64> {
     match kept {
-        Kept::Readable { checkpoint, .. } => Some(*checkpoint),
+        Kept::Readable { id, .. } => Some(id.checkpoint),
         Kept::Unreadable(_) => None,
     }
 }

@@ -2,6 +2,7 @@
 mod crashes;
 mod formats;
 mod pieces;
+mod starts;
 mod stores;
 
 use std::{collections::BTreeMap, future::Future, sync::Arc};
@@ -73,6 +74,11 @@ fn draft(checkpoint: u64, parts: Vec<Part>) -> Draft {
         }],
         nodes: vec![DraftNode { uid: "count".into(), subtasks: vec![state] }],
     }
+}
+
+/// Where the manifest of a checkpoint is, of the first start.
+fn manifest_name(checkpoint: u64) -> String {
+    ManifestId { checkpoint, start: Some(1) }.name()
 }
 
 /// What a later checkpoint may refer to.

@@ -31,6 +31,11 @@ fn what_is_put_is_listed_read_and_deleted() {
         }
         assert_eq!(block_on(store.get("b/1/x")), Err(StoreError::Missing("b/1/x".into())));
         assert_eq!(block_on(store.fetch(&file)).err(), Some(StoreError::Missing("b/1/x".into())));
+        let create = |content| block_on(store.create("b/1/y", Blob::Bytes(Bytes::from_static(content))));
+        assert_eq!((create(b"first"), create(b"second")), (Ok(true), Ok(false)));
+        assert_eq!(block_on(store.get("b/1/y")).unwrap(), "first");
+        assert_eq!(block_on(store.list("b/1")).unwrap(), ["b/1/y"]);
+        block_on(store.delete("b/1/y")).unwrap();
         // Where its directory was, there is room again.
         put("b/1", Blob::Bytes(Bytes::new()));
     }

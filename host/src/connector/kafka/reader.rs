@@ -87,7 +87,7 @@ impl KafkaReader {
             pending: None,
             records: Records::new(
                 opening.metadata.iter().map(|index| Known::ALL[*index]).collect(),
-                settings.tombstones,
+                settings.tombstones.clone(),
             ),
             ready: Arc::default(),
             discovery: None,

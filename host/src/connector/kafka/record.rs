@@ -45,9 +45,10 @@ impl Records {
 
     /// Adds a record to a batch that has columns for what is told of it. One without a time is given the present.
     pub fn add<M: Message>(&self, message: &M, clock: &dyn Clock, into: &mut RawBatch) {
-        let payload = match (message.payload(), self.tombstones) {
+        let payload = match (message.payload(), &self.tombstones) {
             (Some(payload), _) => payload,
             (None, Tombstones::Empty) => &[],
+            (None, Tombstones::Value(value)) => value.as_bytes(),
             (None, Tombstones::Skip) => return,
             (None, Tombstones::Reject) => return refuse(message, "it has no value (a tombstone)", into),
         };
@@ -149,5 +150,7 @@ mod tests {
         assert!(raw.is_empty() && raw.refused.is_empty());
         Records::new(Vec::new(), Tombstones::Empty).add(&message(None, None, 2), &*clock(), &mut raw);
         assert_eq!((raw.len(), raw.record(0)), (1, &b""[..]));
+        Records::new(Vec::new(), Tombstones::Value("{}".into())).add(&message(None, None, 3), &*clock(), &mut raw);
+        assert_eq!((raw.len(), raw.record(1)), (2, &b"{}"[..]));
     }
 }

@@ -2,6 +2,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use futures::future::try_join_all;
 use serde::{Deserialize, Deserializer};
 
 use super::{
@@ -15,6 +16,12 @@ use crate::{
     connector::{ConnectorError, Delivery, Opening, Recovery, Sink, SinkWriter},
     model::{Clock, Kind},
 };
+
+/// Transactional ids that are shut out one after the other, while others are through other connections.
+const IDS_PER_CONNECTION: usize = 4;
+
+/// Connections to each broker that ids are shut out through at the same time.
+const CONNECTIONS_MAX: usize = 8;
 
 /// `kafka: { brokers: "host:9092", topic: alerts, key: user }`
 #[derive(Clone, Debug)]
@@ -50,6 +57,26 @@ impl KafkaSink {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Shuts out whoever writes with these ids, several at a time: each takes as long as the transaction that is open under it takes to abort.
+    async fn fence(&self, first: Cluster, ids: &[String], clock: &Arc<dyn Clock>) -> Result<(), ConnectorError> {
+        let connections = ids.len().div_ceil(IDS_PER_CONNECTION).clamp(1, CONNECTIONS_MAX);
+        let mut first = Some(first);
+        let work = (0..connections).map(|connection| {
+            let known = first.take();
+            async move {
+                let mut cluster = match known {
+                    Some(cluster) => cluster,
+                    None => Cluster::connect(&self.settings.client(), clock).await?,
+                };
+                for id in ids.iter().skip(connection).step_by(connections) {
+                    cluster.fence(id, self.settings.transaction_timeout).await?;
+                }
+                Ok(())
+            }
+        });
+        try_join_all(work).await.map(drop)
     }
 
     /// Makes what a checkpoint counts on visible.
@@ -133,9 +160,8 @@ impl Sink for KafkaSink {
             // Only now: what is shut out cannot be committed any more. Whoever is not shut out by the second is by the first.
             let start = cluster.fence(&ids.start(), settings.transaction_timeout).await?;
             *self.start.lock().unwrap_or_else(PoisonError::into_inner) = Some(start);
-            for id in cluster.ids(|id| ids.contains(id)).await? {
-                cluster.fence(&id, settings.transaction_timeout).await?;
-            }
+            let known = cluster.ids(|id| ids.contains(id)).await?;
+            self.fence(cluster, &known, &recovery.clock).await?;
         }
         Ok(())
     }

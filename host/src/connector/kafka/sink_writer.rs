@@ -113,6 +113,10 @@ impl KafkaWriter {
         let slot = match self.slots[index].take() {
             Some(slot) => slot,
             None => {
+                if transactional {
+                    // While its coordinator still reads its log, we ask again soon; librdkafka waits for half a second or more.
+                    self.cluster().await?.describe(&id).await?;
+                }
                 let used = transactional.then(|| id.clone());
                 let producer = Producer::open(&self.settings.client(), &self.config, used).await?;
                 // In this order: a start that is later than this check finds the id, and shuts it out.

@@ -88,7 +88,7 @@ pub enum Until {
 }
 
 /// What becomes of records without a value, which mean that what their key names is gone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tombstones {
     /// They are malformed records.
@@ -98,6 +98,8 @@ pub enum Tombstones {
     Skip,
     /// Their value is taken for empty.
     Empty,
+    /// They are taken to have this value, such as `{}` in JSON, where all columns are null.
+    Value(String),
 }
 
 /// Which records are seen.
