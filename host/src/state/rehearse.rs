@@ -143,7 +143,7 @@ impl Rehearsal<'_> {
     fn elements(&mut self, state: &OperatorState) -> Result<(), StateError> {
         let Some(place) = self.states.iter().position(|it| it.name == state.name) else { return Ok(()) };
         let settings = TaskSettings { name: state.name.clone(), states: self.states.to_vec(), drop_vanished: true };
-        let mut by_version: BTreeMap<u32, (StateDescription, Vec<Element>)> = BTreeMap::new();
+        let mut by_version: BTreeMap<u32, (StateDescription, Vec<Element<'_>>)> = BTreeMap::new();
         for (number, bytes) in state.elements.iter().enumerate() {
             let element = read(&settings, (&state.name, place), bytes, self.migrator)?;
             let was = element.old.unwrap_or_else(|| self.states[place].clone());
