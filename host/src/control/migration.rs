@@ -191,7 +191,7 @@ mod tests {
         let added = [total.clone(), text.clone(), state("new", 7, Kind::Boolean)];
         assert_eq!(of(&added, false, &[]), Ok(Fit::Other { migrates: false }));
         assert_eq!(of(&[newer.clone(), text.clone()], true, &[]), Ok(Fit::Other { migrates: true }));
-        assert_eq!(of(&[newer.clone()], true, &["text"]), Ok(Fit::Other { migrates: true }));
+        assert_eq!(of(std::slice::from_ref(&newer), true, &["text"]), Ok(Fit::Other { migrates: true }));
         let refused = |states: &[StateDescription], migrates, force: &[&str], why: &str| {
             let what = of(states, migrates, force).unwrap_err();
             assert!(what.contains(why), "{what}");
@@ -199,7 +199,7 @@ mod tests {
         refused(&[newer.clone(), text.clone()], false, &[], "does not export");
         refused(&[total.clone(), state("text", 1, Kind::Utf8)], true, &[], "already");
         refused(&[state("total", 1, Kind::Float64), text.clone()], true, &[], "another kind or type");
-        refused(&[total.clone()], true, &[], "force");
+        refused(std::slice::from_ref(&total), true, &[], "force");
         refused(&old.states, true, &["text"], "is a state of it");
         refused(&old.states, true, &["txt"], "no such state");
         let trial = |with_state| TrialSpec {

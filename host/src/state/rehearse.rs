@@ -20,6 +20,9 @@ pub const UNMIGRATED_SAMPLES_MAX: usize = 10;
 /// Values that cannot be migrated, of all states together, after which no more are tried.
 pub const UNMIGRATED_MAX: u64 = 1000;
 
+/// An element of a state: its number, what comes before its value, and that.
+type Element<'a> = (usize, &'a [u8], &'a [u8]);
+
 /// A copy of what a subtask keeps, as savepoints have it.
 pub struct CopiedState {
     runs: Vec<RunReader>,
@@ -140,7 +143,7 @@ impl Rehearsal<'_> {
     fn elements(&mut self, state: &OperatorState) -> Result<(), StateError> {
         let Some(place) = self.states.iter().position(|it| it.name == state.name) else { return Ok(()) };
         let settings = TaskSettings { name: state.name.clone(), states: self.states.to_vec(), drop_vanished: true };
-        let mut by_version: BTreeMap<u32, (StateDescription, Vec<(usize, &[u8], &[u8])>)> = BTreeMap::new();
+        let mut by_version: BTreeMap<u32, (StateDescription, Vec<Element<'_>>)> = BTreeMap::new();
         for (number, bytes) in state.elements.iter().enumerate() {
             let element = read(&settings, (&state.name, place), bytes, self.migrator)?;
             let was = element.old.unwrap_or_else(|| self.states[place].clone());
