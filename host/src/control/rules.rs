@@ -354,3 +354,70 @@ impl RulesOf<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::job::{self, plan};
+
+    /// A job with rules of which the file has none.
+    fn prepared() -> Prepared {
+        let text = "
+name: j
+sources: { in: { stdin: {}, format: json, schema: { user: i64 } } }
+operators: { x: { input: in, uid: u, rules: {}, output: { user: i64 }, limits: { memory: 2MiB } } }
+sinks: { out: { input: x, print: {} } }
+";
+        let spec = job::parse(text, "job", &|_| None, Path::new("")).unwrap();
+        let plan = plan(&spec, &BTreeMap::new()).unwrap();
+        Prepared { spec: Arc::new(spec), plugins: BTreeMap::new(), plan }
+    }
+
+    fn version(uid: &str, change: u64, added: u64, removed: bool) -> OperatorVersion {
+        let rule = Some(RuleVersion { added, removed, settings: r#"{"on_error": "skip"}"#.into() });
+        OperatorVersion { change, rule, ..nothing(uid, OperatorKind::Transform, added) }
+    }
+
+    #[test]
+    fn state_goes_to_the_rule_that_left_it_and_to_no_other_of_its_name() {
+        let prepared = prepared();
+        let home = |in_force: &[OperatorVersion], saved: &[OperatorVersion], uid: &str| {
+            let rules = RulesOf { prepared: &prepared, in_force: in_force.to_vec(), saved };
+            rules.home(uid).map(|node| node.map(|node| node.uid.clone()))
+        };
+        let (first, again) = ([version("u:a", 2, 2, false)], [version("u:a", 9, 7, false)]);
+        let (here, gone) = (Some(Some("u".to_owned())), Some(None));
+        assert_eq!(home(&first, &first, "u:a"), here);
+        // It was swapped since.
+        assert_eq!(home(&again, &[version("u:a", 7, 7, false)], "u:a"), here);
+        assert_eq!(home(&again, &first, "u:a"), gone);
+        assert_eq!(home(&[version("u:a", 4, 2, true)], &first, "u:a"), gone);
+        // One of which nobody knows what became of it.
+        assert_eq!(home(&[], &[], "u:a"), None);
+        assert_eq!(home(&first, &[], "other:a"), None);
+        assert_eq!(home(&[], &[], "u"), here);
+    }
+
+    #[test]
+    fn rules_are_there_in_the_order_in_which_they_came() {
+        let prepared = prepared();
+        let changed = [
+            version("u:a", 9, 2, false),
+            version("u:b", 3, 3, false),
+            version("u:c", 4, 1, true),
+            version("v:d", 5, 5, false),
+        ];
+        let (mut spec, mut plugins) = (prepared.spec.clone(), BTreeMap::new());
+        apply(&changed, &mut spec, &mut plugins).unwrap();
+        let names: Vec<_> = spec.operators_and_rules().map(|(name, _)| name).collect();
+        assert_eq!(names, ["x", "x:a", "x:b"]);
+        let rule = spec.operator("x:b").unwrap();
+        assert_eq!((rule.limits.memory, rule.on_error), (2 << 20, job::OnError::Skip));
+        let named = |version| name_of(&prepared, version);
+        assert_eq!(changed.each_ref().map(named), [Some("x:a".to_owned()), Some("x:b".to_owned()), None, None]);
+        apply(&[version("u:a", 10, 2, true)], &mut spec, &mut plugins).unwrap();
+        assert!(spec.operator("x:a").is_none() && prepared.spec.operator("x:b").is_none());
+    }
+}

@@ -258,7 +258,7 @@ async fn rules_come_and_go_and_what_is_in_force_outlives_the_server() {
     settle(&server).await;
     assert_eq!(rules(&server).await, named(&[("keep", 1), ("big", 4)]));
     add(&server, "extra", 6, "keyed-process").await;
-    // The checkpoint it goes back to still has the state of the rule that was removed, or had.
+    // Without a checkpoint that has it: it begins where the latest is.
     let server = Server::start_in(server.kill(), &[]);
     settle(&server).await;
     change_mark(&server, "keep", 7).await;
