@@ -5,13 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    Barrier, Changes, Combiner, Last, Left, Message, NewRule, NodeMetrics, Place, Replacement, Sender, TaskError,
-    partition::partition,
+    Barrier, Changes, Last, Left, Message, NewRule, NodeMetrics, Place, Replacement, Route, Target, TaskError,
     shadow::{Input, Shadow},
 };
 use crate::{
     checkpoint::CommitPermit,
-    model::{Batch, EventTime, RULE_SEPARATOR, Schema, SnapshotRequest, SubtaskState},
+    model::{Batch, EventTime, RULE_SEPARATOR, SnapshotRequest, SubtaskState},
 };
 
 /// A step of a task. All calls come from one task, one after the other.
@@ -254,37 +253,6 @@ impl Stage {
     }
 }
 
-/// Where an output leads.
-pub struct Target {
-    /// For each column the reader expects, its place in the output, and the reader's columns; `None` if they are the same.
-    pub adapt: Option<(Vec<usize>, Schema)>,
-    /// The way there.
-    pub route: Route,
-}
-
-/// The way to a reader.
-pub enum Route {
-    /// In the same task.
-    Chained(Box<Stage>),
-    /// To this subtask of another task.
-    Forward(Box<dyn Sender>),
-    /// To each subtask of another task in turn; the number is whose turn it is.
-    Rebalance(Vec<Box<dyn Sender>>, usize),
-    /// To every subtask of another task.
-    Broadcast(Vec<Box<dyn Sender>>),
-    /// Aggregated before, on another way.
-    Combined(Box<Combiner>, Box<Route>),
-    /// To the subtask that owns the row's key.
-    Hash {
-        /// One per subtask.
-        senders: Vec<Box<dyn Sender>>,
-        /// Key columns, in the reader's columns.
-        key: Vec<usize>,
-        /// Number of key groups.
-        max_parallelism: u32,
-    },
-}
-
 /// The outputs of a stage: for each, where it leads; an output nobody reads leads nowhere.
 pub struct Outputs {
     ports: Vec<Vec<Target>>,
@@ -461,61 +429,6 @@ impl Outputs {
     }
 }
 
-impl Target {
-    async fn batch(&mut self, mut batch: Batch) -> Result<(), TaskError> {
-        if let Some((columns, schema)) = &self.adapt {
-            let picked = columns.iter().map(|column| batch.columns.column(*column).clone()).collect();
-            batch.columns = schema.record_batch(picked, batch.rows()).map_err(bug)?;
-        }
-        self.route.batch(batch).await
-    }
-}
-
-impl Route {
-    async fn batch(&mut self, batch: Batch) -> Result<(), TaskError> {
-        match self {
-            Route::Chained(stage) => Box::pin(stage.batch(batch)).await,
-            Route::Combined(combiner, route) => {
-                let batch = Box::pin(combiner.combine(batch)).await?;
-                Box::pin(route.batch(batch)).await
-            }
-            Route::Forward(sender) => sender.send(Message::Batch(batch)).await,
-            Route::Rebalance(senders, next) => {
-                *next = (*next + 1) % senders.len();
-                senders[*next].send(Message::Batch(batch)).await
-            }
-            Route::Broadcast(senders) => {
-                for sender in senders {
-                    sender.send(Message::Batch(batch.clone())).await?;
-                }
-                Ok(())
-            }
-            Route::Hash { senders, key, max_parallelism } => {
-                let parts = partition(&batch, key, senders.len(), *max_parallelism).map_err(bug)?;
-                for (sender, part) in senders.iter_mut().zip(parts) {
-                    if part.rows() > 0 {
-                        sender.send(Message::Batch(part)).await?;
-                    }
-                }
-                Ok(())
-            }
-        }
-    }
-
-    async fn broadcast(&mut self, message: Message) -> Result<(), TaskError> {
-        let senders = match self {
-            Route::Chained(_) => return Ok(()),
-            Route::Combined(_, route) => return Box::pin(route.broadcast(message)).await,
-            Route::Forward(sender) => std::slice::from_mut(sender),
-            Route::Rebalance(senders, _) | Route::Broadcast(senders) | Route::Hash { senders, .. } => &mut senders[..],
-        };
-        for sender in senders {
-            sender.send(message.clone()).await?;
-        }
-        Ok(())
-    }
-}
-
-fn bug(what: impl ToString) -> TaskError {
+pub(super) fn bug(what: impl ToString) -> TaskError {
     TaskError::Bug { node: "exchange".into(), what: what.to_string() }
 }
