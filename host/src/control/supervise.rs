@@ -76,7 +76,7 @@ impl Supervisor {
             if let Some(back) = self.shared.in_force.give_up(&error).filter(|_| !self.stop.is_cancelled()) {
                 let OperatorVersion { uid, plugin, .. } = &back;
                 // Where there was no rule there is none again.
-                let before = if plugin.is_empty() { "the job without it" } else { plugin };
+                let before = if plugin.is_empty() { "the job without it" } else { plugin.as_str() };
                 tracing::warn!(
                     operator = uid,
                     "the new version has failed before it was in force, {before} goes on: {error}"
