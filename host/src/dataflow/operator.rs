@@ -5,12 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-<<<<<<< HEAD
     Barrier, CanaryChange, Changes, Last, Left, Message, NewRule, NodeMetrics, Place, Replacement, Route, Target,
     TaskError,
-=======
-    Barrier, Changes, Last, Left, Message, NewRule, NodeMetrics, Place, Replacement, Route, Target, TaskError,
->>>>>>> rules
     shadow::{Input, Shadow},
 };
 use crate::{
