@@ -372,7 +372,7 @@ sinks: { out: { input: x, print: {} } }
 ";
         let spec = job::parse(text, "job", &|_| None, Path::new("")).unwrap();
         let plan = plan(&spec, &BTreeMap::new()).unwrap();
-        Prepared { spec: Arc::new(spec), plugins: BTreeMap::new(), plan }
+        Prepared { spec: Arc::new(spec), plugins: BTreeMap::new(), plan, canaries: BTreeMap::new() }
     }
 
     fn version(uid: &str, change: u64, added: u64, removed: bool) -> OperatorVersion {

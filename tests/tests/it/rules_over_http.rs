@@ -132,7 +132,7 @@ async fn check_refused(server: &Server) {
         ("rules", wanted("new", json!({ "limits": { "memory": "1" } })), 422, "J0107"),
         ("rules", wanted("new", json!({ "on_failure": "dead_letter" })), 422, "X0104"),
         ("rules", wanted("new", json!({ "kind": null })), 422, "X0102"),
-        ("rules", wanted("new", json!({ "configuration": { "marc": 1 } })), 422, "X0103"),
+        ("rules", wanted("new", json!({ "configuration": { "marc": 1 } })), 422, "V0111"),
         ("rules", wanted("new", json!({ "plugin": "word-count@1.0.0" })), 422, "X0104"),
         ("out", wanted("new", json!({})), 404, "X0113"),
         ("nobody", wanted("new", json!({})), 404, "X0101"),

@@ -1,7 +1,7 @@
 //! Rules: their names, what each of them runs, and what each has of its own.
 use std::{path::Path, sync::Arc};
 
-use indexmap::{IndexMap, map::Entry};
+use indexmap::IndexMap;
 use serde_saphyr::Spanned;
 
 use super::{
@@ -40,13 +40,8 @@ pub(super) fn rules(
     for (name, raw) in raw {
         context.name(&name)?;
         let spec = rule(context, operator, &name, raw, base)?;
-        match rules.entry(name.value) {
-            Entry::Vacant(entry) => drop(entry.insert(Arc::new(spec))),
-            Entry::Occupied(entry) => {
-                let message = format!("the rule `{}` is given twice", entry.key());
-                return Err(context.refuse(Code::Duplicate, name.referenced, message).help("choose another name"));
-            }
-        }
+        // YAML has no name twice.
+        rules.insert(name.value, Arc::new(spec));
     }
     let output = output.map(|output| context.schema(&output)).transpose()?;
     Ok(RulesSpec { rules, output })
