@@ -14,6 +14,8 @@ use super::{
     server::{self, Server, json, problem},
 };
 
+/// Nobody is to be told to ask less often.
+const ARGUMENTS: [&str; 2] = ["--rate-limit", "1000000"];
 const FIRST_TIME_MS: i64 = 1_700_000_000_000;
 /// The span in which payments are counted: all that there are.
 const WITHIN_MS: i64 = 1_000_000_000_000_000;
@@ -228,7 +230,7 @@ async fn push(server: &Server, name: &str) {
 async fn rules_come_and_go_and_what_is_in_force_outlives_the_server() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
-    let server = Server::start(&[]);
+    let server = Server::start(&ARGUMENTS);
     for plugin in ["payment-alerts", "word-count"] {
         push(&server, plugin).await;
     }
@@ -247,19 +249,19 @@ async fn rules_come_and_go_and_what_is_in_force_outlives_the_server() {
     let changed = change_mark(&server, "extra", 5).await;
     assert_eq!(changed["from"]["change"], 1, "{changed}");
     // Without a checkpoint of it.
-    let server = Server::start_in(server.kill(), &[]);
+    let server = Server::start_in(server.kill(), &ARGUMENTS);
     settle(&server).await;
     assert_eq!(rules(&server).await, named(&[("keep", 1), ("extra", 5), ("big", 4)]));
     let needed = server.request(Method::DELETE, "/v1/plugins/payment-alerts/1.0.0").send().await.unwrap();
     assert_eq!(problem(needed, 409).await, "R0107");
 
     remove(&server, "extra").await;
-    let server = Server::start_in(server.kill(), &[]);
+    let server = Server::start_in(server.kill(), &ARGUMENTS);
     settle(&server).await;
     assert_eq!(rules(&server).await, named(&[("keep", 1), ("big", 4)]));
     add(&server, "extra", 6, "keyed-process").await;
     // Without a checkpoint that has it: it begins where the latest is.
-    let server = Server::start_in(server.kill(), &[]);
+    let server = Server::start_in(server.kill(), &ARGUMENTS);
     settle(&server).await;
     change_mark(&server, "keep", 7).await;
     settle(&server).await;
