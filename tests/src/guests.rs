@@ -48,7 +48,7 @@ pub fn python(name: &str) -> PathBuf {
     guest(name, COMPONENTIZE_PY, |sources, work, component| {
         let programs = python::environment("python", COMPONENTIZE_PY);
         let mut command = Command::new(programs.join("componentize-py"));
-        command.arg("-d").arg(work.join("wit")).args(["-w", &world(sources), "componentize", "--stub-wasi"]);
+        command.arg("-d").arg(work.join("wit")).args(["-w", &world(sources), "componentize"]);
         command.arg("-p").arg(sources).arg(name.trim_end_matches("-python").replace('-', "_")).arg("-o").arg(component);
         run(&mut command, &format!("{COMPONENTIZE_PY} is broken; remove {}", cache().display()));
     })

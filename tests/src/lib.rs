@@ -2,5 +2,5 @@
 pub mod gate;
 pub mod guests;
 pub mod kafka;
-mod python;
+pub mod python;
 pub mod simulation;

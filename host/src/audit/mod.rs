@@ -1,22 +1,28 @@
 //! Who has changed what, and when: an append-only file of JSON lines, each of which carries the hash of the one before. Guarantees that an
 //! entry is durable once it was appended, and that changing, removing or inserting one is found. What is cut off at the end as a whole is
 //! not: keep the latest hash elsewhere for that. Must not know what the actions are.
+mod begun;
 mod entry;
 mod error;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{BufRead, BufReader, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
+pub use begun::Begun;
 pub use entry::{Entry, Event};
 pub use error::AuditError;
 
 use crate::model::Clock;
+use begun::Beginning;
 use entry::NO_HASH;
 
 /// Bytes of a line.
@@ -30,6 +36,10 @@ pub struct AuditLog {
     path: PathBuf,
     clock: Arc<dyn Clock>,
     tail: Mutex<Tail>,
+    /// Of changes of which nothing is noted yet.
+    folder: PathBuf,
+    /// How many were begun.
+    begun: AtomicU64,
 }
 
 /// Where the log ends.
@@ -47,11 +57,14 @@ struct Tail {
 }
 
 impl AuditLog {
-    /// Opens a log, or begins one, and verifies it. A last line that was not written whole is cut off, which is itself an entry.
+    /// Opens a log, or begins one, and verifies it. A last line that was not written whole is cut off, which is itself an entry; so is what an
+    /// earlier process has [begun](AuditLog::begin), and ended before it was noted what came of it. Only one process may have it open.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<AuditLog, AuditError> {
         let io = AuditError::io(path);
         let begins = !path.exists();
         let mut file = File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(&io)?;
+        let begun = path.with_extension("begun");
+        fs::create_dir_all(&begun).map_err(AuditError::io(&begun))?;
         if begins && let Some(folder) = path.parent() {
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(&io)?;
         }
@@ -63,7 +76,7 @@ impl AuditLog {
         }
         let Scan { bytes, next, hash, places } = read;
         let tail = Mutex::new(Tail { file, bytes, next, hash, places, broken: false });
-        let log = AuditLog { path: path.to_owned(), clock, tail };
+        let log = AuditLog { path: path.to_owned(), clock, tail, folder: begun, begun: AtomicU64::new(0) };
         if torn > 0 {
             log.append(Event {
                 who: "server".into(),
@@ -73,7 +86,23 @@ impl AuditLog {
                 ..Event::default()
             })?;
         }
+        for (left, beginning) in Begun::left(&log.folder).map_err(AuditError::io(&log.folder))? {
+            if let Some(Beginning { who, what, time_ms }) = beginning {
+                let outcome = format!("asked for at {time_ms}; the server ended before it was noted what came of it");
+                log.append(Event { who, action: "request".into(), subject: what, outcome, ..Event::default() })?;
+            }
+            // Only now: what cannot be noted this time is the next time.
+            fs::remove_file(&left).map_err(AuditError::io(&left))?;
+        }
         Ok(log)
+    }
+
+    /// Notes that something is about to be done, durably: if the process ends before what this gives is dropped, opening the log the next time
+    /// adds an entry that says so.
+    pub fn begin(&self, who: &str, what: &str) -> Result<Begun, AuditError> {
+        let number = self.begun.fetch_add(1, Relaxed);
+        let beginning = Beginning { who: who.to_owned(), what: what.to_owned(), time_ms: self.clock.now_ms() };
+        Begun::new(&self.folder, number, &beginning).map_err(AuditError::io(&self.folder))
     }
 
     /// Adds an entry, and returns once it is durable.

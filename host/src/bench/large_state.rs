@@ -12,13 +12,14 @@ use std::{
 
 use arrow_array::{Array, ArrayRef, BinaryArray, Int64Array};
 
-use super::measure::{cpu, resident_mb, rounded, thread_cpu, usage};
+use super::measure::{cpu, resident_mb, rounded, usage};
 use crate::{
     checkpoint::{BlobReference, Draft, DraftNode, LocalStore, Manifest, latest, publish, redistribute, restore},
     control::{RunError, data_runtime},
     model::{
         Clock, KeyRows, Kind, MAX_PARALLELISM_DEFAULT, SnapshotKind, SnapshotRequest, StateDescription, StateKind,
         StateValues, StoreSnapshot, SubtaskState, SystemClock, groups_of, key_group, key_hash, subtask_of,
+        thread_processor_time,
     },
     state::{KeyedStore, Layout, StateBackend, StoreSettings, Touched},
 };
@@ -165,9 +166,9 @@ impl Subtask {
         while outcome.is_ok() && !work.over.load(Relaxed) {
             if !taken && work.barrier.load(Relaxed) {
                 taken = true;
-                let (from, from_cpu) = (work.clock.monotonic(), thread_cpu());
+                let (from, from_cpu) = (work.clock.monotonic(), thread_processor_time());
                 let snapshot = self.store.snapshot(request).map_err(RunError::State);
-                let (took, took_cpu) = (work.clock.monotonic() - from, thread_cpu() - from_cpu);
+                let (took, took_cpu) = (work.clock.monotonic() - from, thread_processor_time() - from_cpu);
                 tell(snapshot.map(|snapshot| (snapshot, took, took_cpu)));
             }
             if let Some(batch) = batches.next() {
@@ -239,7 +240,7 @@ impl Runner<'_> {
 
     fn request(&self, subtask: usize) -> SnapshotRequest {
         let (checkpoint, prefix) = (self.checkpoint, format!("bench-{subtask}-{}", self.checkpoint));
-        SnapshotRequest { checkpoint, kind: SnapshotKind::Checkpoint, kept: true, prefix }
+        SnapshotRequest::new(checkpoint, SnapshotKind::Checkpoint, prefix)
     }
 
     /// Makes a checkpoint durable; the bytes that took.
@@ -269,10 +270,10 @@ impl Runner<'_> {
         let mut snapshots = Vec::new();
         let (mut still, mut still_cpu) = (Duration::ZERO, Duration::ZERO);
         for (i, subtask) in subtasks.iter_mut().enumerate() {
-            let (from, from_cpu) = (self.clock.monotonic(), thread_cpu());
+            let (from, from_cpu) = (self.clock.monotonic(), thread_processor_time());
             snapshots.push(subtask.store.snapshot(&self.request(i)).map_err(RunError::State)?);
             still = still.max(self.clock.monotonic() - from);
-            still_cpu = still_cpu.max(thread_cpu() - from_cpu);
+            still_cpu = still_cpu.max(thread_processor_time() - from_cpu);
         }
         let bytes = self.publish(snapshots)?;
         let durable = self.clock.monotonic() - begin;

@@ -52,14 +52,6 @@ pub(super) fn resident_mb() -> u64 {
     (pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64) >> 20
 }
 
-/// Time of the calling thread on processors.
-pub(super) fn thread_cpu() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a `timespec` to write to. The call cannot fail with this clock.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
 /// User and system time of the process.
 pub(super) fn cpu() -> Duration {
     let usage = usage();

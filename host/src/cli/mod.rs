@@ -78,6 +78,8 @@ enum Command {
     Rule(remote::RuleCommand),
     /// Show which versions of plugins operators run and have run.
     Versions(remote::Versions),
+    /// Show who has changed what on a server, oldest first.
+    Audit(remote::Audit),
     /// Print a script that completes commands in a shell.
     Completions {
         /// Which shell.
@@ -143,6 +145,7 @@ pub fn main() -> ExitCode {
         Command::Replay(replay) => replay.execute(clock),
         Command::Rule(rule) => rule.execute(clock),
         Command::Versions(versions) => versions.execute(clock),
+        Command::Audit(audit) => audit.execute(clock),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "wasmill", &mut script);

@@ -77,6 +77,9 @@ fn inspect(file: PathBuf) -> CommandResult {
     println!("  sha-256   {}", plugin.digest());
     println!("  contract  {}@{}", plugin::CONTRACT, plugin::CONTRACT_VERSION);
     println!("  imports   {}", list(plugin.imports().iter()));
+    if !plugin.capabilities().is_empty() {
+        println!("  may want  {}", list(plugin.capabilities().iter()));
+    }
     let optional = [("migration", plugin.migrates()), ("checkpoint-listener", plugin.listens())];
     if optional.iter().any(|(_, exported)| *exported) {
         println!("  exports   {}", list(optional.iter().filter(|(_, exported)| *exported).map(|(name, _)| name)));

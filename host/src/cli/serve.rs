@@ -37,10 +37,11 @@ pub(super) struct Serve {
     /// Where to keep plugins, jobs and the audit log.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Who may do what: lines of a token's SHA-256 in hexadecimal digits, a name, and `viewer`, `operator` or `admin`.
+    /// Who may do what: lines of a token's SHA-256 in hexadecimal digits, a name, and `viewer`, `operator` or `admin`. Either this or
+    /// --no-auth.
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
-    /// Let in whoever is on this machine, without tokens.
+    /// Let whoever is on this machine do anything, without tokens; only on an address of this machine.
     #[arg(long, conflicts_with = "tokens")]
     no_auth: bool,
     /// Serve HTTPS with this certificate, PEM.

@@ -1,6 +1,6 @@
 //! What the engine asks of a connector. A connector moves framed records (bytes) in and out; it knows nothing of their format,
 //! of jobs or of operators. Formats are [`codec`](crate::codec)'s, in between.
-use std::{fmt::Debug, path::Path, sync::Arc};
+use std::{fmt::Debug, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -172,12 +172,20 @@ pub enum Delivery {
 pub trait Sink: Send + Sync + Debug {
     /// Makes relative paths in its settings relative to `base`.
     fn resolve_paths(&mut self, _base: &Path) {}
+    /// The folder of this machine that it writes, if it does.
+    fn folder(&self) -> Option<&Path> {
+        None
+    }
     /// Columns it reads of rows beside the encoded records, each with the kinds it may have.
     fn reads(&self) -> Vec<(String, &'static [Kind])> {
         Vec::new()
     }
     /// The most it can promise as configured.
     fn delivery(&self) -> Delivery;
+    /// For how long it can keep what is written and not committed, if there is an end to that.
+    fn uncommitted_max(&self) -> Option<Duration> {
+        None
+    }
     /// Before any part is opened: resolves what an earlier run left. `committables` were prepared, and their checkpoint is
     /// complete: they are made visible unless they are already. Whatever else the node has prepared or begun outside is undone.
     async fn recover(&self, recovery: &Recovery, committables: &[Vec<u8>]) -> Result<(), ConnectorError>;

@@ -7,6 +7,7 @@ use super::{
     change::{Checked, check, find, replacement, version},
     migration::Fit,
     run::Shared,
+    trials::can_last,
     wiring::Wiring,
 };
 use crate::{
@@ -96,12 +97,12 @@ impl Prepared {
 impl BoundCanary {
     fn start(
         &self,
-        prepared: &Prepared,
+        of: (&Shared, &Prepared),
         node: &PlanNode,
         kind: OperatorKind,
         subtask: u32,
     ) -> Result<CanaryStart, LoadError> {
-        let guest = replacement(prepared, node, (kind, &self.columns), &self.bound, subtask)?;
+        let guest = replacement(of, node, (kind, &self.columns), &self.bound, subtask)?;
         Ok(CanaryStart { guest, share: self.share, by: self.by.clone(), counts: self.counts.clone() })
     }
 }
@@ -114,7 +115,7 @@ impl Wiring<'_> {
             let operator = node.name.clone();
             TaskError::Canary { operator: operator.clone(), error: Box::new(TaskError::Load { operator, error }) }
         };
-        let start = canary.start(self.prepared(), node, kind, subtask).map_err(failed)?;
+        let start = canary.start((self.shared, self.prepared()), node, kind, subtask).map_err(failed)?;
         Ok(Some(CanaryChange::Begin(Box::new(start))))
     }
 }
@@ -179,7 +180,7 @@ pub(super) fn ready_canary(shared: &Arc<Shared>, request: CanaryRequest) -> Resu
     };
     let with = base.with_canary(id.clone(), bound, &canary, Arc::default()).map_err(unplanned)?;
     let bound = &with.canaries[&id];
-    let begin = |subtask| Ok(CanaryChange::Begin(Box::new(bound.start(&with, &node, id.1, subtask)?)));
+    let begin = |subtask| Ok(CanaryChange::Begin(Box::new(bound.start((shared, &with), &node, id.1, subtask)?)));
     let offers = offers(&node, begin).map_err(failed)?;
     to = OperatorVersion { change: to.change, canary: Some(canary), ..from.clone() };
     let operator = node.name.clone();
@@ -210,6 +211,7 @@ pub(super) fn ready_step(shared: &Shared, operator: &str, step: CanaryStep) -> R
                 plugin: canary.plugin.clone(),
                 what: error.to_string(),
             };
+            can_last(&prepared.spec, &node.name, spec)?;
             prepared = prepared.with([(id, bound.bound.clone())]).map_err(unplanned)?;
             let CanaryVersion { plugin, digest, configuration, .. } = canary;
             (to, trial) = (OperatorVersion { plugin, digest, configuration, ..to }, spec);

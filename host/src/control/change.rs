@@ -3,17 +3,18 @@
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use super::{
-    Bound, PluginId, Prepared,
+    Bound, ChangeError, PluginId, Prepared,
     migration::{Fit, Rehearsing, fit},
     prepare::{limits, try_configuration},
     run::Shared,
     shadow::open_in_force,
+    trials::can_last,
 };
 use crate::{
     dataflow::{Offer, Place, Reopening, Replacement},
-    job::{JobError, Plan, PlanNode, PluginColumns, RULES_MAX, Role},
+    job::{Plan, PlanNode, PluginColumns, Role},
     model::{Description, OperatorKind, OperatorVersion},
-    plugin::{LoadError, Placement, Plugin},
+    plugin::{LoadError, Plugin},
 };
 
 /// What is asked for.
@@ -45,155 +46,11 @@ pub struct TrialSpec {
     pub with_state: bool,
     /// More rows rejected than this, by all subtasks, are a failure; any number is fine if absent.
     pub rejected_max: Option<u64>,
+    /// More rows, timers and windows that calls have failed on and that were passed over than this, by all subtasks, are a failure; any number is fine
+    /// if absent.
+    pub failed_max: Option<u64>,
     /// More time than this for a row, timer or window, in the mean of all calls of any second, is a failure; any is fine if absent.
     pub record_time_max: Option<Duration>,
-}
-
-/// Why a change is not made. The job runs on as before.
-#[derive(Debug, thiserror::Error)]
-pub enum ChangeError {
-    /// Nobody of that name.
-    #[error("[X0101] the job has no operator or sink `{0}` with a plugin")]
-    NoOperator(String),
-    /// Several plugins.
-    #[error("[X0102] `{operator}` runs several plugins: say which is meant, one of {kinds}")]
-    WhichPlugin {
-        /// Its name.
-        operator: String,
-        /// The interfaces.
-        kinds: String,
-    },
-    /// The new plugin does not start, or refuses its configuration.
-    #[error("[X0103] `{operator}`: {error}")]
-    Plugin {
-        /// Its name.
-        operator: String,
-        /// What is wrong.
-        error: LoadError,
-    },
-    /// The job would be another one.
-    #[error(
-        "[X0104] `{operator}` cannot run {plugin} as it stands: {what}. Stop the job with a savepoint and start it with the new plugin"
-    )]
-    Plan {
-        /// Its name.
-        operator: String,
-        /// The new plugin.
-        plugin: String,
-        /// What does not fit.
-        what: String,
-    },
-    /// Its state could not be read.
-    #[error("[X0105] `{operator}` has state that {plugin} does not know: {what}")]
-    State {
-        /// Its name.
-        operator: String,
-        /// The new plugin.
-        plugin: String,
-        /// What does not fit.
-        what: String,
-    },
-    /// The dry run of a migration has failed.
-    #[error("[X0111] {plugin} cannot take over the state of `{operator}`: {what}")]
-    Migration {
-        /// Its name.
-        operator: String,
-        /// The new plugin.
-        plugin: String,
-        /// What cannot be migrated.
-        what: String,
-    },
-    /// A shadow of a sink would write, or not be one.
-    #[error("[X0109] `{0}` is a sink: only operators can have a version tried beside them")]
-    Sink(String),
-    /// Nothing is tried.
-    #[error("[X0110] no version is tried beside that of `{0}`")]
-    NoShadow(String),
-    /// A kind that cannot be divided by its keys.
-    #[error(
-        "[X0120] `{operator}` runs its plugin as {kind}, which has no canary: try another version beside it (a shadow), or in its place (a trial)"
-    )]
-    NoCanaryOf {
-        /// Its name.
-        operator: String,
-        /// Its kind.
-        kind: &'static str,
-    },
-    /// One thing after the other.
-    #[error("[X0121] another version of `{0}` has a share of its keys: promote or discard it first")]
-    HasCanary(String),
-    /// The same.
-    #[error("[X0122] another version of `{0}` is tried beside it: promote or discard it first")]
-    HasShadow(String),
-    /// Both versions have one store.
-    #[error(
-        "[X0123] {plugin} declares other states than what is in force of `{operator}`, and cannot share its store: {what}. Swap it, or try it as a shadow"
-    )]
-    CanaryState {
-        /// Its name.
-        operator: String,
-        /// The new plugin.
-        plugin: String,
-        /// What is not the same.
-        what: String,
-    },
-    /// Rows cannot be divided so.
-    #[error("[X0124] the rows of `{operator}` cannot be divided so: {what}")]
-    CanaryBy {
-        /// Its name.
-        operator: String,
-        /// Why.
-        what: String,
-    },
-    /// There is none.
-    #[error("[X0126] no other version of `{0}` has a share of its keys")]
-    NoCanary(String),
-    /// It has one plugin, or several in a row.
-    #[error("[X0113] `{0}` is no operator with rules")]
-    NoRules(String),
-    /// It was removed, or never there.
-    #[error("[X0114] `{operator}` has no rule `{rule}`")]
-    NoRule {
-        /// The operator.
-        operator: String,
-        /// The name asked for.
-        rule: String,
-    },
-    /// Names of rules are distinct.
-    #[error("[X0115] `{operator}` has a rule `{rule}` already")]
-    RuleThere {
-        /// The operator.
-        operator: String,
-        /// The name asked for.
-        rule: String,
-    },
-    /// It has as many as it may.
-    #[error("[X0116] `{0}` has {RULES_MAX} rules, no operator has more")]
-    TooManyRules(String),
-    /// A name or settings that no rule can have.
-    #[error(transparent)]
-    Rule(#[from] JobError),
-    /// Another change was faster.
-    #[error("[X0106] the job was changed meanwhile: try again")]
-    Overtaken,
-    /// Letters that are no input of the operator, or cannot be it now.
-    #[error("[X0130] dead letters of `{operator}` cannot be replayed: {what}")]
-    Replay {
-        /// Its name.
-        operator: String,
-        /// What does not fit.
-        what: String,
-    },
-    /// The job failed with letters that no checkpoint has.
-    #[error(
-        "[X0131] the job ended or failed before a checkpoint had what was replayed: if it starts again, it does so without it"
-    )]
-    Undone,
-    /// It ended, or failed.
-    #[error(
-        "[X0107] the job ended or failed before the change was in force; if it starts again, it does so without it"
-    )]
-    Ended,
 }
 
 /// A change that is ready to be made.
@@ -303,13 +160,14 @@ pub(super) fn all_versions(shared: &Shared) -> Vec<(String, OperatorVersion)> {
 pub(super) fn ready(shared: &Arc<Shared>, request: ChangeRequest) -> Result<ReadyChange, ChangeError> {
     let trial = request.trial;
     let Checked { base, prepared, id, node, from, to, bound, fit } = check(shared, request)?;
+    can_last(&prepared.spec, &node.name, trial)?;
     let prepared = Arc::new(prepared);
     let node = &node;
     let failed = |error| ChangeError::Plugin { operator: node.name.clone(), error };
-    let mut offers = replacements(&prepared, node, id.1, &bound).map_err(failed)?;
+    let mut offers = replacements((shared, &prepared), node, id.1, &bound).map_err(failed)?;
     let (mut rehearsing, mut migrates) = (None, false);
     if let Fit::Other { migrates: older } = fit {
-        rehearsing = Some(Rehearsing::new(&prepared, node, id.1, &bound).map_err(failed)?);
+        rehearsing = Some(Rehearsing::new((shared, &prepared), node, id.1, &bound).map_err(failed)?);
         migrates = older;
         // Sinks keep what they have prepared, and open the lists of their plugins anew by themselves.
         if let Role::Operator { .. } = node.role {
@@ -336,6 +194,7 @@ pub(super) fn check(shared: &Shared, request: ChangeRequest) -> Result<Checked, 
     let new = Bound {
         plugin: request.plugin.unwrap_or_else(|| bound.plugin.clone()),
         configuration: request.configuration.unwrap_or_else(|| bound.configuration.clone()),
+        variables: bound.variables.clone(),
     };
     let failed = |error| ChangeError::Plugin { operator: node.name.clone(), error };
     let kind = id.1;
@@ -444,22 +303,23 @@ pub(super) fn columns(node: &PlanNode, kind: OperatorKind) -> Result<&PluginColu
 
 /// A guest for a place where the plugin runs, and what it reads.
 pub(super) fn replacement(
-    prepared: &Prepared,
+    (shared, prepared): (&Shared, &Prepared),
     node: &PlanNode,
     (kind, columns): (OperatorKind, &PluginColumns),
     bound: &Bound,
     subtask: u32,
 ) -> Result<Replacement, LoadError> {
-    let placement = Placement { operator: node.name.clone(), subtask, parallelism: node.parallelism };
+    let placement = prepared.placement(node, subtask, &shared.environment.clock);
     let spec = prepared.limits(&node.name);
-    let instance = bound.plugin.instantiate(kind, &bound.configuration, placement, limits(&spec))?;
+    let mut instance = bound.instantiate(kind, placement, limits(&spec))?;
+    instance.count_in(&shared.counts_of(node, subtask).measures);
     let PluginColumns { reads, second_reads, keys, .. } = columns.clone();
     Ok(Replacement { kind, instance, reads, second_reads, keys })
 }
 
 /// A guest for every place where the plugin runs.
 fn replacements(
-    prepared: &Prepared,
+    (shared, prepared): (&Shared, &Prepared),
     node: &PlanNode,
     kind: OperatorKind,
     bound: &Bound,
@@ -467,7 +327,7 @@ fn replacements(
     let plan = &prepared.plan;
     let columns = columns(node, kind)?;
     let offer = |subtask| -> Result<Offer, LoadError> {
-        Ok(Offer::Replace(Box::new(replacement(prepared, node, (kind, columns), bound, subtask)?)))
+        Ok(Offer::Replace(Box::new(replacement((shared, prepared), node, (kind, columns), bound, subtask)?)))
     };
     let place = |edge, subtask| Place { uid: node.uid.clone(), edge, subtask };
     let mut all = Vec::new();

@@ -11,7 +11,6 @@ use changing::Changing;
 
 use super::{
     CheckpointDone, JobObserver, JobOptions, RunError,
-    pace::Pace,
     publish::{Header, Published, Savepoint, Target, publish_all},
     restore::Restored,
     run::{Command, Shared},
@@ -79,8 +78,6 @@ pub(super) struct Coordinator<'a> {
     /// What is in force for what comes after the latest barrier.
     versions: Vec<OperatorVersion>,
     changing: Option<Changing>,
-    /// How fast what is on trial is.
-    pace: Pace,
     start: u64,
     /// None if there are none but the last.
     schedule: Option<Schedule>,
@@ -137,7 +134,6 @@ impl<'a> Coordinator<'a> {
             stop_savepoint: options.savepoint_on_stop.clone(),
             versions: shared.in_force.versions(),
             changing: None,
-            pace: Pace::default(),
             start: restored.start,
             next_checkpoint: restored.highest + 1,
             in_flight: BTreeMap::new(),
@@ -175,7 +171,10 @@ impl<'a> Coordinator<'a> {
                     self.savepoint(directory, last, Some(done))?;
                 }
                 Event::Command(Command::Checkpoint { last, done }) => self.checkpoint(last, done)?,
-                Event::Command(Command::Change { offer, new, done }) => self.change(offer, new, done)?,
+                Event::Command(Command::Change { base, offer, purpose, done }) => {
+                    self.change(&base, offer, purpose, done)?;
+                }
+                Event::Command(Command::TakeBack(taken)) => self.take_back(taken)?,
                 Event::Stop => match self.stop_savepoint.take() {
                     Some(directory) => self.savepoint(directory, Last::Stop, None)?,
                     None => {
@@ -218,13 +217,13 @@ impl<'a> Coordinator<'a> {
             if self.last.is_none() && self.tasks.iter().all(|task| !task.is_source || task.ended) {
                 self.trigger(SnapshotKind::Checkpoint, Last::Drain, None)?;
             }
-            let trial = self.on_trial()?;
-            let look = trial.map(|(look, _)| look);
+            let now = self.environment.clock.monotonic();
+            let look = self.look_at_trials(now)?;
             let Some(schedule) = &self.schedule else { return Ok(look) };
-            match schedule.next(self.environment.clock.monotonic(), &self.progress) {
+            match schedule.next(now, &self.progress) {
                 // Nothing comes after the last.
                 Decision::Trigger if self.last.is_some() => return Ok(None),
-                Decision::Trigger if trial.is_some_and(|(_, with_state)| with_state) => return Ok(look),
+                Decision::Trigger if self.holds_checkpoints() => return Ok(look),
                 Decision::Trigger => self.trigger(SnapshotKind::Checkpoint, Last::No, None)?,
                 Decision::Abort(checkpoint) => {
                     let timeout = humantime::format_duration(schedule.timeout);
@@ -257,6 +256,10 @@ impl<'a> Coordinator<'a> {
     fn checkpoint(&mut self, last: Last, done: oneshot::Sender<Result<u64, String>>) -> Result<(), RunError> {
         if self.target.is_none() && last == Last::No {
             drop(done.send(Err("the job keeps no checkpoints".into())));
+            return Ok(());
+        }
+        if last == Last::No && self.holds_checkpoints() {
+            drop(done.send(Err("a version is on trial with its state: none is taken until the trial is over".into())));
             return Ok(());
         }
         self.waiting.insert(self.next_checkpoint, done);

@@ -10,7 +10,7 @@ use std::{
 
 use futures::future::{BoxFuture, FutureExt, ready};
 
-use super::{CheckpointDone, JobObserver, RolledBack, RunError};
+use super::{Changed, CheckpointDone, JobObserver, RolledBack, RunError};
 use crate::model::SnapshotKind;
 
 /// Ends the process as if it were killed, once so many checkpoints of a job are complete and before anyone in the job hears of the last.
@@ -28,8 +28,10 @@ impl CrashAtCheckpoint {
 }
 
 impl JobObserver for CrashAtCheckpoint {
-    fn started(&self) {
-        self.next.iter().for_each(|next| next.started());
+    fn started(&self, unknown: Vec<(String, Changed)>) {
+        if let Some(next) = &self.next {
+            next.started(unknown);
+        }
     }
 
     fn restarting(&self, error: &RunError, pause: Duration) {

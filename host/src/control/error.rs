@@ -1,6 +1,7 @@
 //! Why a job does not start, or has failed.
 use std::{path::PathBuf, time::Duration};
 
+use super::TakenBack;
 use crate::{
     checkpoint::{CheckpointsFailing, RestoreError, StoreError},
     dataflow::TaskError,
@@ -72,14 +73,12 @@ pub enum RunError {
     #[error("{0}")]
     Task(#[from] TaskError),
     /// A version on trial did not stand it.
-    #[error(
-        "[X0108] `{operator}` has rejected {rejected} rows since its version was changed, {max} are allowed while it is on trial"
-    )]
+    #[error("[X0108] `{operator}` has {what} since its version was changed, {max} are allowed while it is on trial")]
     OnTrial {
         /// The operator or sink.
         operator: String,
-        /// Since the change.
-        rejected: u64,
+        /// What it has done, and how often, since the change.
+        what: String,
         /// While it is on trial.
         max: u64,
     },
@@ -96,6 +95,9 @@ pub enum RunError {
         /// While it is on trial.
         max: Duration,
     },
+    /// A version on trial that somebody takes back.
+    #[error("{} has asked for that", .0.by)]
+    TakenBack(TakenBack),
     /// A task that panicked.
     #[error("[B0603] a task panicked: {0}; this is a fault of wasmill, please report it")]
     Panic(String),
@@ -110,6 +112,7 @@ impl RunError {
                 | RunError::Panic(_)
                 | RunError::OnTrial { .. }
                 | RunError::TooSlow { .. }
+                | RunError::TakenBack(_)
                 | RunError::Checkpoint { .. }
                 | RunError::Failing(_)
                 | RunError::Store(_)
@@ -126,8 +129,11 @@ impl RunError {
                 | TaskError::TakeOver { operator, .. }
                 | TaskError::Canary { operator, .. },
             ) => Some(operator),
+            RunError::TakenBack(taken) => Some(&taken.operator),
             RunError::Task(TaskError::Call(error)) => Some(&error.operator),
             RunError::Task(TaskError::Rejected { node, .. }) => Some(node),
+            // It is named as its operator or sink.
+            RunError::Task(TaskError::State(StateError::TooLarge { store, .. })) => Some(store),
             _ => None,
         }
     }
@@ -136,9 +142,21 @@ impl RunError {
     pub fn retry_helps(&self) -> bool {
         match self {
             RunError::Task(error) => error.retry_helps(),
-            RunError::Panic(_) | RunError::Checkpoint { .. } | RunError::Failing(_) => true,
+            RunError::Panic(_) | RunError::Checkpoint { .. } | RunError::Failing(_) | RunError::TakenBack(_) => true,
             RunError::Store(error) => matches!(error, StoreError::Io { .. }),
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_that_is_too_large_is_a_fault_of_what_keeps_it() {
+        let (store, state) = ("out".to_owned(), "kept".to_owned());
+        let error = RunError::Task(TaskError::State(StateError::TooLarge { store, state, max: 1 }));
+        assert_eq!(error.operator(), Some("out"));
     }
 }

@@ -5,7 +5,12 @@ use std::{
     time::Duration,
 };
 
-use super::{Bound, PluginSource, Prepared, RolledBack, RunError, SourceError, rules::name_of};
+use super::{
+    Bound, Changed, PluginSource, Prepared, RolledBack, RunError, SourceError,
+    change::of_bound,
+    rules::{name_of, nothing},
+    trials::{TrialLeft, Trials},
+};
 use crate::{
     dataflow::TaskError,
     job::PluginRef,
@@ -18,6 +23,8 @@ pub(super) struct InForce {
     /// As the job file has it.
     base: Arc<Prepared>,
     now: Mutex<Now>,
+    /// Never asked for while `now` is.
+    trials: Mutex<Trials>,
 }
 
 struct Now {
@@ -26,38 +33,31 @@ struct Now {
     accepted: Vec<OperatorVersion>,
     /// Plugins by digest, so that going back finds them.
     known: HashMap<String, Arc<Plugin>>,
-    trial: Option<Trial>,
-    /// What runs a version whose change is not in force yet, and what it ran before.
+    /// What runs a version whose change is not in force yet, or rows that it is given again, and what is in force there.
     changing: Option<(String, OperatorVersion)>,
 }
 
-/// A version that is not trusted yet.
-#[derive(Clone, Debug)]
-pub(super) struct Trial {
-    /// The operator or sink, by name.
-    pub(super) operator: String,
-    /// Until when, on the monotonic clock.
-    pub(super) until: Duration,
-    /// Whether no checkpoint is taken meanwhile, so that going back undoes all there was of it.
-    pub(super) with_state: bool,
-    /// Rows the operator had rejected before, and how many more are too many.
-    pub(super) rejected: Option<(u64, u64)>,
-    /// The longest it may take for a record.
-    pub(super) record_time_max: Option<Duration>,
-    /// What was in force before.
-    pub(super) back: OperatorVersion,
-}
-
 impl InForce {
-    /// Of a job with these changes since its file was written.
-    pub(super) fn new(base: Arc<Prepared>, accepted: Vec<OperatorVersion>) -> InForce {
+    /// Of a job with these changes since its file was written, of which some are on trial at this time.
+    pub(super) fn new(
+        base: Arc<Prepared>,
+        accepted: Vec<OperatorVersion>,
+        (trials, at): (&[TrialLeft], Duration),
+    ) -> InForce {
         let known = base.plugins.values().map(|bound| (bound.plugin.digest().to_owned(), bound.plugin.clone()));
-        let now = Now { prepared: base.clone(), accepted, known: known.collect(), trial: None, changing: None };
-        InForce { base, now: Mutex::new(now) }
+        let now = Now { prepared: base.clone(), accepted, known: known.collect(), changing: None };
+        let trial = |left: &TrialLeft| Some(left.clone().go_on(name_of(&base, &left.back)?, at));
+        let trials = Mutex::new(trials.iter().filter_map(trial).collect());
+        InForce { base, now: Mutex::new(now), trials }
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The versions on trial.
+    pub(super) fn trials(&self) -> MutexGuard<'_, Trials> {
+        self.trials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The job as it runs now.
@@ -75,15 +75,20 @@ impl InForce {
         self.now().accepted.iter().map(|version| version.change).max().unwrap_or(0) + 1
     }
 
-    /// The barrier of a change is out: some subtasks of this operator or sink run another version than this one.
+    /// The barrier of a change is out: some subtasks of this operator or sink run another version than this one, or rows that they are given
+    /// again.
     pub(super) fn changing(&self, operator: &str, from: &OperatorVersion) {
         self.now().changing = Some((operator.to_owned(), from.clone()));
     }
 
-    /// A change is in force, maybe on trial; `prepared` is the job with it.
-    pub(super) fn accept(&self, version: OperatorVersion, prepared: Arc<Prepared>, trial: Option<Trial>) {
+    /// That barrier has passed all of them.
+    pub(super) fn changed(&self) {
+        self.now().changing = None;
+    }
+
+    /// A change is in force; `prepared` is the job with it.
+    pub(super) fn accept(&self, version: OperatorVersion, prepared: Arc<Prepared>) {
         let mut now = self.now();
-        (now.trial, now.changing) = (trial, None);
         let canaries = prepared.canaries.values().map(|canary| &canary.bound);
         for bound in prepared.plugins.values().chain(canaries) {
             now.known.entry(bound.plugin.digest().to_owned()).or_insert_with(|| bound.plugin.clone());
@@ -92,13 +97,7 @@ impl InForce {
         now.prepared = prepared;
     }
 
-    /// The version on trial, if one is at this time.
-    pub(super) fn trial(&self, at: Duration) -> Option<Trial> {
-        self.now().trial.take_if(|trial| trial.until <= at);
-        self.now().trial.clone()
-    }
-
-    /// If this failure is that of a version that is not in force in all subtasks yet: the one before it, with which the next start begins.
+    /// If this failure is that of what a barrier that is out has brought: the version in force, with which the next start begins.
     pub(super) fn give_up(&self, error: &RunError) -> Option<OperatorVersion> {
         let (operator, from) = self.now().changing.take()?;
         (error.operator() == Some(&operator)).then_some(from)
@@ -114,7 +113,7 @@ impl InForce {
         let from = now.accepted.iter().find(its)?.clone();
         let to = OperatorVersion { change, canary: None, ..from.clone() };
         now.accepted = latest_versions(now.accepted.iter().chain([&to]));
-        Some(RolledBack { operator: operator.clone(), from, to })
+        Some(RolledBack { operator: operator.clone(), from, to, of_canary: true })
     }
 
     /// If this failure at this time is that of a canary, or of a version on trial: the version before it is in force from the next start on.
@@ -122,24 +121,24 @@ impl InForce {
         if let Some(dropped) = self.drop_canary(error) {
             return Some(dropped);
         }
-        let trial = self.trial(at).filter(|trial| error.operator() == Some(&trial.operator))?;
+        let trial = self.trials().failed(error.operator()?, at)?;
         let to = OperatorVersion { change: self.next_change(), ..trial.back };
         let mut now = self.now();
-        now.trial = None;
         // It is there, since it was accepted with its trial.
         let from = now.accepted.iter().find(|version| version.uid == to.uid && version.kind == to.kind)?.clone();
         now.accepted = latest_versions(now.accepted.iter().chain([&to]));
-        Some(RolledBack { operator: trial.operator, from, to })
+        Some(RolledBack { operator: trial.operator, from, to, of_canary: false })
     }
 
     /// The job as it is to start: as a checkpoint has it, and with changes that came after. Those are put in force at once, for they were
-    /// promised.
+    /// promised. It is another than that before, so that what was made ready for that is not taken for what fits this.
     pub(super) fn start(
         &self,
         restored: &[OperatorVersion],
         source: Option<&dyn PluginSource>,
     ) -> Result<Arc<Prepared>, RunError> {
         let versions = latest_versions(self.versions().iter().chain(restored));
+        self.trials().restored(restored);
         let replaced = versions
             .iter()
             .filter_map(|version| {
@@ -150,10 +149,10 @@ impl InForce {
                 Some(bound.map(|bound| ((name, version.kind), bound)))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let mut prepared = match versions.is_empty() {
-            true => self.base.clone(),
-            false => Arc::new(self.base.with_rules(&versions, replaced)?),
-        };
+        let mut prepared = Arc::new(match versions.is_empty() {
+            true => Prepared::clone(&self.base),
+            false => self.base.with_rules(&versions, replaced)?,
+        });
         for version in &versions {
             let Some(name) = name_of(&self.base, version) else { continue };
             let Some(canary) = &version.canary else { continue };
@@ -166,6 +165,22 @@ impl InForce {
         let mut now = self.now();
         (now.prepared, now.accepted) = (prepared.clone(), versions);
         Ok(prepared)
+    }
+
+    /// What is in force by what is restored, which has `restored` in force, and nobody had told of: by operator, rule or sink.
+    pub(super) fn unknown(&self, restored: &[OperatorVersion]) -> Vec<(String, Changed)> {
+        let known = self.versions();
+        let named = |to: OperatorVersion| {
+            let name = name_of(&self.base, &to).unwrap_or_else(|| to.uid.clone());
+            let from = known.iter().find(|it| it.has_place_of(&to)).cloned().or_else(|| {
+                let bound = self.base.plugins.get(&(name.clone(), to.kind))?;
+                Some(of_bound(bound, 0, &*self.base.plan.find(&name)?, to.kind))
+            });
+            let added = to.rule.as_ref().map_or(0, |rule| rule.added);
+            (name, Changed { from: from.unwrap_or_else(|| nothing(&to.uid, to.kind, added)), to })
+        };
+        let all = latest_versions(known.iter().chain(restored));
+        all.into_iter().filter(|version| !known.contains(version)).map(named).collect()
     }
 
     /// The operators and sinks, by uid, one of whose plugins came into force after what is restored, which has `restored` in force. That the
@@ -199,6 +214,6 @@ impl InForce {
             SourceError::Build(error) => RunError::Build { place, operator, error },
         })?;
         self.now().known.insert(digest.to_owned(), plugin.clone());
-        Ok(Bound { plugin, configuration: configuration.to_owned() })
+        Ok(Bound { plugin, configuration: configuration.to_owned(), variables: self.base.spec.variables.clone() })
     }
 }

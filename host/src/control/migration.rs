@@ -5,12 +5,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{Bound, ChangeError, Prepared, TrialSpec, operators::key_kinds, prepare::limits};
+use super::{Bound, ChangeError, Prepared, TrialSpec, operators::key_kinds, prepare::limits, run::Shared};
 use crate::{
     dataflow::{Guests, Offer, Place, state_prefix},
     job::{PlanNode, Role},
     model::{Description, Kind, OperatorKind, StateDescription, SubtaskState},
-    plugin::{Instance, LoadError, Placement},
+    plugin::{Instance, LoadError},
     state::{CopiedState, StateError, StateMigration, rehearse},
 };
 
@@ -97,15 +97,15 @@ type Copies = Arc<Mutex<BTreeMap<u32, Result<CopiedState, StateError>>>>;
 
 impl Rehearsing {
     pub(super) fn new(
-        prepared: &Prepared,
+        (shared, prepared): (&Shared, &Prepared),
         node: &PlanNode,
         kind: OperatorKind,
         bound: &Bound,
     ) -> Result<Rehearsing, LoadError> {
         let operator = node.name.clone();
-        let placement = Placement { operator: operator.clone(), subtask: 0, parallelism: node.parallelism };
+        let placement = prepared.placement(node, 0, &shared.environment.clock);
         let limits = limits(&prepared.limits(&operator));
-        let instance = bound.plugin.instantiate(kind, &bound.configuration, placement, limits)?;
+        let instance = bound.instantiate(kind, placement, limits)?;
         let key = match &node.role {
             Role::Operator { key, .. } => key_kinds(node, key),
             _ => Vec::new(),
@@ -206,6 +206,7 @@ mod tests {
             time: Duration::from_secs(1),
             with_state,
             rejected_max: None,
+            failed_max: None,
             record_time_max: None,
         };
         let new = describe(&[newer, text]);

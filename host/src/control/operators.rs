@@ -1,6 +1,5 @@
 //! Builds the stages that run plugins, with the state they had.
 use super::{
-    Bound,
     prepare::limits,
     wiring::{Wiring, bug},
 };
@@ -11,7 +10,7 @@ use crate::{
     },
     job::{FailureSpec, OperatorSpec, PlanNode, PluginColumns, Role, StepSpec},
     model::{Field, Kind, OperatorKind, Schema, StateDescription, StateKind, SubtaskState, groups_of},
-    plugin::{Instance, Placement},
+    plugin::Instance,
     state::{BroadcastMaps, KeyedStore, Layout, Migrator, StoreSettings, TaskSettings},
 };
 
@@ -40,6 +39,10 @@ impl Parts<'_> {
 impl Wiring<'_> {
     /// The stage of an operator.
     pub(super) fn operator(&mut self, node: &PlanNode, subtask: u32) -> Result<Box<dyn Operator>, TaskError> {
+        self.open_operator(node, subtask).map_err(|error| self.not_taken_over(node, error))
+    }
+
+    fn open_operator(&mut self, node: &PlanNode, subtask: u32) -> Result<Box<dyn Operator>, TaskError> {
         let spec = self.spec().operator(&node.name).ok_or_else(|| bug(&node.name, "the job has no such operator"))?;
         let state = self.restored.take(&node.uid, subtask).unwrap_or_default();
         let parts = Parts { node, spec, subtask, state };
@@ -71,7 +74,7 @@ impl Wiring<'_> {
             // One that was added since then begins where its operator is.
             self.restored.begin(&rule.uid, subtask, watermark);
             let operator = self.operator(&rule, subtask)?;
-            let metrics = self.shared.rule_counts.of(&rule, subtask);
+            let metrics = self.shared.counts_of(&rule, subtask);
             rules.push(Stage::rule(self.identity(&rule, subtask), operator, metrics));
         }
         Ok(Rules::new(rules, watermark))
@@ -88,11 +91,15 @@ impl Wiring<'_> {
         kind: OperatorKind,
     ) -> Result<Instance, TaskError> {
         let operator = node.name.clone();
-        let placement = Placement { operator: operator.clone(), subtask, parallelism: node.parallelism };
-        let Bound { plugin, configuration } = &self.prepared().plugins[&(operator.clone(), kind)];
-        plugin
-            .instantiate(kind, configuration, placement, limits(&self.prepared().limits(&operator)))
-            .map_err(|error| TaskError::Load { operator, error })
+        let placement = self.prepared().placement(node, subtask, &self.environment.clock);
+        let bound = &self.prepared().plugins[&(operator.clone(), kind)];
+        let mut instance = bound
+            .instantiate(kind, placement, limits(&self.prepared().limits(&operator)))
+            .map_err(|error| TaskError::Load { operator, error })?;
+        if !self.is_shadow {
+            instance.count_in(&self.shared.counts_of(node, subtask).measures);
+        }
+        Ok(instance)
     }
 
     pub(super) fn rejects_of(&self, parts: &Parts<'_>) -> Result<Rejects, TaskError> {

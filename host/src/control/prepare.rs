@@ -7,9 +7,12 @@ use std::{
 
 use super::{BoundCanary, PluginSource, RunError, SourceError, rules::apply};
 use crate::{
-    job::{Descriptions, JobSpec, LimitsSpec, Plan, PluginRef, PluginSpec, Role, plan},
-    model::{OperatorKind, OperatorVersion},
-    plugin::{Budget, Limits, LoadError, Placement, Plugin},
+    job::{
+        CapabilitiesSpec, Descriptions, JobSpec, LimitsSpec, Plan, PlanNode, PluginRef, PluginSpec, Role, Variables,
+        fill, plan,
+    },
+    model::{Clock, OperatorKind, OperatorVersion},
+    plugin::{Budget, Grants, Instance, Limits, LoadError, Placement, Plugin},
 };
 
 /// The operator, its rule (`operator:rule`) or the sink, and as what its plugin is run.
@@ -20,8 +23,35 @@ pub type PluginId = (String, OperatorKind);
 pub struct Bound {
     /// The plugin.
     pub plugin: Arc<Plugin>,
-    /// A JSON object.
+    /// A JSON object, as it is written: its variables are not filled in.
     pub configuration: String,
+    /// What these stand for.
+    pub variables: Variables,
+}
+
+impl Bound {
+    /// A configured instance, ready for data. What it says of its configuration has no values of variables in it, as far as it quotes them.
+    pub(super) fn instantiate(
+        &self,
+        kind: OperatorKind,
+        placement: Placement,
+        limits: Limits,
+    ) -> Result<Instance, LoadError> {
+        let written: serde_json::Value =
+            serde_json::from_str(&self.configuration).map_err(|error| LoadError::Configuration(error.to_string()))?;
+        let filled = fill(&written, &self.variables).map_err(LoadError::Variable)?;
+        // Where nothing is filled in it is given as it is, to the last digit.
+        let configuration = match filled.configuration == written {
+            true => self.configuration.clone(),
+            false => filled.configuration.to_string(),
+        };
+        let instance = self.plugin.instantiate(kind, &configuration, placement, limits);
+        instance.map_err(|error| match error {
+            LoadError::Configuration(what) => LoadError::Configuration(filled.hide(what)),
+            LoadError::Start(what) => LoadError::Start(filled.hide(what)),
+            other => other,
+        })
+    }
 }
 
 /// A job that can be started.
@@ -78,7 +108,8 @@ pub fn prepare(mut spec: JobSpec, source: &dyn PluginSource) -> Result<Prepared,
                 plugin
             }
         };
-        plugins.insert(one.id(), Bound { plugin, configuration: configuration(one.plugin) });
+        let (configuration, variables) = (configuration(one.plugin), spec.variables.clone());
+        plugins.insert(one.id(), Bound { plugin, configuration, variables });
     }
     let plan = plan(&spec, &descriptions(&plugins))?;
     for one in &wanted {
@@ -114,6 +145,15 @@ impl Prepared {
     pub fn limits(&self, name: &str) -> LimitsSpec {
         let operator = self.spec.operator(name).map(|operator| operator.limits);
         operator.or_else(|| self.spec.sinks.get(name).map(|sink| sink.limits)).unwrap_or_default()
+    }
+
+    /// Where an instance of a plugin of this operator, rule or sink runs, and what it is granted there.
+    pub(super) fn placement(&self, node: &PlanNode, subtask: u32, clock: &Arc<dyn Clock>) -> Placement {
+        let granted = self.spec.operator(&node.name).map(|operator| operator.capabilities);
+        let sink = || self.spec.sinks.get(&node.name).map(|sink| sink.capabilities);
+        let CapabilitiesSpec { clocks, randomness } = granted.or_else(sink).unwrap_or_default();
+        let grants = Grants { clock: clocks.then(|| clock.clone()), randomness };
+        Placement { operator: node.name.clone(), subtask, parallelism: node.parallelism, grants }
     }
 }
 
@@ -169,11 +209,10 @@ pub(super) fn try_configuration(
     spec: &LimitsSpec,
     bound: &Bound,
 ) -> Result<(), LoadError> {
-    let placement = Placement { operator: operator.to_owned(), subtask: 0, parallelism: 1 };
-    bound.plugin.instantiate(kind, &bound.configuration, placement, limits(spec)).map(|_| ())
+    bound.instantiate(kind, Placement::scratch(operator), limits(spec)).map(|_| ())
 }
 
-/// The configuration as the plugin gets it.
+/// The configuration as it is written.
 fn configuration(plugin: &PluginSpec) -> String {
     serde_json::Value::Object(plugin.config.clone().into_iter().collect()).to_string()
 }

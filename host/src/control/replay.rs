@@ -44,6 +44,8 @@ pub struct ReadyReplay {
     pub(super) base: Arc<Prepared>,
     /// The operator, by name.
     pub(super) operator: String,
+    /// What is in force there.
+    pub(super) in_force: OperatorVersion,
     /// What is to process them.
     pub(super) by: OperatorVersion,
     pub(super) offers: Vec<(Place, Offer)>,
@@ -71,7 +73,7 @@ pub(super) fn ready_replay(shared: &Shared, request: ReplayRequest) -> Result<Re
         let of = |prepared: &Prepared, bound: &Bound, (_, kind): &PluginId| {
             let node = prepared.plan.find(&node.name).ok_or_else(|| ChangeError::NoOperator(node.name.clone()))?;
             let reads = columns(&node, *kind).map_err(failed)?;
-            replacement(prepared, &node, (*kind, reads), bound, subtask).map_err(failed)
+            replacement((shared, prepared), &node, (*kind, reads), bound, subtask).map_err(failed)
         };
         Ok([of(&prepared, &bound, &id)?, of(&base, in_force, &id)?])
     };
@@ -81,8 +83,8 @@ pub(super) fn ready_replay(shared: &Shared, request: ReplayRequest) -> Result<Re
         let place = Place { uid: node.uid.clone(), edge: None, subtask };
         offers.push((place, Offer::Replay(Box::new(Replay { batch, side: request.side, by }))));
     }
-    let by = if other { OperatorVersion { change: 0, ..to } } else { from };
-    Ok(ReadyReplay { operator: node.name.clone(), base, by, offers })
+    let by = if other { OperatorVersion { change: 0, ..to } } else { from.clone() };
+    Ok(ReadyReplay { operator: node.name.clone(), base, in_force: from, by, offers })
 }
 
 /// The rows for each subtask.

@@ -145,10 +145,10 @@ async fn take_over(
         let is_latest = is_here && restored.complete == Some(checkpoint);
         let rules = RulesOf {
             prepared,
-            in_force: latest_versions(in_force.iter().chain(manifest.versions.iter().filter(|_| is_latest))),
+            in_force: latest_versions(in_force.iter().chain(manifest.versions.iter().filter(|_| is_here))),
             saved: if is_here { &manifest.versions } else { &[] },
         };
-        match divide(&rules, options, (&manifest, is_latest), &*store, &mut restored).await {
+        match divide(&rules, options, (&manifest, is_here, is_latest), &*store, &mut restored).await {
             Err(RunError::Store(error)) if error.is_loss() => {
                 tracing::error!(checkpoint, "cannot be restored, an earlier one is tried: {error}");
                 let earlier = find(&*store, Some(checkpoint), &mut restored).await?;
@@ -188,7 +188,7 @@ async fn find(
 async fn divide(
     rules: &RulesOf<'_>,
     options: &JobOptions,
-    (manifest, is_latest): (&Manifest, bool),
+    (manifest, is_here, is_latest): (&Manifest, bool, bool),
     store: &dyn CheckpointStore,
     restored: &mut Restored,
 ) -> Result<(), RunError> {
@@ -201,7 +201,7 @@ async fn divide(
     let nodes = if options.allow_non_restored_state { matching.matched } else { matching.complete()? };
     restored.finished = manifest.finished;
     // Whoever starts from elsewhere does so with what the job file says.
-    restored.versions = if is_latest { manifest.versions.clone() } else { Vec::new() };
+    restored.versions = if is_here { manifest.versions.clone() } else { Vec::new() };
     for old in nodes {
         // Of a rule that was removed since then, nothing is.
         let Some(node) = homes.get(&*old.uid).copied().flatten() else { continue };

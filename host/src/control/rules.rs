@@ -47,7 +47,7 @@ pub enum RuleChange {
         plugin: Arc<Plugin>,
         /// A JSON object.
         configuration: String,
-        /// `limits`, `on_failure` and `on_error` as in a job file, a JSON object.
+        /// `limits`, `capabilities`, `on_failure` and `on_error` as in a job file, a JSON object.
         settings: String,
     },
     /// It is removed, with its state.
@@ -88,7 +88,7 @@ impl RuleCounts {
     }
 
     /// Of one subtask of a rule.
-    pub(super) fn of(&self, rule: &PlanNode, subtask: u32) -> Arc<NodeMetrics> {
+    fn of(&self, rule: &PlanNode, subtask: u32) -> Arc<NodeMetrics> {
         let mut all = self.lock();
         let new = || (0..rule.parallelism).map(|_| Arc::default()).collect();
         all.entry(rule.uid.clone()).or_insert_with(new)[subtask as usize].clone()
@@ -107,15 +107,25 @@ impl RuleCounts {
 }
 
 impl Shared {
+    /// What a subtask of an operator or sink, or of a rule, counts. There may be more places where its plugins run than it has subtasks: in
+    /// those it reads from. They count with its last.
+    pub(super) fn counts_of(&self, node: &PlanNode, subtask: u32) -> Arc<NodeMetrics> {
+        let subtask = subtask.min(node.parallelism - 1);
+        match split_rule(&node.name) {
+            Some(_) => self.rule_counts.of(node, subtask),
+            None => self.metrics[node.id.0][subtask as usize].clone(),
+        }
+    }
+
+    /// What all its subtasks count.
+    pub(super) fn all_counts_of(&self, node: &PlanNode) -> Vec<Arc<NodeMetrics>> {
+        (0..node.parallelism).map(|subtask| self.counts_of(node, subtask)).collect()
+    }
+
     /// What the subtasks of an operator or sink, or of a rule, count.
     pub(super) fn counts(&self, name: &str) -> Vec<Arc<NodeMetrics>> {
-        let Some(node) = self.in_force.prepared().plan.find(name).map(|node| node.into_owned()) else {
-            return Vec::new();
-        };
-        match split_rule(name) {
-            Some(_) => (0..node.parallelism).map(|subtask| self.rule_counts.of(&node, subtask)).collect(),
-            None => self.metrics[node.id.0].clone(),
-        }
+        let prepared = self.in_force.prepared();
+        prepared.plan.find(name).map(|node| self.all_counts_of(&node)).unwrap_or_default()
     }
 
     /// What rules have counted that are gone, their operators have counted.
@@ -149,7 +159,7 @@ pub(super) fn reports(shared: &Shared, operator: &str) -> Result<RulesReport, Ch
         let rule = node.rule(name)?;
         let kind = RULE_KINDS.into_iter().find(|kind| rule.role.plugin(*kind).is_some())?;
         let version = version(&prepared, &versions, &rule, &(rule.name.clone(), kind));
-        let counts = NodeReport::of(&rule.name, &shared.counts(&rule.name), &[]);
+        let counts = NodeReport::of(&rule.name, &shared.all_counts_of(&rule), &[]);
         let added = version.rule.as_ref().map_or(0, |rule| rule.added);
         Some(RuleReport { rule: name.to_owned(), version, added, counts })
     };
@@ -192,7 +202,7 @@ pub(super) fn ready_rule(shared: &Arc<Shared>, request: RuleRequest) -> Result<R
                 return Err(ChangeError::TooManyRules(operator));
             }
             let kind = kind_of(&plugin, kind, &rule_name(&operator, &rule))?;
-            let bound = Bound { plugin, configuration };
+            let bound = Bound { plugin, configuration, variables: base.spec.variables.clone() };
             let named = OperatorVersion { uid: rule_name(&node.uid, &rule), ..of_bound(&bound, number, node, kind) };
             let to = RuleVersion { added: number, removed: false, settings };
             let to = OperatorVersion { rule: Some(to), ..named };
@@ -218,7 +228,7 @@ pub(super) fn ready_rule(shared: &Arc<Shared>, request: RuleRequest) -> Result<R
 }
 
 /// What is in force of a rule that is not there.
-fn nothing(uid: &str, kind: OperatorKind, added: u64) -> OperatorVersion {
+pub(super) fn nothing(uid: &str, kind: OperatorKind, added: u64) -> OperatorVersion {
     OperatorVersion {
         change: 0,
         uid: uid.to_owned(),
@@ -262,7 +272,7 @@ fn offers(
                 operator: rule.name.clone(),
                 uid: rule.uid.clone(),
                 open: open_in_force(shared, prepared, rule, subtask),
-                metrics: shared.rule_counts.of(rule, subtask),
+                metrics: shared.counts_of(rule, subtask),
             })),
         };
         (Place { uid: node.uid.clone(), edge: None, subtask }, offer)

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     CanaryReport, CanaryRequest, CanaryStep, ChangeError, ChangeRequest, Changed, CheckpointCounts, JobOptions,
-    JobReport, NodeReport, Placement, Prepared, ReadyChange, ReadyReplay, ReadyShadow, ReplayRequest, RuleRequest,
-    RulesReport, RunError, ShadowReport, ShadowRequest, TrialSpec,
+    JobReport, MetricReport, NodeReport, Placement, Prepared, ReadyChange, ReadyReplay, ReadyShadow, ReplayRequest,
+    RuleRequest, RulesReport, RunError, ShadowReport, ShadowRequest, TakenBack, TrialSpec,
     canary::{ready_canary, ready_step, reports},
     change::{all_versions, ready},
     in_force::InForce,
@@ -72,13 +72,26 @@ pub(super) enum Command {
     },
     /// A barrier at which stages take what is laid ready for them.
     Change {
+        /// What runs, for which it was laid ready.
+        base: Arc<Prepared>,
         /// The number of the offers.
         offer: u64,
-        /// What is put in force, if anything is.
-        new: Option<Box<NewVersion>>,
-        /// Told once it is; dropped if it does not come to that.
+        purpose: Purpose,
+        /// Told once all have taken it; dropped if it does not come to that.
         done: oneshot::Sender<()>,
     },
+    /// The end of this run, and what was before a version on trial.
+    TakeBack(TakenBack),
+}
+
+/// What stages do as the barrier of a change passes them.
+pub(super) enum Purpose {
+    /// What cannot fail the job: copies of state are made, shadows begin and end.
+    Watch,
+    /// An operator, by name, is given rows again, by what may be another version than this one, which is in force.
+    Replay(String, Box<OperatorVersion>),
+    /// Another version comes into force.
+    PutInForce(Box<NewVersion>),
 }
 
 /// What a change puts in force.
@@ -105,7 +118,7 @@ pub(super) struct Shared {
     /// Of the last offers.
     offers: AtomicU64,
     /// Changes are made one after the other.
-    changing: tokio::sync::Mutex<()>,
+    pub(super) changing: tokio::sync::Mutex<()>,
     pub(super) rule_counts: RuleCounts,
     /// Per node and subtask.
     pub(super) metrics: Vec<Vec<Arc<NodeMetrics>>>,
@@ -125,14 +138,26 @@ pub struct Job {
 /// Looks at a running job. Cheap to clone.
 #[derive(Clone)]
 pub struct JobView {
-    shared: Arc<Shared>,
-    commands: mpsc::Sender<Command>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) commands: mpsc::Sender<Command>,
 }
 
 impl JobView {
     /// What each node has done so far, in the order of the plan; what was done again after a failure counts again.
     pub fn nodes(&self) -> Vec<NodeReport> {
         self.shared.nodes()
+    }
+
+    /// What each rule has done so far, in the order of the plan and of its operator's rules; its name is that in the job.
+    pub fn rule_counts(&self) -> Vec<NodeReport> {
+        let plan = &self.shared.in_force.prepared().plan;
+        let rules = plan.nodes.iter().flat_map(|node| node.rules().filter_map(|rule| node.rule(rule)));
+        rules.map(|rule| NodeReport::of(&rule.name, &self.shared.all_counts_of(&rule), &[])).collect()
+    }
+
+    /// What operators, rules and sinks have measured so far: metrics that their plugins declare.
+    pub fn measured(&self) -> Vec<MetricReport> {
+        self.shared.measured()
     }
 
     /// How many times the job has been started.
@@ -202,6 +227,11 @@ impl JobView {
         rule_reports(&self.shared, operator)
     }
 
+    /// The job as it runs now.
+    pub fn prepared(&self) -> Arc<Prepared> {
+        self.shared.in_force.prepared()
+    }
+
     /// What is in force in place of what the job file says, and which rules are not there any more.
     pub fn in_force(&self) -> Vec<OperatorVersion> {
         self.shared.in_force.versions()
@@ -218,13 +248,12 @@ impl JobView {
             return Err(ChangeError::HasShadow(ready.operator));
         }
         if let Some(rehearsing) = ready.rehearsing.take_if(|_| ready.migrates) {
-            all_migrate(&self.rehearse(rehearsing).await?, &ready.operator, &ready.to.plugin)?;
-            self.is_current(&ready.base)?;
+            all_migrate(&self.rehearse(&ready.base, rehearsing).await?, &ready.operator, &ready.to.plugin)?;
         }
-        let ReadyChange { prepared, operator, from, to, trial, offers, .. } = ready;
+        let ReadyChange { base, prepared, operator, from, to, trial, offers, .. } = ready;
         let name = operator.clone();
         let new = NewVersion { version: to.clone(), prepared, from: from.clone(), operator, trial };
-        self.pass(offers, Some(Box::new(new))).await?;
+        self.pass(&base, offers, Purpose::PutInForce(Box::new(new))).await?;
         self.shared.shadows.end(&name);
         self.shared.settle_rules();
         Ok(Changed { from, to })
@@ -236,14 +265,14 @@ impl JobView {
         let _one_at_a_time = self.shared.changing.lock().await;
         self.is_current(&ready.base)?;
         match ready.rehearsing {
-            Some(rehearsing) => self.rehearse(rehearsing).await,
+            Some(rehearsing) => self.rehearse(&ready.base, rehearsing).await,
             None => Ok(Vec::new()),
         }
     }
 
-    async fn rehearse(&self, rehearsing: Rehearsing) -> Result<Vec<StateMigration>, ChangeError> {
+    async fn rehearse(&self, base: &Arc<Prepared>, rehearsing: Rehearsing) -> Result<Vec<StateMigration>, ChangeError> {
         let copies = Arc::default();
-        self.pass(rehearsing.offers(&copies), None).await?;
+        self.pass(base, rehearsing.offers(&copies), Purpose::Watch).await?;
         let counted = tokio::task::spawn_blocking(move || rehearsing.count(&copies)).await;
         // Nobody aborts it, and there is nothing left to be told if the process ends.
         counted.unwrap_or(Err(ChangeError::Ended))
@@ -264,11 +293,16 @@ impl JobView {
     /// from it, for which its tasks stand still. A shadow ends with a change of its operator, and with a failure of the job.
     pub async fn shadow(&self, mut ready: ReadyShadow) -> Result<ShadowReport, ChangeError> {
         let _one_at_a_time = self.shared.changing.lock().await;
-        if self.shared.in_force.prepared().canary(&ready.operator).is_some() {
+        if self.prepared().canary(&ready.operator).is_some() {
             return Err(ChangeError::HasCanary(ready.operator));
         }
-        self.pass(std::mem::take(&mut ready.offers), None).await?;
-        Ok(ready.begun(&self.shared.shadows))
+        self.is_current(&ready.base)?;
+        // It is known before the barrier is out, so that a start after that ends it.
+        ready.begins(&self.shared.shadows);
+        let offers = std::mem::take(&mut ready.offers);
+        let passed = self.pass(&ready.base, offers, Purpose::Watch).await;
+        passed.inspect_err(|_| self.shared.shadows.end(&ready.operator))?;
+        Ok(ready.report())
     }
 
     /// What is tried beside what is in force, and what came of it so far.
@@ -284,8 +318,9 @@ impl JobView {
     /// Ends the shadow of an operator, by name or uid.
     pub async fn discard(&self, operator: &str) -> Result<(), ChangeError> {
         let _one_at_a_time = self.shared.changing.lock().await;
-        let (name, offers) = discard(&self.shared, operator)?;
-        self.pass(offers, None).await?;
+        let base = self.prepared();
+        let (name, offers) = discard(&self.shared, &base, operator)?;
+        self.pass(&base, offers, Purpose::Watch).await?;
         self.shared.shadows.end(&name);
         Ok(())
     }
@@ -299,15 +334,16 @@ impl JobView {
     /// has all that came of it, if the job keeps any. If it fails the job may have failed with them, which undoes what came of them, unless a
     /// checkpoint was complete just then.
     pub async fn replay(&self, ready: ReadyReplay) -> Result<(), ChangeError> {
-        let ReadyReplay { base, operator, offers, .. } = ready;
+        let ReadyReplay { base, operator, in_force, offers, .. } = ready;
         let _one_at_a_time = self.shared.changing.lock().await;
         self.is_current(&base)?;
-        if self.shared.in_force.trial(self.shared.environment.clock.monotonic()).is_some_and(|trial| trial.with_state) {
+        if self.holds_checkpoints() {
             let what = "a version is on trial with its state, so no checkpoint is taken now".to_owned();
             return Err(ChangeError::Replay { operator, what });
         }
         let start = self.starts();
-        self.pass(offers, None).await.map_err(|_| ChangeError::Undone)?;
+        let purpose = Purpose::Replay(operator, Box::new(in_force));
+        self.pass(&base, offers, purpose).await.map_err(|_| ChangeError::Undone)?;
         if self.shared.prepared.spec.checkpoints.is_none() {
             return Ok(());
         }
@@ -340,15 +376,25 @@ impl JobView {
         reports(&self.shared)
     }
 
-    /// Has the barrier of these offers pass all tasks.
-    async fn pass(&self, offers: Vec<(Place, Offer)>, new: Option<Box<NewVersion>>) -> Result<(), ChangeError> {
+    /// Whether no checkpoint is taken for now, lest a version on trial cannot be undone with its state.
+    pub fn holds_checkpoints(&self) -> bool {
+        self.shared.in_force.trials().hold_checkpoints(self.shared.environment.clock.monotonic())
+    }
+
+    /// Has the barrier of these offers, laid ready for the job as it runs with `base`, pass all tasks.
+    async fn pass(
+        &self,
+        base: &Arc<Prepared>,
+        offers: Vec<(Place, Offer)>,
+        purpose: Purpose,
+    ) -> Result<(), ChangeError> {
         let changes = &self.shared.changes;
         let number = self.shared.offers.fetch_add(1, Relaxed) + 1;
         for (place, offer) in offers {
             changes.offer(number, place, offer);
         }
         let (done, wait) = oneshot::channel();
-        let sent = self.commands.send(Command::Change { offer: number, new, done }).await;
+        let sent = self.commands.send(Command::Change { base: base.clone(), offer: number, purpose, done }).await;
         let made = sent.is_ok() && wait.await.is_ok();
         changes.withdraw(number);
         if made { Ok(()) } else { Err(ChangeError::Ended) }
@@ -400,7 +446,11 @@ impl Job {
             latency: Arc::default(),
             checkpoints: CheckpointCounts::default(),
             starts: AtomicU64::new(0),
-            in_force: InForce::new(prepared.clone(), options.versions.clone()),
+            in_force: InForce::new(
+                prepared.clone(),
+                options.versions.clone(),
+                (&options.trials, environment.clock.monotonic()),
+            ),
             changes: Arc::default(),
             shadows: Shadows::default(),
             rule_counts: RuleCounts::default(),

@@ -44,11 +44,19 @@ pub struct ShadowReport {
 #[derive(Default)]
 pub(super) struct Shadows(Mutex<BTreeMap<String, At>>);
 
+#[derive(Clone)]
 struct At {
     version: OperatorVersion,
     bound: Bound,
     kind: OperatorKind,
     comparison: Arc<Comparison>,
+}
+
+impl At {
+    fn report(&self, operator: &str) -> ShadowReport {
+        let (operator, version) = (operator.to_owned(), self.version.clone());
+        ShadowReport { operator, version, compared: self.comparison.so_far() }
+    }
 }
 
 impl Shadows {
@@ -72,12 +80,7 @@ impl Shadows {
     }
 
     pub(super) fn reports(&self) -> Vec<ShadowReport> {
-        let report = |(operator, at): (&String, &At)| ShadowReport {
-            operator: operator.clone(),
-            version: at.version.clone(),
-            compared: at.comparison.so_far(),
-        };
-        self.lock().iter().map(report).collect()
+        self.lock().iter().map(|(operator, at)| at.report(operator)).collect()
     }
 
     /// What makes the shadow of an operator, by name or uid, the version in force.
@@ -97,27 +100,26 @@ impl Shadows {
 
 /// A shadow that is ready to begin.
 pub struct ReadyShadow {
+    pub(super) base: Arc<Prepared>,
     pub(super) operator: String,
     at: At,
     pub(super) offers: Vec<(Place, Offer)>,
 }
 
 impl ReadyShadow {
-    /// Notes that it has begun, and what it is.
-    pub(super) fn begun(self, shadows: &Shadows) -> ShadowReport {
-        let report = ShadowReport {
-            operator: self.operator.clone(),
-            version: self.at.version.clone(),
-            compared: self.at.comparison.so_far(),
-        };
-        shadows.lock().insert(self.operator, self.at);
-        report
+    /// Notes that it begins.
+    pub(super) fn begins(&self, shadows: &Shadows) {
+        shadows.lock().insert(self.operator.clone(), self.at.clone());
+    }
+
+    pub(super) fn report(&self) -> ShadowReport {
+        self.at.report(&self.operator)
     }
 }
 
 /// Checks a shadow as a change is checked, and makes everything ready for it.
 pub(super) fn ready_shadow(shared: &Arc<Shared>, request: ShadowRequest) -> Result<ReadyShadow, ChangeError> {
-    let Checked { prepared, id, node, to, bound, .. } = check(shared, request.change)?;
+    let Checked { base, prepared, id, node, to, bound, .. } = check(shared, request.change)?;
     let prepared = Arc::new(prepared);
     let Role::Operator { key, .. } = &node.role else {
         return Err(ChangeError::Sink(node.name.clone()));
@@ -135,6 +137,7 @@ pub(super) fn ready_shadow(shared: &Arc<Shared>, request: ShadowRequest) -> Resu
     let offers =
         (0..node.parallelism).map(|subtask| (place(&node, subtask), Offer::Shadow(Box::new(start(subtask))))).collect();
     Ok(ReadyShadow {
+        base,
         operator: node.name.clone(),
         at: At { version: to, bound, kind: id.1, comparison: comparison.clone() },
         offers,
@@ -142,8 +145,11 @@ pub(super) fn ready_shadow(shared: &Arc<Shared>, request: ShadowRequest) -> Resu
 }
 
 /// What ends the shadow of an operator, by name or uid.
-pub(super) fn discard(shared: &Shared, operator: &str) -> Result<(String, Vec<(Place, Offer)>), ChangeError> {
-    let prepared = shared.in_force.prepared();
+pub(super) fn discard(
+    shared: &Shared,
+    prepared: &Prepared,
+    operator: &str,
+) -> Result<(String, Vec<(Place, Offer)>), ChangeError> {
     let node = prepared.plan.find(operator);
     let node = node.filter(|node| shared.shadows.has(&node.name));
     let node = node.ok_or_else(|| ChangeError::NoShadow(operator.to_owned()))?;
@@ -155,11 +161,12 @@ fn place(node: &PlanNode, subtask: u32) -> Place {
     Place { uid: node.uid.clone(), edge: None, subtask }
 }
 
-/// Opens the operator in memory, with the state it is given.
+/// Opens the operator beside the one in force, with the state it is given.
 fn open(shared: &Arc<Shared>, prepared: &Arc<Prepared>, node: &PlanNode, subtask: u32) -> OpenOperator {
     let (shared, prepared, node) = (shared.clone(), prepared.clone(), node.clone());
     Box::new(move |state, start| {
-        open_with((&shared, &prepared), &StateBackend::memory(), (&node, subtask), state, start)
+        let backend = shared.backend().ok_or_else(|| bug(&node.name, "the job has ended"))?.beside()?;
+        open_with((&shared, &prepared), (&backend, true), (&node, subtask), state, start)
     })
 }
 
@@ -173,13 +180,13 @@ pub(super) fn open_in_force(
     let (shared, prepared, node) = (shared.clone(), prepared.clone(), node.clone());
     Box::new(move |state, start| {
         let backend = shared.backend().ok_or_else(|| bug(&node.name, "the job has ended"))?;
-        open_with((&shared, &prepared), &backend, (&node, subtask), state, start)
+        open_with((&shared, &prepared), (&backend, false), (&node, subtask), state, start)
     })
 }
 
 fn open_with(
     (shared, prepared): (&Shared, &Prepared),
-    backend: &StateBackend,
+    (backend, is_shadow): (&StateBackend, bool),
     (node, subtask): (&PlanNode, u32),
     state: SubtaskState,
     start: u64,
@@ -189,5 +196,7 @@ fn open_with(
     restored.start = start;
     // Nobody reports: it is no task.
     let (reports, _) = mpsc::channel(1);
-    Wiring::new((shared, prepared), &environment, backend, true, &mut restored, reports).operator(node, subtask)
+    let mut wiring = Wiring::new((shared, prepared), &environment, backend, true, &mut restored, reports);
+    wiring.is_shadow = is_shadow;
+    wiring.operator(node, subtask)
 }

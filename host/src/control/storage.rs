@@ -1,7 +1,7 @@
 //! Where a job's checkpoints and savepoints are, from which of them it starts, and where it keeps state meanwhile.
 use std::{path::PathBuf, sync::Arc};
 
-use super::{JobObserver, PluginSource, RunError};
+use super::{JobObserver, PluginSource, RunError, TrialLeft};
 #[cfg(feature = "rocksdb")]
 use crate::state::{Claim, Compression, RocksDbSettings};
 use crate::{
@@ -41,6 +41,8 @@ pub struct JobOptions {
     pub observer: Option<Arc<dyn JobObserver>>,
     /// Changes of plugins in earlier runs of the job, whether a checkpoint has them or not: they are in force from the start.
     pub versions: Vec<OperatorVersion>,
+    /// Which of them were on trial, and are for some time still.
+    pub trials: Vec<TrialLeft>,
     /// Where plugins are found that a checkpoint names and the job file does not.
     pub plugins: Option<Arc<dyn PluginSource>>,
 }
@@ -65,6 +67,7 @@ impl Default for JobOptions {
             savepoint_on_stop: None,
             observer: None,
             versions: Vec::new(),
+            trials: Vec::new(),
             plugins: None,
         }
     }

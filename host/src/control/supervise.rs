@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    JobOptions, JobReport, Placement, RunError,
+    Changed, JobOptions, JobReport, Placement, RunError,
     coordinator::{Coordinator, Ended, Started, TaskEnd},
     restart::Restarts,
     restore::{OwnStarts, restore},
@@ -77,10 +77,7 @@ impl Supervisor {
                 let OperatorVersion { uid, plugin, .. } = &back;
                 // Where there was no rule there is none again.
                 let before = if plugin.is_empty() { "the job without it" } else { plugin.as_str() };
-                tracing::warn!(
-                    operator = uid,
-                    "the new version has failed before it was in force, {before} goes on: {error}"
-                );
+                tracing::warn!(operator = uid, "it has failed during a change or a replay, {before} goes on: {error}");
                 if let Some(observer) = &self.options.observer {
                     observer.restarting(&error, Duration::ZERO);
                 }
@@ -88,12 +85,17 @@ impl Supervisor {
             }
             if let Some(back) = self.shared.in_force.roll_back(&error, now).filter(|_| !self.stop.is_cancelled()) {
                 let (operator, plugin) = (&back.operator, &back.to.plugin);
-                match &back.from.canary {
-                    Some(_) => tracing::warn!(operator, "the canary is dropped, {plugin} has all keys: {error}"),
-                    None => tracing::warn!(operator, "the version on trial has failed, {plugin} is put back: {error}"),
+                match back.of_canary {
+                    true => tracing::warn!(operator, "the canary is dropped, {plugin} has all keys: {error}"),
+                    false => tracing::warn!(operator, "the version on trial is undone, {plugin} is put back: {error}"),
                 }
+                let changed = Changed { from: back.from.clone(), to: back.to.clone() };
                 if let Some(observer) = &self.options.observer {
                     observer.rolled_back(back, &error).await;
+                }
+                if let RunError::TakenBack(taken) = error {
+                    // Whoever asked may be gone.
+                    let _ = taken.done.send(changed);
                 }
                 continue;
             }
@@ -147,6 +149,7 @@ impl Supervisor {
             return Ok(Ended::Finished);
         }
         self.shared.shadows.end_all();
+        let unknown = self.shared.in_force.unknown(&restored.versions);
         let current = self.shared.in_force.start(&restored.versions, self.options.plugins.as_deref())?;
         restored.changed = self.shared.in_force.newer(&restored.versions);
         self.shared.metrics.iter().flatten().for_each(|metrics| metrics.start());
@@ -175,7 +178,7 @@ impl Supervisor {
         }
         drop(ends);
         if let Some(observer) = &self.options.observer {
-            observer.started();
+            observer.started(unknown);
         }
         let coordinator =
             Coordinator::new(&self.shared, &self.environment, &self.options, restored, tasks, reported, ended);

@@ -15,7 +15,7 @@ use crate::{
     job::{EdgeId, Exchange, InputSide, JobSpec, NodeId, OnError, Plan, PlanEdge, PlanNode, Role, TaskPlan},
     model::{NO_WATERMARK, Schema},
     schema_registry::SchemaRegistry,
-    state::StateBackend,
+    state::{StateBackend, StateError},
 };
 
 /// A subtask, ready to be run.
@@ -37,6 +37,8 @@ pub(super) struct Wiring<'a> {
     pub(super) backend: &'a StateBackend,
     /// Whether state nobody declares any more may be left behind.
     drop_vanished: bool,
+    /// Whether what its guests measure is not the job's.
+    pub(super) is_shadow: bool,
     pub(super) restored: &'a mut Restored,
     reports: mpsc::Sender<Report>,
     drifts: HashMap<NodeId, Arc<DriftGroup>>,
@@ -64,6 +66,7 @@ impl<'a> Wiring<'a> {
             environment,
             backend,
             drop_vanished,
+            is_shadow: false,
             restored,
             reports,
             drifts,
@@ -79,6 +82,19 @@ impl<'a> Wiring<'a> {
     /// Whether state that an operator or sink does not declare any more may be left behind.
     pub(super) fn drop_vanished(&self, node: &PlanNode) -> bool {
         self.drop_vanished || self.restored.changed.contains(&node.uid)
+    }
+
+    /// That its state does not fit is a version's fault that has come into force since it was saved.
+    pub(super) fn not_taken_over(&self, node: &PlanNode, error: TaskError) -> TaskError {
+        use StateError::{Incompatible, Migration, TooLarge, Vanished, Version};
+        match error {
+            TaskError::State(
+                Incompatible { .. } | Version { .. } | Migration { .. } | Vanished { .. } | TooLarge { .. },
+            ) if self.restored.changed.contains(&node.uid) => {
+                TaskError::TakeOver { operator: node.name.clone(), error: Box::new(error) }
+            }
+            error => error,
+        }
     }
 
     pub(super) fn prepared(&self) -> &'a Prepared {
@@ -219,7 +235,7 @@ impl<'a> Wiring<'a> {
     fn stage(&mut self, node: &PlanNode, subtask: u32) -> Result<Stage, TaskError> {
         let operator: Box<dyn Operator> = match &node.role {
             Role::Operator { .. } => self.operator(node, subtask)?,
-            Role::Sink { .. } => Box::new(self.sink(node, subtask)?),
+            Role::Sink { .. } => Box::new(self.sink(node, subtask).map_err(|error| self.not_taken_over(node, error))?),
             Role::Source { .. } => return Err(bug(&node.name, "a source reads nobody")),
         };
         Ok(Stage::new(self.identity(node, subtask), operator, self.outputs(node, subtask)?))

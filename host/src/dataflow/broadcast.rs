@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 
 use super::{
-    Keyed, Operator, Outputs, Replacement, RowNumbers, TaskError,
+    Keyed, Moments, Operator, Outputs, Replacement, RowNumbers, TaskError,
     failures::{Rows, Work},
     keyed::Port,
 };
@@ -68,6 +68,10 @@ impl Operator for Broadcast {
 
     async fn wake(&mut self, now_ms: i64, outputs: &mut Outputs) -> Result<(), TaskError> {
         self.keyed.wake(now_ms, outputs).await
+    }
+
+    fn moments(&mut self) -> Option<&mut Moments> {
+        Some(&mut self.keyed.moments)
     }
 
     fn replace(&mut self, new: Replacement) -> Result<(), TaskError> {

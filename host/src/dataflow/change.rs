@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     job::InputSide,
-    model::{Batch, OperatorKind, SnapshotKind, SubtaskState},
+    model::{Batch, OperatorKind, SnapshotKind, SnapshotRequest, SubtaskState},
     plugin::Instance,
 };
 
@@ -125,7 +125,7 @@ impl Stage {
     pub(super) async fn accept(&mut self, offer: Offer, barrier: Barrier) -> Result<(), TaskError> {
         let offer = match offer {
             Offer::Copy(take) => {
-                take(self.copy(barrier).await?);
+                take(self.copy(barrier, false).await?);
                 return Ok(());
             }
             Offer::Replay(replay) => return self.replay(*replay).await,
@@ -146,7 +146,7 @@ impl Stage {
             }
             Offer::RemoveRule(uid) => self.operator.remove_rule(&uid),
             Offer::Shadow(start) => {
-                let state = self.copy(barrier).await?;
+                let state = self.copy(barrier, true).await?;
                 let comparison = start.comparison.clone();
                 match Shadow::begin(*start, state) {
                     Ok(shadow) => self.shadow = Some(Box::new(shadow)),
@@ -171,17 +171,18 @@ impl Stage {
         in_force.map_or(Ok(()), |back| self.operator.replace(back))
     }
 
-    /// All that its operator keeps, by this barrier.
-    async fn copy(&mut self, barrier: Barrier) -> Result<SubtaskState, TaskError> {
+    /// All that its operator keeps, by this barrier: to be opened beside it at once, or as a savepoint.
+    async fn copy(&mut self, barrier: Barrier, beside: bool) -> Result<SubtaskState, TaskError> {
         let barrier = Barrier { kind: SnapshotKind::Savepoint, kept: true, ..barrier };
-        let mut state = self.operator.copy_state(&self.identity.request(barrier)).await?;
+        let request = SnapshotRequest { beside, ..self.identity.request(barrier) };
+        let mut state = self.operator.copy_state(&request).await?;
         let bug = |what: String| TaskError::Bug { node: self.identity.uid.to_string(), what };
         state.stores.iter_mut().try_for_each(|store| store.finish().map_err(bug))?;
         Ok(state)
     }
 
     async fn reopen(&mut self, new: Reopening, barrier: Barrier) -> Result<(), TaskError> {
-        let state = self.copy(barrier).await?;
+        let state = self.copy(barrier, false).await?;
         // The old one goes first: there need not be memory for both.
         self.operator = Box::new(Nobody);
         let opened = (new.open)(state, self.identity.start);

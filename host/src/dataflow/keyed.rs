@@ -425,10 +425,15 @@ impl Operator for Keyed {
         self.fire(TimeDomain::Processing, now_ms, outputs).await
     }
 
+    fn moments(&mut self) -> Option<&mut Moments> {
+        Some(&mut self.moments)
+    }
+
     fn replace(&mut self, new: Replacement) -> Result<(), TaskError> {
         let reads = [new.reads, new.second_reads];
         self.settings.inputs.iter_mut().zip(reads).for_each(|(input, reads)| input.reads = reads);
         (self.instance, self.settings.key_wanted) = (new.instance, new.keys);
+        self.failures.replaced();
         Ok(())
     }
 

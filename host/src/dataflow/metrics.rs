@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::model::{EventTime, NO_WATERMARK};
+use crate::{
+    model::{EventTime, NO_WATERMARK},
+    plugin::Measures,
+};
 
 /// Counts of one subtask of a node. Written by its task only.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub struct NodeMetrics {
     pub call_ns: AtomicU64,
     /// Rows, timers and windows that these calls were given; what was given again counts again.
     pub call_items: AtomicU64,
+    /// What its plugins have measured themselves.
+    pub measures: Measures,
     watermark: AtomicI64,
 }
 
@@ -45,6 +50,7 @@ impl Default for NodeMetrics {
             guests_replaced: AtomicU64::default(),
             call_ns: AtomicU64::default(),
             call_items: AtomicU64::default(),
+            measures: Measures::default(),
             watermark: AtomicI64::new(NO_WATERMARK),
         }
     }

@@ -1,5 +1,6 @@
-//! The moments handed to guests: processing time from the clock, and a seed per call that follows from the task's own.
-use std::sync::Arc;
+//! The moments handed to guests: processing time from the clock, and a seed per call that follows from the task's own. What is to be compared with another
+//! is handed the moments of that.
+use std::{collections::VecDeque, sync::Arc};
 
 use super::Environment;
 use crate::{
@@ -12,6 +13,17 @@ pub struct Moments {
     clock: Arc<dyn Clock>,
     seed: u64,
     calls: u64,
+    /// What was handed out, where somebody is to be handed the same.
+    noted: Option<Tape>,
+    /// What is handed out first.
+    given: Tape,
+}
+
+/// What was handed out, in order.
+#[derive(Default)]
+pub(super) struct Tape {
+    calls: VecDeque<CallMoment>,
+    times: VecDeque<i64>,
 }
 
 impl Moments {
@@ -20,14 +32,24 @@ impl Moments {
         let mut bytes = environment.seed.to_le_bytes().to_vec();
         bytes.extend_from_slice(&subtask.to_le_bytes());
         bytes.extend_from_slice(uid.as_bytes());
-        Moments { clock: environment.clock.clone(), seed: key_hash(&bytes), calls: 0 }
+        let (clock, seed) = (environment.clock.clone(), key_hash(&bytes));
+        Moments { clock, seed, calls: 0, noted: None, given: Tape::default() }
     }
 
     /// The moment of the next call.
     pub fn next(&mut self, watermark: EventTime) -> CallMoment {
         self.calls += 1;
-        let seed = key_hash(&[self.seed.to_le_bytes(), self.calls.to_le_bytes()].concat());
-        CallMoment { processing_time: self.clock.now_ms(), watermark, seed }
+        let moment = match self.given.calls.pop_front() {
+            Some(moment) => CallMoment { watermark, ..moment },
+            None => {
+                let seed = key_hash(&[self.seed.to_le_bytes(), self.calls.to_le_bytes()].concat());
+                CallMoment { processing_time: self.clock.now_ms(), watermark, seed }
+            }
+        };
+        if let Some(noted) = &mut self.noted {
+            noted.calls.push_back(moment);
+        }
+        moment
     }
 
     /// The clock's monotonic reading.
@@ -36,7 +58,26 @@ impl Moments {
     }
 
     /// Processing time, in ms.
-    pub fn now_ms(&self) -> i64 {
-        self.clock.now_ms()
+    pub fn now_ms(&mut self) -> i64 {
+        let now_ms = self.given.times.pop_front().unwrap_or_else(|| self.clock.now_ms());
+        if let Some(noted) = &mut self.noted {
+            noted.times.push_back(now_ms);
+        }
+        now_ms
+    }
+
+    /// Notes what is handed out from now on, or no more.
+    pub(super) fn note(&mut self, note: bool) {
+        self.noted = note.then(Tape::default);
+    }
+
+    /// What was noted since it was last asked for.
+    pub(super) fn noted(&mut self) -> Tape {
+        self.noted.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Hands this out next, and of what it was given before no more.
+    pub(super) fn give(&mut self, tape: Tape) {
+        self.given = tape;
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    Barrier, CanaryChange, Changes, Last, Left, Message, NewRule, NodeMetrics, Place, Replacement, Route, Target,
-    TaskError,
+    Barrier, CanaryChange, Changes, Last, Left, Message, Moments, NewRule, NodeMetrics, Place, Replacement, Route,
+    Target, TaskError,
     shadow::{Input, Shadow},
 };
 use crate::{
@@ -75,8 +75,8 @@ pub trait Operator: Send {
         Ok(())
     }
 
-    /// The barrier of a change: the stages it is made of take what there is for them.
-    async fn change(&mut self, _barrier: Barrier) -> Result<(), TaskError> {
+    /// The barrier of a change: the stages it is made of take what there is for them, which may have them emit rows.
+    async fn change(&mut self, _barrier: Barrier, _outputs: &mut Outputs) -> Result<(), TaskError> {
         Ok(())
     }
 
@@ -96,6 +96,11 @@ pub trait Operator: Send {
     /// From now on another version has another share of the keys, with the state there is.
     fn canary(&mut self, _change: CanaryChange) -> Result<(), TaskError> {
         Err(bug("an operator that has no canaries has got one"))
+    }
+
+    /// Where its calls have their moments from.
+    fn moments(&mut self) -> Option<&mut Moments> {
+        None
     }
 
     /// Nothing comes any more, and everything that was prepared is committed.
@@ -122,7 +127,7 @@ impl StageIdentity {
         let (uid, subtask, start, checkpoint) = (&self.uid, self.subtask, self.start, barrier.checkpoint);
         // The `:` of a rule is none of the characters that names of parts have.
         let prefix = format!("state/{}/{subtask}/{checkpoint}-{start}", uid.replace(RULE_SEPARATOR, "/"));
-        SnapshotRequest { checkpoint, kind: barrier.kind, kept: barrier.kept, prefix }
+        SnapshotRequest { kept: barrier.kept, ..SnapshotRequest::new(checkpoint, barrier.kind, prefix) }
     }
 }
 
@@ -152,8 +157,8 @@ impl Stage {
     /// Has the shadow do the same, if there is one.
     async fn follow(&mut self, input: Option<Input>) {
         if let (Some(shadow), Some(input)) = (&mut self.shadow, input) {
-            let emitted = self.outputs.kept();
-            Box::pin(shadow.follow(input, emitted)).await;
+            let moments = self.operator.moments().map(Moments::noted).unwrap_or_default();
+            Box::pin(shadow.follow(input, moments, self.outputs.kept())).await;
         }
     }
 
@@ -216,7 +221,7 @@ impl Stage {
 
     /// Takes what a change has for it.
     pub(super) async fn change(&mut self, change: u64, barrier: Barrier) -> Result<(), TaskError> {
-        self.operator.change(barrier).await?;
+        self.operator.change(barrier, &mut self.outputs).await?;
         let StageIdentity { uid, subtask, changes, .. } = &self.identity;
         let place = Place { uid: uid.to_string(), edge: None, subtask: *subtask };
         match changes.take(change, &place) {
@@ -233,9 +238,13 @@ impl Stage {
         Ok(())
     }
 
-    /// Keeps what is emitted if there is a shadow to compare it with.
+    /// Keeps what is emitted, and the moments of calls, if there is a shadow to compare it with.
     pub(super) fn keep_outputs(&mut self) {
-        self.outputs.keep(self.shadow.is_some());
+        let has_shadow = self.shadow.is_some();
+        self.outputs.keep(has_shadow);
+        if let Some(moments) = self.operator.moments() {
+            moments.note(has_shadow);
+        }
     }
 
     pub(super) async fn completed(&mut self, permit: &CommitPermit) -> Result<(), TaskError> {

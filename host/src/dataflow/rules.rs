@@ -108,10 +108,12 @@ impl Operator for Rules {
         Ok(())
     }
 
-    async fn change(&mut self, barrier: Barrier) -> Result<(), TaskError> {
+    async fn change(&mut self, barrier: Barrier, outputs: &mut Outputs) -> Result<(), TaskError> {
         let Some(change) = barrier.change else { return Ok(()) };
         for rule in &mut self.rules {
+            outputs.lend(&mut rule.outputs);
             rule.change(change, barrier).await?;
+            outputs.lend(&mut rule.outputs);
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! thrown away. Nothing it does reaches anybody, and nothing of it is saved. Must not know what kind of operator it shadows.
 use std::sync::Arc;
 
-use super::{Comparison, Operator, Outputs, TaskError, comparison::Comparer};
+use super::{Comparison, Operator, Outputs, TaskError, comparison::Comparer, moments::Tape};
 use crate::model::{Batch, EventTime, Schema, SubtaskState};
 
 /// Opens an operator with this state, in this start of the job.
@@ -53,8 +53,11 @@ impl Shadow {
         self.operator.wake_at()
     }
 
-    /// Does what the version in force has done, which has emitted this, and compares.
-    pub(super) async fn follow(&mut self, input: Input, emitted: Vec<(usize, Batch)>) {
+    /// Does what the version in force has done, whose calls had these moments and have emitted this, and compares.
+    pub(super) async fn follow(&mut self, input: Input, moments: Tape, emitted: Vec<(usize, Batch)>) {
+        if let Some(own) = self.operator.moments() {
+            own.give(moments);
+        }
         let outputs = &mut self.outputs;
         let done = match input {
             Input::Batch(batch) => self.operator.batch(batch, outputs).await,

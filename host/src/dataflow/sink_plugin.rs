@@ -86,6 +86,7 @@ impl SinkPlugin {
             self.lists = self.lists.reopened(states, &mut guests)?;
         }
         (self.instance, self.reads) = (new.instance, new.reads);
+        self.failures.replaced();
         Ok(())
     }
 

@@ -106,8 +106,13 @@ impl Operator for Transform {
         outputs.watermark(watermark).await
     }
 
+    fn moments(&mut self) -> Option<&mut Moments> {
+        Some(&mut self.moments)
+    }
+
     fn replace(&mut self, new: Replacement) -> Result<(), TaskError> {
         (self.instance, self.reads) = (new.instance, new.reads);
+        self.failures.replaced();
         Ok(())
     }
 

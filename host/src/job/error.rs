@@ -47,6 +47,8 @@ codes! {
     J0111 = Step,
     /// None or several of fields of which there is one.
     J0112 = Choice,
+    /// A capability that cannot be granted.
+    J0113 = Capability,
     /// An input that does not exist.
     J0201 = UnknownInput,
     /// A side output that does not exist.

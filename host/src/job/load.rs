@@ -1,5 +1,7 @@
 //! A job file into a [`JobSpec`]. All errors have the place in the file as it was written.
 use std::{
+    cell::RefCell,
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -8,10 +10,11 @@ use serde::de::DeserializeOwned;
 use serde_saphyr::Location;
 
 use super::{
-    CheckpointSpec, Code, JobError, JobSpec, OperatorSpec, Place, RuleSettings,
+    CheckpointSpec, Code, JobError, JobSpec, OperatorSpec, Place, RuleSettings, Variables,
     assemble::{assemble, rule_settings},
     raw::RawJob,
-    substitute::{Substituted, substitute},
+    references::refer,
+    substitute::{Substituted, substitute, value_of},
     values::Context,
     yaml,
 };
@@ -43,7 +46,8 @@ pub fn load(path: &Path) -> Result<JobSpec, JobError> {
     let text = String::from_utf8(fs::read(path).map_err(unreadable)?)
         .map_err(|error| refuse(format!("the job file is not UTF-8 at byte {}", error.utf8_error().valid_up_to())))?;
     let base = path.parent().unwrap_or(Path::new(""));
-    parse(&text, &name, &|variable| std::env::var(variable).ok(), base)
+    let variables = Variables::new(|variable| std::env::var(variable).ok());
+    Ok(JobSpec { variables: variables.clone(), ..parse(&text, &name, &|variable| variables.value(variable), base)? })
 }
 
 /// Reads the text of a job file: YAML, and so also JSON. `name` is the file's in messages, `env` gives the variables for
@@ -65,11 +69,21 @@ pub fn parse_with(
     base_dir: &Path,
     defaults: JobDefaults,
 ) -> Result<JobSpec, JobError> {
-    let (raw, text): (RawJob, _) = read(text, name, env)?;
-    assemble(raw, &Context { file: name, text: &text }, base_dir, defaults)
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    let found = RefCell::new(BTreeMap::new());
+    let find = |variable: &str| {
+        let value = env(variable)?;
+        found.borrow_mut().insert(variable.to_owned(), value.clone());
+        Some(value)
+    };
+    let (raw, filled): (RawJob, _) = read(text, name, &find)?;
+    let mut spec = assemble(raw, &Context { file: name, text: &filled }, base_dir, defaults)?;
+    refer(&mut spec, text, &filled)?;
+    let found = found.into_inner();
+    Ok(JobSpec { variables: Variables::new(move |variable| found.get(variable).cloned()), ..spec })
 }
 
-/// Reads the settings of a rule of this operator: `limits`, `on_failure` and `on_error` as they are in a job file, each as that of the operator if it
+/// Reads the settings of a rule of this operator: `limits`, `capabilities`, `on_failure` and `on_error` as they are in a job file, each as that of the operator if it
 /// is not there.
 pub fn parse_rule_settings(text: &str, operator: &OperatorSpec) -> Result<RuleSettings, JobError> {
     let (raw, text) = read(text, RULE, &|_| None)?;
@@ -87,12 +101,9 @@ fn read<T: DeserializeOwned>(
     name: &str,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(T, Substituted), JobError> {
-    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
-    let text = substitute(text, env)
+    let text = substitute(text, &mut |reference| value_of(reference, env))
         .map_err(|refused| JobError::new(Code::Variable, name, refused.place, refused.message).help(refused.help))?;
-    // YAML 1.1's `no` and `off` stay words: a country code in a plugin's configuration is not false.
-    let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
-    let raw = serde_saphyr::from_str_with_options(&text.text, options).map_err(|error| {
+    let raw = yaml::read(&text.text).map_err(|error| {
         let explained = yaml::explain(&error);
         let error = JobError::new(explained.code, name, text.original(explained.place), explained.message);
         JobError { help: explained.help, ..error }

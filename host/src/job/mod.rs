@@ -7,6 +7,7 @@ mod infer;
 mod load;
 mod plan;
 mod raw;
+mod references;
 mod render;
 mod schemas;
 mod spec;
@@ -25,4 +26,5 @@ pub use plan::{
     EdgeId, Exchange, InputSide, NodeId, OutputPort, Plan, PlanEdge, PlanNode, PluginColumns, REJECTED, Role, TaskId,
     TaskPlan, WINDOW_END, WINDOW_START, plan, rejected_schema,
 };
+pub use references::{FILLED_BYTES_MAX, Filled, Variables, fill};
 pub use spec::*;

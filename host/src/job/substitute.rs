@@ -1,39 +1,45 @@
 //! `${VARIABLE}` and `${VARIABLE:default}` in the text of a job file. Keeps lines as they are, and remembers how far columns
 //! moved, so that errors point into the file as it was written. Knows of YAML only comments and quotes.
-use super::Place;
+use super::{JOB_FILE_BYTES_MAX, Place};
+
+/// Bytes of a job file's text once its variables are filled in: a short reference may stand for a long value any number of times.
+const FILLED_IN_BYTES_MAX: usize = 4 * JOB_FILE_BYTES_MAX as usize;
 
 /// The text with its variables filled in.
 #[derive(Debug, Default)]
 pub(super) struct Substituted {
     pub text: String,
+    /// What was filled in, in order: what is between the braces, and the value.
+    pub filled: Vec<(String, String)>,
     shifts: Vec<Shift>,
 }
 
-/// One filled-in variable. Columns and lengths in characters.
+/// One filled-in variable, in the order of the text. Columns and lengths in characters.
 #[derive(Debug)]
 struct Shift {
     line: u32,
     /// Where the value begins in the new text.
     column: u32,
     value_length: u32,
-    reference_length: u32,
+    /// Where the reference begins in the file, and where it is over.
+    reference: (u32, u32),
 }
 
 impl Substituted {
     /// The place in the file as written, of a place in the new text. Inside a value: where its `${` is.
     pub fn original(&self, place: Place) -> Place {
-        let mut column = i64::from(place.column);
-        for shift in self.shifts.iter().filter(|shift| shift.line == place.line && shift.column <= place.column) {
-            let past = i64::from(place.column) - i64::from(shift.column);
-            column += if past < i64::from(shift.value_length) {
-                -past
-            } else {
-                i64::from(shift.reference_length) - i64::from(shift.value_length)
-            };
-        }
-        Place { line: place.line, column: u32::try_from(column.max(0)).unwrap_or(u32::MAX) }
+        let after = self.shifts.partition_point(|shift| (shift.line, shift.column) <= (place.line, place.column));
+        let Some(shift) = self.shifts[..after].last().filter(|shift| shift.line == place.line) else { return place };
+        let column = match (place.column - shift.column).checked_sub(shift.value_length) {
+            Some(past) => shift.reference.1 + past,
+            None => shift.reference.0,
+        };
+        Place { line: place.line, column }
     }
 }
+
+/// The value of what is between the braces, or what is wrong with that and a help.
+pub(super) type ValueOf<'a> = dyn FnMut(&str) -> Result<String, (String, String)> + 'a;
 
 /// Why a variable could not be filled in.
 #[derive(Debug)]
@@ -44,11 +50,11 @@ pub(super) struct Refused {
 }
 
 /// Fills in the variables everywhere but in comments. `$${` stands for a literal `${`.
-pub(super) fn substitute(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Substituted, Refused> {
-    let mut out = Substituted { text: String::with_capacity(text.len()), shifts: Vec::new() };
+pub(super) fn substitute(text: &str, value_of: &mut ValueOf<'_>) -> Result<Substituted, Refused> {
+    let mut out = Substituted { text: String::with_capacity(text.len()), ..Substituted::default() };
     let mut quotes = Quotes::default();
     for (line, number) in text.split_inclusive('\n').zip(1u32..) {
-        substitute_line(line, number, env, &mut quotes, &mut out)?;
+        substitute_line(line, number, value_of, &mut quotes, &mut out)?;
     }
     Ok(out)
 }
@@ -56,7 +62,7 @@ pub(super) fn substitute(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Re
 fn substitute_line(
     line: &str,
     number: u32,
-    env: &dyn Fn(&str) -> Option<String>,
+    value_of: &mut ValueOf<'_>,
     quotes: &mut Quotes,
     out: &mut Substituted,
 ) -> Result<(), Refused> {
@@ -69,7 +75,7 @@ fn substitute_line(
         }
         if rest.starts_with("$${") {
             out.text.push_str("${");
-            out.shifts.push(Shift { line: number, column: written, value_length: 2, reference_length: 3 });
+            out.shifts.push(Shift { line: number, column: written, value_length: 2, reference: (read, read + 3) });
             (rest, read, written) = (&rest[3..], read + 3, written + 2);
             quotes.see('{');
         } else if let Some(reference) = rest.strip_prefix("${") {
@@ -78,12 +84,19 @@ fn substitute_line(
             let Some(end) = reference.find(['}', '\n']).filter(|&end| reference.as_bytes()[end] == b'}') else {
                 return Err(refuse("`${` without `}`".into(), "write `${NAME}`, or `$${` for a literal `${`".into()));
             };
-            let value = value_of(&reference[..end], env).map_err(|(message, help)| refuse(message, help))?;
-            let reference_length = reference[..end].chars().count() as u32 + 3;
+            let value = value_of(&reference[..end]).map_err(|(message, help)| refuse(message, help))?;
+            let over = read + reference[..end].chars().count() as u32 + 3;
             let value_length = value.chars().count() as u32;
+            if out.text.len() + value.len() > FILLED_IN_BYTES_MAX {
+                return Err(refuse(
+                    format!("with its variables filled in the text has more than {FILLED_IN_BYTES_MAX} bytes"),
+                    "have long values where they are needed only".into(),
+                ));
+            }
             out.text.push_str(&value);
-            out.shifts.push(Shift { line: number, column: written, value_length, reference_length });
-            (rest, read, written) = (&reference[end + 1..], read + reference_length, written + value_length);
+            out.filled.push((reference[..end].to_owned(), value));
+            out.shifts.push(Shift { line: number, column: written, value_length, reference: (read, over) });
+            (rest, read, written) = (&reference[end + 1..], over, written + value_length);
             quotes.see('}');
         } else {
             quotes.see(next);
@@ -94,7 +107,8 @@ fn substitute_line(
     Ok(())
 }
 
-fn value_of(reference: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, (String, String)> {
+/// What `${NAME}` or `${NAME:default}` stands for, given what is between the braces.
+pub(super) fn value_of(reference: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, (String, String)> {
     let (name, default) = match reference.split_once(':') {
         Some((name, default)) => (name, Some(default)),
         None => (reference, None),

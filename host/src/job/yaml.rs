@@ -1,4 +1,5 @@
 //! The YAML reader's errors in the words of job files.
+use serde::de::DeserializeOwned;
 use serde_saphyr::{Error, Location, MessageFormatter, UserMessageFormatter};
 
 use super::{Code, Place, error::suggest};
@@ -16,6 +17,11 @@ pub(super) struct Explained {
 pub(super) fn place(location: Location) -> Place {
     let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     Place { line: number(location.line()), column: number(location.column()) }
+}
+
+/// YAML as data. YAML 1.1's `no` and `off` stay words: a country code in a plugin's configuration is not false.
+pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
+    serde_saphyr::from_str_with_options(text, serde_saphyr::options! { strict_booleans: true, with_snippet: false })
 }
 
 pub(super) fn explain(error: &Error) -> Explained {

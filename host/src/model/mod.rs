@@ -29,5 +29,5 @@ pub use snapshot::{
     StoreSnapshot, SubtaskState,
 };
 pub use text::{key_text, value_text};
-pub use time::{Clock, EventTime, NO_WATERMARK, SystemClock, TimeDomain, WATERMARK_END};
+pub use time::{Clock, EventTime, NO_WATERMARK, SystemClock, TimeDomain, WATERMARK_END, thread_processor_time};
 pub use version::{CanaryVersion, OperatorVersion, RULE_SEPARATOR, RuleVersion, latest_versions, split_rule};

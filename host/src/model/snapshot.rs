@@ -164,6 +164,16 @@ pub struct SnapshotRequest {
     pub kind: SnapshotKind,
     /// Whether anyone keeps it. If not, a store need not say what it holds.
     pub kept: bool,
+    /// Whether it is for a store of this process, to be opened at once: complete in itself, in the form that is made fastest. No later snapshot
+    /// builds on it.
+    pub beside: bool,
     /// What names of new parts begin with: unique to job start, operator, subtask and checkpoint.
     pub prefix: String,
+}
+
+impl SnapshotRequest {
+    /// One that is kept.
+    pub fn new(checkpoint: u64, kind: SnapshotKind, prefix: impl Into<String>) -> SnapshotRequest {
+        SnapshotRequest { checkpoint, kind, kept: true, beside: false, prefix: prefix.into() }
+    }
 }

@@ -38,6 +38,14 @@ pub trait Clock: Send + Sync {
     fn sleep_until(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
+/// Time that processors have spent on the calling thread. No clock: for limits and measurements, not for results.
+pub fn thread_processor_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a `timespec` to write to. The call cannot fail with this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 /// The machine's clock, on tokio's timer.
 pub struct SystemClock {
     start: Instant,

@@ -64,7 +64,7 @@ impl OperatorVersion {
     }
 
     /// Whether one of them takes the place of the other. A rule that is added again may be of another kind.
-    fn has_place_of(&self, other: &OperatorVersion) -> bool {
+    pub fn has_place_of(&self, other: &OperatorVersion) -> bool {
         self.uid == other.uid && (self.kind == other.kind || self.uid.contains(RULE_SEPARATOR))
     }
 }

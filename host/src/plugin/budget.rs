@@ -1,10 +1,10 @@
 //! What a call may cost beside memory: rows it puts out, time for what it is given, state it writes for a key. Pure.
 use std::time::Duration;
 
-use arrow_array::{Array, ArrayRef, cast::AsArray};
+use arrow_array::{Array, ArrayRef};
 
-use super::{engine::EPOCH_TICK, error::CallFailure};
-use crate::model::{Kind, StateChange};
+use super::{columns::bytes_of, engine::EPOCH_TICK, error::CallFailure};
+use crate::model::StateChange;
 
 /// Rows every call may put out, however few it is given.
 pub const OUTPUT_ROWS_FLOOR: usize = 1024;
@@ -14,7 +14,7 @@ pub const OUTPUT_ROWS_FLOOR: usize = 1024;
 pub struct Budget {
     /// Rows put out for each row, timer or window given, all outputs together; a call has at least [`OUTPUT_ROWS_FLOOR`].
     pub outputs_per_record: Option<u32>,
-    /// Time for each row, timer or window given; a call has at least [`EPOCH_TICK`] and at most its `batch_time`.
+    /// Time on a processor for each row, timer or window given; a call has at least [`EPOCH_TICK`] and at most its `batch_time`.
     pub record_time: Option<Duration>,
     /// Bytes of state written for one key, all states together; of an aggregate, bytes of one accumulator.
     pub state_bytes_per_key: Option<usize>,
@@ -24,6 +24,8 @@ pub struct Budget {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Deadline {
     pub(super) time: Duration,
+    /// Whether that is time on a processor, which it costs the call nothing to wait for; otherwise time that passes.
+    pub(super) on_processor: bool,
     /// Of how many rows, if it is their number that makes it shorter than `batch_time`.
     pub(super) records: Option<usize>,
 }
@@ -31,7 +33,12 @@ pub(super) struct Deadline {
 impl Deadline {
     /// Of any call.
     pub(super) fn of_batch(time: Duration) -> Deadline {
-        Deadline { time, records: None }
+        Deadline { time, on_processor: true, records: None }
+    }
+
+    /// What is left after this time on a processor; `None` if nothing is.
+    pub(super) fn left(self, used: Duration) -> Option<Duration> {
+        self.time.checked_sub(used).filter(|left| self.on_processor && !left.is_zero())
     }
 
     /// What it is to pass it.
@@ -50,7 +57,7 @@ impl Budget {
             .record_time
             .map(|time| time.saturating_mul(u32::try_from(records).unwrap_or(u32::MAX)).max(EPOCH_TICK));
         match by_record.filter(|time| *time < batch_time) {
-            Some(time) => Deadline { time, records: Some(records) },
+            Some(time) => Deadline { records: Some(records), ..Deadline::of_batch(time) },
             None => Deadline::of_batch(batch_time),
         }
     }
@@ -98,17 +105,6 @@ impl Budget {
     }
 }
 
-/// Bytes of these values of a column; a null has those of its slot.
-fn bytes_of(values: &ArrayRef, at: std::ops::Range<usize>) -> usize {
-    let span = |offsets: &[i32]| (offsets[at.end] - offsets[at.start]) as usize;
-    match Kind::of(values.data_type()) {
-        Some(Kind::Utf8) => span(values.as_string::<i32>().value_offsets()),
-        Some(Kind::Binary) => span(values.as_binary::<i32>().value_offsets()),
-        Some(Kind::Boolean) => at.len(),
-        Some(Kind::Int64 | Kind::Float64) | None => at.len() * 8,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -122,12 +118,21 @@ mod tests {
     fn a_call_has_the_time_of_its_rows_within_bounds() {
         let second = Duration::from_secs(1);
         let budget = Budget { record_time: Some(Duration::from_millis(2)), ..Budget::default() };
-        let some = Deadline { time: Duration::from_millis(200), records: Some(100) };
+        let some = Deadline { records: Some(100), ..Deadline::of_batch(Duration::from_millis(200)) };
         assert_eq!(budget.deadline(100, second), some);
-        assert_eq!(budget.deadline(1, second), Deadline { time: EPOCH_TICK, records: Some(1) });
+        assert_eq!(budget.deadline(1, second), Deadline { records: Some(1), ..Deadline::of_batch(EPOCH_TICK) });
         for (budget, rows) in [(budget, 500), (budget, usize::MAX), (Budget::default(), 1)] {
             assert_eq!(budget.deadline(rows, second), Deadline::of_batch(second));
         }
+    }
+
+    #[test]
+    fn a_call_that_was_kept_from_its_processor_has_the_rest_of_its_time() {
+        let [used, time] = [3, 10].map(Duration::from_millis);
+        let on_processor = Deadline::of_batch(time);
+        assert_eq!(on_processor.left(used), Some(Duration::from_millis(7)));
+        assert_eq!([time, 2 * time].map(|used| on_processor.left(used)), [None; 2]);
+        assert_eq!(Deadline { on_processor: false, ..on_processor }.left(used), None);
     }
 
     #[test]

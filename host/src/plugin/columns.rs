@@ -124,6 +124,17 @@ pub fn length_of(column: &Column) -> Option<usize> {
     }
 }
 
+/// Bytes of these values of a column; a null has those of its slot.
+pub fn bytes_of(values: &ArrayRef, at: std::ops::Range<usize>) -> usize {
+    let span = |offsets: &[i32]| (offsets[at.end] - offsets[at.start]) as usize;
+    match Kind::of(values.data_type()) {
+        Some(Kind::Utf8) => span(values.as_string::<i32>().value_offsets()),
+        Some(Kind::Binary) => span(values.as_binary::<i32>().value_offsets()),
+        Some(Kind::Boolean) => at.len(),
+        Some(Kind::Int64 | Kind::Float64) | None => at.len() * 8,
+    }
+}
+
 /// The host's name for the contract's kind.
 pub fn kind_from_wire(kind: WireKind) -> Kind {
     match kind {

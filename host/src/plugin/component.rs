@@ -1,11 +1,15 @@
 //! A component that was loaded, compiled, checked against the contract and asked what it is. Shared by all its instances.
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use wasmtime::component::{Component, HasSelf, InstancePre, Linker, types::ComponentItem};
+use wasmtime::{
+    AsContextMut,
+    component::{Component, HasSelf, InstancePre, Linker, types::ComponentItem},
+};
 
 use super::{
     budget::Budget,
@@ -16,6 +20,7 @@ use super::{
     error::LoadError,
     guest::GuestState,
     instance::{Call, Instance, Limits, Placement},
+    wasi,
 };
 use crate::model::{Description, OperatorKind};
 
@@ -24,6 +29,9 @@ const DESCRIBE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Bytes of memory a component may have while it says what it is.
 const DESCRIBE_MEMORY_BYTES_MAX: usize = 256 << 20;
+
+/// Bytes of a description, as the host has it.
+const DESCRIPTION_BYTES_MAX: usize = 2 << 20;
 
 /// What of the contract a component exports.
 pub(super) struct Exports {
@@ -67,8 +75,9 @@ impl Plugin {
         let bytes = componentize(bytes).map_err(|error| LoadError::Invalid(format!("{}: {error}", path.display())))?;
         let component = engine.compile(&bytes)?;
         let imports = check_imports(engine, &component)?;
-        let exports = check_exports(engine, &component)?;
         let mut linker = Linker::new(engine.engine());
+        wasi::define(engine.engine(), &component, &mut linker)?;
+        let exports = check_exports(engine, &component)?;
         let reads_maps = imports.iter().any(|name| of_contract(name).is_some_and(|(name, _)| name == "map-state"));
         logging::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)
             .and_then(|()| match reads_maps {
@@ -105,8 +114,9 @@ impl Plugin {
             .kinds
             .iter()
             .map(|(kind, version)| {
-                let placement = Placement { operator: "describe".into(), subtask: 0, parallelism: 1 };
+                let placement = Placement::scratch("describe");
                 let mut call = Call::open(self, *kind, &placement, &limits)?;
+                call.as_context_mut().set_hostcall_fuel(DESCRIPTION_BYTES_MAX);
                 let (described,): (contract::types::Description,) = call
                     .function(&interface(*kind, version), "describe")?
                     .check::<(), (contract::types::Description,)>(&call, "describe")?
@@ -152,6 +162,11 @@ impl Plugin {
         &self.imports
     }
 
+    /// What of the outside it imports that a job may grant, or may not yet: `clocks`, `randomness`, `network`.
+    pub fn capabilities(&self) -> Vec<&'static str> {
+        wasi::capabilities(&self.imports)
+    }
+
     /// Where it was loaded from.
     pub fn path(&self) -> &Path {
         &self.path
@@ -188,12 +203,13 @@ fn speaks(version: &str) -> bool {
 fn check_imports(engine: &PluginEngine, component: &Component) -> Result<Vec<String>, LoadError> {
     let kind = component.component_type();
     let imports: Vec<String> = kind.imports(engine.engine()).map(|(name, _)| name.to_owned()).collect();
-    for import in &imports {
+    let mut seen = HashSet::new();
+    for import in imports.iter().filter(|import| wasi::interface(import).is_none()) {
         match of_contract(import) {
             Some((_, version)) if !speaks(version) => return Err(other_version(import, version)),
-            Some(("logging" | "map-state" | "types", _)) => {}
+            Some((interface @ ("logging" | "map-state" | "types"), _)) => once(&mut seen, interface, "imports")?,
             _ => {
-                let granted = format!("{PACKAGE}/logging@{VERSION} and {PACKAGE}/map-state@{VERSION}");
+                let granted = format!("{PACKAGE}/logging@{VERSION}, {PACKAGE}/map-state@{VERSION} and WASI 0.2");
                 return Err(LoadError::Import { import: import.clone(), granted });
             }
         }
@@ -208,10 +224,20 @@ fn other_version(name: &str, version: &str) -> LoadError {
     ))
 }
 
+/// Refuses an interface that is there before, in another version of those that are taken: there could be any number.
+fn once<'a>(seen: &mut HashSet<&'a str>, interface: &'a str, does: &str) -> Result<(), LoadError> {
+    if seen.insert(interface) {
+        return Ok(());
+    }
+    Err(LoadError::Contract(format!(
+        "the component {does} `{interface}` of several versions of the contract, and may only once"
+    )))
+}
+
 fn check_exports(engine: &PluginEngine, component: &Component) -> Result<Exports, LoadError> {
     let kind = component.component_type();
     let mut found = Exports { kinds: Vec::new(), migration: None, listener: None };
-    let mut names = Vec::new();
+    let (mut names, mut seen) = (Vec::new(), HashSet::new());
     for (name, item) in kind.exports(engine.engine()) {
         names.push(format!("`{name}`"));
         let Some((interface, version)) = of_contract(name) else { continue };
@@ -221,6 +247,7 @@ fn check_exports(engine: &PluginEngine, component: &Component) -> Result<Exports
         if !matches!(item.ty, ComponentItem::ComponentInstance(_)) {
             continue;
         }
+        once(&mut seen, interface, "exports")?;
         match interface {
             "migration" => found.migration = Some(name.to_owned()),
             "checkpoint-listener" => found.listener = Some(name.to_owned()),

@@ -62,13 +62,18 @@ fn state(wire: &types::State) -> StateDescription {
     }
 }
 
+/// Characters of a name or version, which are parts of file names.
+const NAME_LENGTH_MAX: usize = 128;
+
 /// Whether a plugin, side output, state or metric may be called this.
 fn check_name(what: &str, name: &str) -> Result<(), String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if !name.is_empty() && name.len() <= 128 && name.chars().all(fits) {
+    if !name.is_empty() && name.len() <= NAME_LENGTH_MAX && name.chars().all(fits) {
         Ok(())
     } else {
-        Err(format!("the {what} is called `{name}`; letters, digits, `-` and `_` are allowed, from 1 to 128 of them"))
+        Err(format!(
+            "the {what} is called `{name}`; letters, digits, `-` and `_` are allowed, from 1 to {NAME_LENGTH_MAX} of them"
+        ))
     }
 }
 
@@ -134,6 +139,9 @@ fn check_state(state: &StateDescription) -> Result<(), String> {
 /// The description in the host's terms, or what is wrong with it.
 pub(super) fn description_from_wire(kind: OperatorKind, wire: Wire) -> Result<Description, String> {
     check_name("plugin", &wire.name)?;
+    if wire.version.len() > NAME_LENGTH_MAX {
+        return Err(format!("its version has {} characters, {NAME_LENGTH_MAX} are allowed", wire.version.len()));
+    }
     let version = semver::Version::parse(&wire.version).map_err(|error| {
         format!("version `{}` is not a semantic version (MAJOR.MINOR.PATCH): {error}", wire.version)
     })?;

@@ -2,7 +2,7 @@
 //! not return stop. Knows nothing of what guests compute.
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
-    io::Write,
+    io::{ErrorKind, Write},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -33,12 +33,23 @@ impl PluginEngine {
     /// `cache` is a directory for compiled code, made if it is missing; only its owner may be able to write there, since what
     /// lies in it is run. Without one, everything is compiled anew.
     pub fn new(cache: Option<PathBuf>) -> Result<PluginEngine, LoadError> {
+        PluginEngine::make(cache, true)
+    }
+
+    /// For components that may not be wanted: nothing is kept, and functions are compiled one after the other, so that no more than one is
+    /// in work, and other processors are left alone.
+    pub fn for_uploads() -> Result<PluginEngine, LoadError> {
+        PluginEngine::make(None, false)
+    }
+
+    fn make(cache: Option<PathBuf>, parallel: bool) -> Result<PluginEngine, LoadError> {
         let mut config = Config::new();
         config
             .wasm_component_model(true)
             .cranelift_opt_level(OptLevel::Speed)
             .max_wasm_stack(GUEST_STACK_BYTES_MAX)
-            .epoch_interruption(true);
+            .epoch_interruption(true)
+            .parallel_compilation(parallel);
         let engine = Engine::new(&config).map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
         let weak = engine.weak();
         std::thread::Builder::new()
@@ -60,9 +71,20 @@ impl PluginEngine {
         Some(set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?.join("wasmill"))
     }
 
-    /// The same engine, but what it compiles is not kept: for components that may not be wanted.
-    pub fn without_cache(&self) -> PluginEngine {
-        PluginEngine { engine: self.engine.clone(), cache: None }
+    /// Removes what was compiled from a file with this SHA-256 (hexadecimal digits), by whichever engine.
+    pub fn forget(&self, digest: &str) -> std::io::Result<()> {
+        let Some(cache) = &self.cache else { return Ok(()) };
+        let entries = match cache.read_dir() {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_name().as_encoded_bytes().starts_with(digest.as_bytes()) {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn engine(&self) -> &Engine {
@@ -108,7 +130,7 @@ fn keep(component: &Component, cache: &Path, path: &Path) -> std::io::Result<()>
 }
 
 /// SHA-256, in hexadecimal digits.
-pub(super) fn digest(bytes: &[u8]) -> String {
+pub fn digest(bytes: &[u8]) -> String {
     use std::fmt::Write;
     let bytes = Sha256::digest(bytes);
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {

@@ -19,10 +19,7 @@ pub enum LoadError {
     #[error("[P0203] {0}")]
     Contract(String),
     /// It imports what the host does not give.
-    #[error(
-        "[P0204] the component imports `{import}`, which operators are not given; they may import {granted}. Build it without \
-         WASI (for Rust: target wasm32-unknown-unknown)"
-    )]
+    #[error("[P0204] the component imports `{import}`, which operators are not given; they may import {granted}")]
     Import {
         /// What it imports.
         import: String,
@@ -35,9 +32,17 @@ pub enum LoadError {
     /// It refuses its configuration.
     #[error("[P0206] the plugin refuses its configuration: {0}")]
     Configuration(String),
+    /// Its configuration has a variable that is not set.
+    #[error("[J0102] {0}")]
+    Variable(String),
     /// Nobody has it.
     #[error("[P0208] {0}")]
     Unknown(String),
+    /// Its file is no longer what was uploaded.
+    #[error(
+        "[P0209] {0} has other bytes than were uploaded; restore it from a backup, or delete the plugin and upload it again"
+    )]
+    Altered(PathBuf),
     /// It says of itself what cannot be.
     #[error("[P0207] the plugin's description is invalid: {0}")]
     Description(String),

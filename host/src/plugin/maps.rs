@@ -9,6 +9,7 @@ use super::{
         types::Column,
     },
     guest::GuestState,
+    wasi::Refused,
 };
 use crate::model::{Kind, MapReader, StateDescription, StateKind};
 
@@ -23,11 +24,6 @@ pub(super) struct Maps<'a> {
     /// How many keys the call has.
     pub(super) keys: usize,
 }
-
-/// Why a read failed.
-#[derive(Debug, thiserror::Error)]
-#[error("map-state: {0}")]
-pub(super) struct Unreadable(String);
 
 /// Maps lent to a guest for the length of one call.
 pub(super) struct Lent(NonNull<Maps<'static>>);
@@ -105,7 +101,7 @@ impl GuestState {
             Some(lent) => read(lent.maps()),
             None => Err("there is nothing to read in this call".into()),
         };
-        result.map_err(|what| wasmtime::Error::new(Unreadable(what)))
+        result.map_err(|what| wasmtime::Error::new(Refused(format!("map-state: {what}"))))
     }
 }
 

@@ -20,12 +20,16 @@ mod error;
 mod guest;
 mod instance;
 mod maps;
+mod measures;
+mod wasi;
 
 pub use budget::{Budget, OUTPUT_ROWS_FLOOR};
 pub use calls::{Accumulators, CallMoment, Elements, Emitted, KeyedEmitted, KeyedInput, Keys, Verdict, Written};
 pub use component::Plugin;
 pub use contract::{PACKAGE as CONTRACT, VERSION as CONTRACT_VERSION};
-pub use engine::{COMPONENT_BYTES_MAX, EPOCH_TICK, GUEST_STACK_BYTES_MAX, PluginEngine};
+pub use engine::{COMPONENT_BYTES_MAX, EPOCH_TICK, GUEST_STACK_BYTES_MAX, PluginEngine, digest};
 pub use error::{CallError, CallFailure, LoadError};
 pub use instance::{Instance, Limits, Placement};
 pub use maps::MAP_PAGE_ENTRIES_MAX;
+pub use measures::{HISTOGRAM_BOUNDS, Measures, MetricValue};
+pub use wasi::Grants;

@@ -56,7 +56,7 @@ pub enum RegistryError {
         /// What the system said.
         error: io::Error,
     },
-    /// Too many uploads at once.
+    /// Too many uploads at once, or one of them has been checked for long.
     #[error("[R0110] too many plugins are being uploaded; try again later")]
     Busy,
     /// Its name or version cannot be that of an uploaded plugin.
@@ -73,6 +73,16 @@ pub enum RegistryError {
     /// It has no room for another.
     #[error("[R0113] there are too many plugins; delete some")]
     Full,
+    /// The index has no room for all it says of itself.
+    #[error("[R0115] what {plugin} says of itself is {bytes} bytes as it is kept, {max} are allowed")]
+    Record {
+        /// `name@version`.
+        plugin: String,
+        /// How many.
+        bytes: usize,
+        /// How many it may be.
+        max: usize,
+    },
     /// The component itself.
     #[error(transparent)]
     Load(#[from] LoadError),

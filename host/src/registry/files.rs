@@ -58,8 +58,14 @@ impl Files {
         self.plugins.join(&record.name).join(format!("{}.json", record.version))
     }
 
-    /// Keeps a durable file and its record: first the file, then the record, which is what makes it a plugin.
+    /// Keeps a durable file and its record: first the file, then the record, which is what makes it a plugin. Fails without a trace if the
+    /// record could not be read again.
     pub(super) fn keep(&self, record: &Record, file: TempPath) -> Result<(), RegistryError> {
+        let text = serde_json::to_vec_pretty(record).map_err(|error| RegistryError::Internal(error.to_string()))?;
+        if text.len() as u64 > RECORD_BYTES_MAX {
+            let (plugin, max) = (record.to_string(), RECORD_BYTES_MAX as usize);
+            return Err(RegistryError::Record { plugin, bytes: text.len(), max });
+        }
         let blob = self.blob(&record.digest);
         file.persist(&blob).map_err(|error| RegistryError::Io { path: blob, error: error.error })?;
         sync(&self.blobs)?;
@@ -67,7 +73,6 @@ impl Files {
         let folder = self.plugins.join(&record.name);
         fs::create_dir_all(&folder).map_err(RegistryError::io(&folder))?;
         sync(&self.plugins)?;
-        let text = serde_json::to_vec_pretty(record).map_err(|error| RegistryError::Internal(error.to_string()))?;
         let written = || -> io::Result<()> {
             let mut file = NamedTempFile::new_in(&self.uploads)?;
             file.write_all(&text)?;

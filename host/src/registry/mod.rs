@@ -27,7 +27,7 @@ use crate::{
     control::{PluginSource, SourceError},
     job::PluginRef,
     model::Clock,
-    plugin::{COMPONENT_BYTES_MAX, LoadError, Plugin, PluginEngine},
+    plugin::{COMPONENT_BYTES_MAX, LoadError, Plugin, PluginEngine, digest},
 };
 
 /// Bytes of an uploaded file, unless the policy says otherwise.
@@ -38,6 +38,9 @@ pub const UPLOADS_MAX: usize = 4;
 
 /// Versions of plugins a registry keeps, of all names together.
 pub const RECORDS_MAX: usize = 10_000;
+
+/// Bytes of configuration schemas a registry keeps, which are in memory.
+const SCHEMAS_BYTES_MAX: usize = 256 << 20;
 
 /// What is taken.
 #[derive(Clone, Debug)]
@@ -87,6 +90,8 @@ pub struct Registry {
 struct Inner {
     files: files::Files,
     engine: PluginEngine,
+    /// For uploads, of which jobs see nothing before they are taken.
+    checking: PluginEngine,
     policy: Policy,
     clock: Arc<dyn Clock>,
     /// By name and version.
@@ -124,6 +129,7 @@ impl Registry {
         let inner = Inner {
             files,
             engine,
+            checking: PluginEngine::for_uploads()?,
             policy,
             clock,
             index: RwLock::new(index),
@@ -164,6 +170,7 @@ impl Registry {
             uploaded_by: by.to_owned(),
             signed_by: signature::signer(&self.inner.policy.keys, &received.sha256, signature),
             imports: found.imports,
+            capabilities: found.capabilities,
             operators: found.operators,
         };
         let inner = self.inner.clone();
@@ -178,21 +185,15 @@ impl Registry {
     }
 
     /// The first `limit` versions after a place, in order of names and versions; only of the plugin called `name`, if that is given.
-    /// The place is that of the last record before.
+    /// The place is that of the last record before. Without configuration schemas.
     pub fn list(&self, name: Option<&str>, after: Option<(&str, &Version)>, limit: usize) -> Vec<Record> {
         let index = self.index();
         let all = index.iter().filter(|(key, _)| name.is_none_or(|name| name == *key));
         all.flat_map(|(name, versions)| versions.iter().map(move |(version, record)| (name.as_str(), version, record)))
             .filter(|(name, version, _)| after.is_none_or(|after| (*name, *version) > after))
             .take(limit)
-            .map(|(.., record)| record.clone())
+            .map(|(.., record)| record.in_list())
             .collect()
-    }
-
-    /// All versions of a plugin, in order. Fails if there is none.
-    pub fn versions(&self, name: &str) -> Result<Vec<Record>, RegistryError> {
-        let found = self.index().get(name).map(|versions| versions.values().cloned().collect());
-        found.ok_or_else(|| RegistryError::Unknown(name.to_owned()))
     }
 
     /// The file of a component, as it was uploaded.
@@ -200,7 +201,7 @@ impl Registry {
         self.inner.files.blob(digest)
     }
 
-    /// Forgets a version of a plugin, and its file if no other version has it. Blocks.
+    /// Forgets a version of a plugin, and its file and what was compiled from it if no other version has it. Blocks.
     pub fn delete(&self, name: &str, version: &str, in_use: &dyn InUse) -> Result<Record, RegistryError> {
         let _changing = locked(&self.inner.changes);
         let record = self.get(name, version)?;
@@ -219,6 +220,7 @@ impl Registry {
         drop(index);
         if !needed {
             self.inner.files.remove_blob(&record.digest)?;
+            self.inner.engine.forget(&record.digest).map_err(RegistryError::io("compiled code"))?;
         }
         Ok(record)
     }
@@ -255,7 +257,10 @@ impl Inner {
                 }
                 return Err(RegistryError::Conflict { plugin: there.to_string(), digest: there.digest.clone() });
             }
-            if index.values().map(BTreeMap::len).sum::<usize>() >= RECORDS_MAX {
+            let schemas = index.values().flat_map(BTreeMap::values).map(Record::schema_bytes).sum::<usize>();
+            if index.values().map(BTreeMap::len).sum::<usize>() >= RECORDS_MAX
+                || schemas + record.schema_bytes() > SCHEMAS_BYTES_MAX
+            {
                 return Err(RegistryError::Full);
             }
         }
@@ -286,7 +291,12 @@ impl PluginSource for Registry {
             ))
             .into());
         }
-        let record = self.resolve(reference).map_err(|error| match error {
+        // One that is being deleted is gone.
+        let resolved = {
+            let _whole = locked(&self.inner.changes);
+            self.resolve(reference)
+        };
+        let record = resolved.map_err(|error| match error {
             RegistryError::Unknown(plugin) => {
                 LoadError::Unknown(format!("nobody has uploaded {plugin}; upload it, or name one that is there"))
             }
@@ -295,7 +305,12 @@ impl PluginSource for Registry {
         if let Some(plugin) = self.inner.in_memory(&record.digest) {
             return Ok(plugin);
         }
-        let plugin = Plugin::load(&self.inner.engine, &self.blob(&record.digest))?;
+        let path = self.blob(&record.digest);
+        let bytes = std::fs::read(&path).map_err(|error| LoadError::Io { path: path.clone(), error })?;
+        if digest(&bytes) != record.digest {
+            return Err(LoadError::Altered(path).into());
+        }
+        let plugin = Plugin::from_bytes(&self.inner.engine, &bytes, &path)?;
         self.inner.remember(&record.digest, &plugin);
         Ok(plugin)
     }

@@ -27,6 +27,9 @@ pub struct Record {
     pub signed_by: Option<String>,
     /// Names of the interfaces it imports.
     pub imports: Vec<String>,
+    /// What of the outside these are about: `clocks`, `randomness`, `network`. A job may grant the first two.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
     /// The operators in it, a kind each.
     pub operators: Vec<OperatorRecord>,
 }
@@ -37,11 +40,33 @@ pub struct Record {
 pub struct OperatorRecord {
     /// The interface of the contract, such as `transform`.
     pub kind: String,
-    /// The JSON schema of its configuration, as text; empty if it has none.
+    /// The JSON schema of its configuration, as text; empty if it has none, and in lists.
     pub configuration: String,
 }
 
 impl Record {
+    /// The same without configuration schemas.
+    pub(super) fn in_list(&self) -> Record {
+        let kinds = self.operators.iter().map(|operator| operator.kind.clone());
+        Record {
+            name: self.name.clone(),
+            version: self.version.clone(),
+            digest: self.digest.clone(),
+            size: self.size,
+            uploaded_ms: self.uploaded_ms,
+            uploaded_by: self.uploaded_by.clone(),
+            signed_by: self.signed_by.clone(),
+            imports: self.imports.clone(),
+            capabilities: self.capabilities.clone(),
+            operators: kinds.map(|kind| OperatorRecord { kind, configuration: String::new() }).collect(),
+        }
+    }
+
+    /// Bytes of its configuration schemas.
+    pub(super) fn schema_bytes(&self) -> usize {
+        self.operators.iter().map(|operator| operator.configuration.len()).sum()
+    }
+
     /// The version, parsed.
     pub fn semantic_version(&self) -> Result<Version, RegistryError> {
         Version::parse(&self.version)

@@ -1,5 +1,12 @@
 //! The registry over its directory: what is kept, what is refused, and what a crash leaves. The component is a small one in text.
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    future::{self, Future},
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use ed25519_dalek::{Signer, SigningKey};
@@ -76,7 +83,7 @@ async fn a_version_never_changes_and_lasts() {
     drop(registry);
 
     let registry = open(directory.path(), Policy::default()).unwrap();
-    let names: Vec<String> = registry.versions("fine").unwrap().iter().map(Record::to_string).collect();
+    let names: Vec<String> = registry.list(Some("fine"), None, 10).iter().map(Record::to_string).collect();
     assert_eq!(names, ["fine@0.9.0", "fine@1.0.0", "fine@1.0.9"]);
     assert_eq!(fs::read(registry.blob(&first.record.digest)).unwrap(), fine("1.0.0", "a"));
     let after = Version::parse("0.9.0").unwrap();
@@ -113,6 +120,89 @@ async fn what_is_needed_is_not_deleted() {
     for folder in ["blobs", "plugins", "uploads"] {
         assert_eq!(files(&directory.path().join(folder)), 0, "{folder}");
     }
+}
+
+/// Time is up at once, whatever it is.
+struct Over(SystemClock);
+
+impl Clock for Over {
+    fn now_ms(&self) -> i64 {
+        self.0.now_ms()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic()
+    }
+
+    fn sleep_until(&self, _deadline: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(future::ready(()))
+    }
+}
+
+#[tokio::test]
+async fn waiting_for_other_uploads_is_no_fault_of_an_upload() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = PluginEngine::new(None).unwrap();
+    let registry =
+        Registry::open(directory.path(), engine, Policy::default(), Arc::new(Over(SystemClock::new()))).unwrap();
+    let other = registry.inner.compiling.clone().acquire_owned().await.unwrap();
+    assert!(matches!(push(&registry, &fine("1.0.0", "a"), None).await, Err(RegistryError::Busy)));
+    drop(other);
+    assert!(matches!(push(&registry, &fine("1.0.0", "a"), None).await, Err(RegistryError::TimedOut(_))));
+}
+
+#[tokio::test]
+async fn what_was_compiled_goes_with_the_plugin_and_altered_files_are_not_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let compiled = directory.path().join("compiled");
+    let engine = PluginEngine::new(Some(compiled.clone())).unwrap();
+    let clock = Arc::new(SystemClock::new());
+    let registry = Registry::open(directory.path(), engine, Policy::default(), clock).unwrap();
+    let mut digests = Vec::new();
+    for version in ["1.0.0", "1.0.1"] {
+        digests.push(push(&registry, &fine(version, "a"), None).await.unwrap().record.digest);
+        registry.load(&PluginRef::uploaded(&format!("fine@{version}")).unwrap()).unwrap();
+    }
+    assert_eq!(files(&compiled), 2);
+    registry.delete("fine", "1.0.0", &NotInUse).unwrap();
+    let left = compiled.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(left.map(|name| name[..64].to_owned()).eq([digests[1].clone()]));
+
+    let blob = registry.blob(&digests[1]);
+    let mut bytes = fs::read(&blob).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&blob, &bytes).unwrap();
+    let error = registry.load(&PluginRef::uploaded("fine@1.0.1").unwrap()).err().unwrap().to_string();
+    assert!(error.starts_with("[P0209]") && error.contains(&digests[1]), "{error}");
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_again_is_not_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let registry = open(directory.path(), Policy::default()).unwrap();
+    let mut record = push(&registry, &fine("1.0.0", "a"), None).await.unwrap().record;
+    record.version = "1.0.1".into();
+    // Two characters each in the record.
+    let operators =
+        |bytes: usize| vec![OperatorRecord { kind: "transform".into(), configuration: "\n".repeat(bytes) }; 9];
+    for (bytes, kept) in [(256 << 10, false), (200 << 10, true)] {
+        record.operators = operators(bytes);
+        record.digest = format!("{bytes:064x}");
+        let mut upload = registry.begin().await.unwrap();
+        upload.write(&vec![0; record.size as usize]).await.unwrap();
+        let result = registry.inner.keep(record.clone(), upload.finish().await.unwrap());
+        assert_eq!(result.is_ok(), kept);
+        assert!(kept || matches!(result, Err(RegistryError::Record { .. })));
+        assert_eq!(registry.blob(&record.digest).exists(), kept);
+        drop(open(directory.path(), Policy::default()).unwrap_or_else(|error| panic!("{error}")));
+    }
+    assert_eq!(registry.get("fine", "1.0.1").unwrap().operators, record.operators);
+    assert!(registry.list(None, None, 10).iter().all(|record| record.schema_bytes() == 0));
+
+    // And not more than memory has room for.
+    record.operators[0].configuration = "x".repeat(SCHEMAS_BYTES_MAX);
+    registry.inner.index.write().unwrap().get_mut("fine").unwrap().insert(Version::new(1, 0, 2), record);
+    assert!(matches!(push(&registry, &fine("1.0.3", "a"), None).await, Err(RegistryError::Full)));
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// The longest checking an upload may take, with the wait for the one before.
+/// The longest checking an upload may take, and the longest it waits for those before.
 const CHECK_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// The longest an operator may take to read an empty configuration.
@@ -39,33 +39,34 @@ pub(super) struct Found {
     pub(super) name: String,
     pub(super) version: String,
     pub(super) imports: Vec<String>,
+    pub(super) capabilities: Vec<String>,
     pub(super) operators: Vec<OperatorRecord>,
 }
 
 /// Checks an upload, one at a time. Once the time is up the answer is an error; the thread ends when it is done, and only then may the
 /// next upload be checked.
 pub(super) async fn validate(inner: &Arc<Inner>, received: &Received) -> Result<Found, RegistryError> {
-    let over = inner.clock.sleep_until(inner.clock.monotonic() + CHECK_TIME_MAX);
-    let check = async {
-        let closed = |_| RegistryError::Busy;
-        let permit = inner.compiling.clone().acquire_owned().await.map_err(closed)?;
-        let (done, result) = oneshot::channel();
-        // Refused uploads are not to fill the disk; what is taken is compiled again when the first job wants it.
-        let (engine, path) = (inner.engine.without_cache(), received.file.to_path_buf());
-        let spawned = std::thread::Builder::new().name("check".into()).stack_size(STACK_BYTES).spawn(move || {
-            let _permit = permit;
-            let checked = catch_unwind(AssertUnwindSafe(|| check(&engine, &path)));
-            let checked =
-                checked.unwrap_or_else(|_| Err(LoadError::Invalid("the compiler broke down on it".into()).into()));
-            // Whoever asked may have gone.
-            let _ = done.send(checked);
-        });
-        spawned.map_err(RegistryError::io("thread `check`"))?;
-        result.await.unwrap_or_else(|_| Err(RegistryError::Internal("a check has no result".into())))
+    let over = || inner.clock.sleep_until(inner.clock.monotonic() + CHECK_TIME_MAX);
+    let permit = tokio::select! {
+        biased;
+        permit = inner.compiling.clone().acquire_owned() => permit.map_err(|_| RegistryError::Busy)?,
+        () = over() => return Err(RegistryError::Busy),
     };
+    let (done, result) = oneshot::channel();
+    // Refused uploads are not to fill the disk; what is taken is compiled again when the first job wants it.
+    let (engine, path) = (inner.checking.clone(), received.file.to_path_buf());
+    let spawned = std::thread::Builder::new().name("check".into()).stack_size(STACK_BYTES).spawn(move || {
+        let _permit = permit;
+        let checked = catch_unwind(AssertUnwindSafe(|| check(&engine, &path)));
+        let checked =
+            checked.unwrap_or_else(|_| Err(LoadError::Invalid("the compiler broke down on it".into()).into()));
+        // Whoever asked may have gone.
+        let _ = done.send(checked);
+    });
+    spawned.map_err(RegistryError::io("thread `check`"))?;
     tokio::select! {
-        found = check => found,
-        () = over => Err(RegistryError::TimedOut(CHECK_TIME_MAX.as_secs())),
+        found = result => found.unwrap_or_else(|_| Err(RegistryError::Internal("a check has no result".into()))),
+        () = over() => Err(RegistryError::TimedOut(CHECK_TIME_MAX.as_secs())),
     }
 }
 
@@ -113,6 +114,7 @@ fn found(plugin: &Plugin) -> Result<Found, RegistryError> {
         name: first.name.clone(),
         version: first.version.to_string(),
         imports: plugin.imports().to_vec(),
+        capabilities: plugin.capabilities().into_iter().map(str::to_owned).collect(),
         operators: operators.collect(),
     })
 }
@@ -135,14 +137,13 @@ fn check_schema(description: &Description) -> Result<(), RegistryError> {
 
 /// A plugin that needs settings may say so; it may not break down.
 fn configure(plugin: &Arc<Plugin>, description: &Description) -> Result<(), RegistryError> {
-    let placement = Placement { operator: description.name.clone(), subtask: 0, parallelism: 1 };
     let limits = Limits {
         memory_bytes: CONFIGURE_MEMORY_BYTES_MAX,
         batch_time: CONFIGURE_TIME_MAX,
         retire_memory_bytes: usize::MAX,
         budget: Budget::default(),
     };
-    match plugin.instantiate(description.kind, "{}", placement, limits) {
+    match plugin.instantiate(description.kind, "{}", Placement::scratch(&description.name), limits) {
         Ok(_) | Err(LoadError::Configuration(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }

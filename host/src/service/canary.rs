@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Action, Jobs, Request, ServiceError, Swapped, Version,
+    Action, Jobs, Request, Seen, ServiceError, Swapped, Version,
     change::{Next, Order, Way},
     jobs::detached,
     operators::{nothing_new, target, uploaded},
@@ -103,13 +103,13 @@ impl Jobs {
         Ok(done(&view, detached(async move { inner.put(&entry, order).await }).await?))
     }
 
-    /// Gives the canary of an operator another share of its keys. `seen` is the change whoever asks has seen in force, if it is to be that.
+    /// Gives the canary of an operator another share of its keys.
     pub async fn canary_share(
         &self,
         job: &str,
         operator: &str,
         part: f64,
-        seen: Option<u64>,
+        seen: Seen,
         who: &str,
     ) -> Result<CanaryInfo, ServiceError> {
         let share = share(part)?;
@@ -130,14 +130,21 @@ impl Jobs {
         job: &str,
         operator: &str,
         trial: Option<TrialSpec>,
+        seen: Seen,
         who: &str,
     ) -> Result<Swapped, ServiceError> {
-        self.step(job, operator, (Action::Promote, CanaryStep::Promote(trial)), None, who).await
+        self.step(job, operator, (Action::Promote, CanaryStep::Promote(trial)), seen, who).await
     }
 
     /// Ends the canary of an operator.
-    pub(super) async fn discard_canary(&self, job: &str, operator: &str, who: &str) -> Result<(), ServiceError> {
-        self.step(job, operator, (Action::Discard, CanaryStep::Discard), None, who).await.map(drop)
+    pub(super) async fn discard_canary(
+        &self,
+        job: &str,
+        operator: &str,
+        seen: Seen,
+        who: &str,
+    ) -> Result<(), ServiceError> {
+        self.step(job, operator, (Action::Discard, CanaryStep::Discard), seen, who).await.map(drop)
     }
 
     async fn step(
@@ -145,14 +152,11 @@ impl Jobs {
         job: &str,
         operator: &str,
         (action, step): (Action, CanaryStep),
-        seen: Option<u64>,
+        seen: Seen,
         who: &str,
     ) -> Result<Swapped, ServiceError> {
         let (inner, entry) = self.to(job)?;
-        let target = target(&entry, operator, None)?;
-        if seen.is_some_and(|seen| seen != target.version.change) {
-            return Err(ChangeError::Overtaken.into());
-        }
+        let target = target(&entry, operator, None)?.seen(&seen)?;
         let order = Order::new(who, action, target, Next::Same, Way::Canary(step));
         detached(async move { inner.put(&entry, order).await }).await
     }

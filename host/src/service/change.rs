@@ -7,14 +7,17 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Action, CanaryPart, Change, Outcome, ServiceError, Version,
+    Action, CanaryPart, Change, Outcome, Seen, ServiceError, Version,
     entry::Entry,
     history::{Promised, before},
     jobs::{Inner, blocking},
+    trials::KeptTrial,
 };
 use crate::{
-    control::{CanaryRequest, CanaryStep, ChangeError, ChangeRequest, JobView, SourceError, StateMigration, TrialSpec},
-    job::PluginRef,
+    control::{
+        CanaryRequest, CanaryStep, ChangeError, ChangeRequest, Changed, JobView, SourceError, StateMigration, TrialSpec,
+    },
+    job::{PluginRef, Variables, fill},
     model::{OperatorKind, OperatorVersion, Share},
     plugin::{LoadError, Plugin},
 };
@@ -46,6 +49,16 @@ pub(super) struct Target {
     pub(super) view: JobView,
     pub(super) operator: String,
     pub(super) version: OperatorVersion,
+}
+
+impl Target {
+    /// Fails if something else is in force than whoever asks has seen.
+    pub(super) fn seen(self, seen: &Seen) -> Result<Target, ServiceError> {
+        match seen {
+            Some(seen) if !seen.contains(&self.version.change) => Err(ChangeError::Overtaken.into()),
+            _ => Ok(self),
+        }
+    }
 }
 
 /// Where its next plugin comes from.
@@ -109,24 +122,36 @@ impl Drop for Wanted {
     }
 }
 
-/// Fails unless a configuration is one of a plugin with this schema.
-pub(super) fn fits(operator: &str, schema: &str, configuration: &Value) -> Result<(), ServiceError> {
+/// Fails unless a configuration, with its variables filled in, is one of a plugin with this schema. Tells no value of a variable.
+pub(super) fn fits(
+    operator: &str,
+    schema: &str,
+    configuration: &Value,
+    variables: &Variables,
+) -> Result<(), ServiceError> {
     let wrong = |what: String| ServiceError::Configuration { operator: operator.to_owned(), what };
-    if !configuration.is_object() {
-        return Err(wrong("a configuration is an object".to_owned()));
-    }
-    let bytes = configuration.to_string().len();
-    if bytes > CONFIGURATION_BYTES_MAX {
-        return Err(wrong(format!("the configuration has {bytes} bytes, {CONFIGURATION_BYTES_MAX} are the most")));
-    }
+    let is_one = |configuration: &Value| match configuration.to_string().len() {
+        _ if !configuration.is_object() => Err(wrong("a configuration is an object".to_owned())),
+        bytes if bytes > CONFIGURATION_BYTES_MAX => {
+            Err(wrong(format!("the configuration has {bytes} bytes, {CONFIGURATION_BYTES_MAX} are the most")))
+        }
+        _ => Ok(()),
+    };
+    is_one(configuration)?;
+    let filled = fill(configuration, variables).map_err(wrong)?;
+    is_one(&filled.configuration)?;
     if schema.is_empty() {
         return Ok(());
     }
     let broken = |error: String| wrong(format!("the plugin's schema cannot be used: {error}"));
     let schema = serde_json::from_str(schema).map_err(|error| broken(error.to_string()))?;
     let validator = jsonschema::validator_for(&schema).map_err(|error| broken(error.to_string()))?;
-    let mistakes = validator.iter_errors(configuration).take(MISTAKES_MAX);
-    let mistakes: Vec<_> = mistakes.map(|mistake| format!("`{}`: {mistake}", mistake.instance_path())).collect();
+    let mistakes = validator.iter_errors(&filled.configuration).take(MISTAKES_MAX);
+    let mistakes = mistakes.map(|mistake| match filled.has_variables() {
+        true => filled.hide(format!("`{}`: {}", mistake.instance_path(), mistake.masked())),
+        false => format!("`{}`: {mistake}", mistake.instance_path()),
+    });
+    let mistakes: Vec<_> = mistakes.collect();
     if mistakes.is_empty() { Ok(()) } else { Err(wrong(mistakes.join("; "))) }
 }
 
@@ -153,6 +178,7 @@ impl Entry {
             || view.is_some_and(runs)
             || record.plugins.contains(plugin)
             || record.versions.iter().any(|promised| promised.version.runs(plugin) || back(promised))
+            || record.trials.iter().any(|trial| trial.goes_back_to(plugin, self.now_ms()))
     }
 
     fn want(self: &Arc<Self>, digest: &str) -> Wanted {
@@ -172,7 +198,8 @@ pub(super) fn request(
     let kind = target.version.kind;
     let configuration = configuration.unwrap_or_else(|| Version::from(&target.version).configuration);
     let schema = target.view.description(&target.operator, kind, plugin.as_deref()).map(|it| it.configuration);
-    fits(&target.operator, schema.as_deref().unwrap_or_default(), &configuration)?;
+    let variables = &target.view.prepared().spec.variables;
+    fits(&target.operator, schema.as_deref().unwrap_or_default(), &configuration, variables)?;
     Ok(ChangeRequest {
         operator: target.operator.clone(),
         kind: Some(kind),
@@ -225,6 +252,7 @@ impl Inner {
         let (view, operator) = (target.view.clone(), target.operator.clone());
         let (uid, from) = (target.version.uid.clone(), Version::from(&target.version));
         let mut to = None;
+        let on_trial = if let Way::Canary(CanaryStep::Promote(spec)) = way { spec } else { trial };
         let made = async {
             let (plugin, wanted) = self.plugin(entry, &operator, plugin).await?;
             let whole = intended(&from, plugin.as_deref(), configuration.as_ref(), target.version.kind);
@@ -249,7 +277,8 @@ impl Inner {
                 return Ok((to, view.rehearse_change(ready).await?, wanted));
             }
             let changed = view.change(ready).await?;
-            entry.promise_all(&view);
+            let trial = on_trial.map(|spec| KeptTrial::new(spec, &changed.from, &changed.to, entry.now_ms()));
+            entry.promise(view.in_force(), trial);
             Ok((Version::from(&changed.to), Vec::new(), wanted))
         };
         let made: Result<(Version, Vec<StateMigration>, Option<Wanted>), ServiceError> = made.await;
@@ -268,6 +297,24 @@ impl Inner {
         }
         let (to, migration, _wanted) = made?;
         Ok(Swapped { operator, from, to, in_force: !dry_run, migration })
+    }
+}
+
+/// Has a version that is on trial with its state be undone with all it has done, which is noted as it is put back; or notes that it was not.
+pub(super) async fn take_back(entry: &Arc<Entry>, target: Target, who: String) -> Result<Swapped, ServiceError> {
+    let Target { view, operator, version } = target;
+    match view.take_back(&operator, version.kind, &who).await {
+        Ok(Changed { from, to }) => {
+            let (from, to) = (Version::from(&from), Version::from(&to));
+            Ok(Swapped { operator, from, to, in_force: true, migration: Vec::new() })
+        }
+        Err(error) => {
+            let (time_ms, who, action, outcome) = (entry.now_ms(), Some(who), Action::Rollback, Outcome::Refused);
+            let (uid, from, reason) = (version.uid.clone(), Version::from(&version), Some(error.to_string()));
+            entry.note(Change { time_ms, who, action, operator, uid, from, to: None, outcome, reason });
+            entry.persist_or_log().await;
+            Err(error.into())
+        }
     }
 }
 

@@ -15,7 +15,8 @@ use tokio::{
 };
 
 use super::{
-    Action, Change, CheckpointInfo, EventKind, Illegal, OperatorInfo, Outcome, Phase, ServiceError, State, Step,
+    Action, Change, ChangeLog, CheckpointInfo, EventKind, Illegal, OperatorInfo, Outcome, Phase, ServiceError, State,
+    Step, Version,
     error::code,
     events::Events,
     graph::{JobGraph, Sample},
@@ -23,9 +24,10 @@ use super::{
     prepare::Ready,
     record::{Folders, Record},
     spawner::Alive,
+    trials::{self, KeptTrial},
 };
 use crate::{
-    control::{CheckpointDone, JobObserver, JobView, Prepared, RolledBack, RunError},
+    control::{Changed, CheckpointDone, JobObserver, JobView, Prepared, RolledBack, RunError},
     model::{Clock, OperatorVersion, SnapshotKind},
 };
 
@@ -65,6 +67,7 @@ pub(super) struct Entry {
     pub(super) alive: Alive,
     folders: Arc<Folders>,
     events: Arc<Events>,
+    changes: Arc<dyn ChangeLog>,
     clock: Arc<dyn Clock>,
 }
 
@@ -73,7 +76,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Entry {
-    pub(super) fn new(record: Record, folders: Arc<Folders>, events: Arc<Events>, clock: Arc<dyn Clock>) -> Entry {
+    pub(super) fn new(
+        record: Record,
+        folders: Arc<Folders>,
+        events: Arc<Events>,
+        changes: Arc<dyn ChangeLog>,
+        clock: Arc<dyn Clock>,
+    ) -> Entry {
         Entry {
             id: record.id.clone(),
             state: watch::Sender::new(record.phase.state),
@@ -84,6 +93,7 @@ impl Entry {
             alive: Alive::default(),
             folders,
             events,
+            changes,
             clock,
         }
     }
@@ -219,16 +229,18 @@ impl Entry {
         }
     }
 
-    /// Has what is in force be so at every start from now on.
-    pub(super) fn promise(&self, in_force: impl IntoIterator<Item = OperatorVersion>) {
+    /// Has what is in force be so at every start from now on, one of it on trial. What was on trial and is not in force any more is not on trial.
+    pub(super) fn promise(&self, in_force: impl IntoIterator<Item = OperatorVersion>, trial: Option<KeptTrial>) {
         let in_force: Vec<_> = in_force.into_iter().collect();
+        let now_ms = self.now_ms();
         let mut record = self.record();
         record.versions = history::promise(&record.versions, &in_force);
+        record.trials = trials::keep(&record.trials, trial, &record.versions, now_ms);
     }
 
     /// The same with all that a job runs now.
     pub(super) fn promise_all(&self, view: &JobView) {
-        self.promise(view.in_force());
+        self.promise(view.in_force(), None);
     }
 
     /// Notes a change of an operator, made or refused.
@@ -267,28 +279,55 @@ fn ms(duration: Duration) -> u64 {
 }
 
 impl JobObserver for Arc<Entry> {
-    fn started(&self) {
+    fn started(&self, unknown: Vec<(String, Changed)>) {
+        // Of a server that ended between a checkpoint and the record, or of another job with the same checkpoints.
+        for (operator, Changed { from, to }) in unknown {
+            let (from, uid, to) = (Version::from(&from), to.uid.clone(), Version::from(&to));
+            let (time_ms, who, action, outcome) = (self.now_ms(), None, history::action(&from, &to), Outcome::InForce);
+            let reason = Some("it was in force at the checkpoint the job has started from".to_owned());
+            self.note(Change { time_ms, who, action, operator, uid, from, to: Some(to), outcome, reason });
+        }
         // A job that is being cancelled does not care.
         let _ = self.step(Step::Started);
-        // A savepoint may have had versions.
         self.unsaved.notify_one();
     }
 
     fn rolled_back(&self, rolled_back: RolledBack, error: &RunError) -> BoxFuture<'_, ()> {
-        let RolledBack { operator, from, to } = rolled_back;
-        self.note(Change {
+        let RolledBack { operator, from, to, of_canary } = rolled_back;
+        let (who, outcome, reason) = match error {
+            RunError::TakenBack(taken) => (Some(taken.by.clone()), Outcome::InForce, None),
+            error => (None, Outcome::RolledBack, Some(error.to_string())),
+        };
+        let change = Change {
             time_ms: self.clock.now_ms(),
-            who: None,
-            action: if from.canary.is_some() { Action::Discard } else { Action::Rollback },
+            who,
+            action: if of_canary { Action::Discard } else { Action::Rollback },
             operator,
             uid: to.uid.clone(),
             from: (&from).into(),
             to: Some((&to).into()),
-            outcome: Outcome::RolledBack,
-            reason: Some(error.to_string()),
-        });
-        self.promise([to]);
-        Box::pin(self.persist_or_log())
+            outcome,
+            reason,
+        };
+        self.note(change.clone());
+        if !of_canary {
+            self.record().trials.retain(|trial| !trial.is_of(&to));
+        }
+        self.promise([to], None);
+        let entry = self.clone();
+        Box::pin(async move {
+            entry.persist_or_log().await;
+            // Whoever has asked for it notes it.
+            if change.who.is_some() {
+                return;
+            }
+            let noted = tokio::task::spawn_blocking(move || {
+                let name = entry.record().name.clone();
+                entry.changes.note(&name, &entry.id, &change);
+            });
+            // A panic was told when it happened.
+            let _ = noted.await;
+        })
     }
 
     fn restarting(&self, error: &RunError, pause: Duration) {

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use super::{Illegal, Request};
 use crate::{
+    checkpoint::StoreError,
     control::{ChangeError, RunError},
     job::JobError,
 };
@@ -83,6 +84,12 @@ pub enum ServiceError {
     /// A request that no plugin could fulfil.
     #[error("[V0113] {0}")]
     Request(String),
+    /// A folder of the caller's choice that cannot be one.
+    #[error("[V0114] nothing can be written there: {0}")]
+    Folder(StoreError),
+    /// A file or folder of the caller's choice that is another job's, or the server's.
+    #[error("[V0114] {0} is in the server's own folder, of which a job writes no part but its own")]
+    ServersOwn(PathBuf),
     /// A share that there is not.
     #[error("[X0125] {0} is no share of the keys: it is from 0.0001 to 0.99, in steps of 0.0001")]
     Share(f64),

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    control::NodeReport,
+    control::{MetricReport, NodeReport},
     job::{Exchange, Plan, PlanNode, Role},
 };
 
@@ -36,7 +36,7 @@ pub struct GraphNode {
     pub role: &'static str,
     /// What it does, or its connector.
     pub kind: String,
-    /// Its plugins' names and versions.
+    /// Names and versions of its plugins: of those in force.
     pub plugins: Vec<String>,
     /// Number of subtasks.
     pub parallelism: u32,
@@ -50,6 +50,8 @@ pub struct GraphNode {
     pub late: u64,
     /// Rows rejected, or malformed.
     pub rejected: u64,
+    /// Rows, timers and windows that calls have failed on and that were passed over.
+    pub failed: u64,
     /// Rows in per second, over the last seconds.
     pub records_in_per_second: f64,
     /// Rows out per second, over the last seconds.
@@ -57,6 +59,8 @@ pub struct GraphNode {
     /// How far event time has come, in ms since 1970-01-01 UTC; null before the first watermark. The largest number there is after the
     /// end of the input.
     pub watermark: Option<i64>,
+    /// What its plugins have measured themselves; that of rules is in `/metrics` only.
+    pub metrics: Vec<MetricReport>,
 }
 
 /// An output that is read.
@@ -109,7 +113,11 @@ fn rates(samples: &VecDeque<Sample>, node: usize) -> (f64, f64) {
 }
 
 /// What a job is like.
-pub(super) fn graph(plan: &Plan, reports: Vec<NodeReport>, samples: &VecDeque<Sample>) -> JobGraph {
+pub(super) fn graph(
+    plan: &Plan,
+    (reports, measured): (Vec<NodeReport>, Vec<MetricReport>),
+    samples: &VecDeque<Sample>,
+) -> JobGraph {
     let node = |(index, (node, report)): (usize, (&PlanNode, NodeReport))| {
         let (records_in_per_second, records_out_per_second) = rates(samples, index);
         let (role, kind, plugins) = match &node.role {
@@ -133,9 +141,11 @@ pub(super) fn graph(plan: &Plan, reports: Vec<NodeReport>, samples: &VecDeque<Sa
             records_out: report.records_out,
             late: report.late,
             rejected: report.rejected,
+            failed: report.failed,
             records_in_per_second,
             records_out_per_second,
             watermark: report.watermark,
+            metrics: measured.iter().filter(|metric| metric.operator == node.name).cloned().collect(),
         }
     };
     let edges = plan.edges.iter().map(|edge| GraphEdge {

@@ -119,13 +119,30 @@ pub(super) struct Promised {
     rule: Option<RuleVersion>,
 }
 
+impl From<&OperatorVersion> for Promised {
+    fn from(version: &OperatorVersion) -> Promised {
+        Promised { uid: version.uid.clone(), version: version.into(), rule: version.rule.clone() }
+    }
+}
+
 impl Promised {
     pub(super) fn uid(&self) -> &str {
         &self.uid
     }
 
+    /// Whether both are of one place, in which one plugin is in force.
+    pub(super) fn is_in_place_of(&self, other: &Promised) -> bool {
+        (&self.uid, &self.version.kind) == (&other.uid, &other.version.kind)
+    }
+
+    /// Whether both are of the same plugin and configuration, and of the same rule if they are of one, whatever has a share of the keys.
+    pub(super) fn runs_the_same(&self, other: &Promised) -> bool {
+        let Version { digest, configuration, .. } = &self.version;
+        (digest, configuration, &self.rule) == (&other.version.digest, &other.version.configuration, &other.rule)
+    }
+
     /// `None` if this program knows no such kind of operator.
-    fn version(&self) -> Option<OperatorVersion> {
+    pub(super) fn version(&self) -> Option<OperatorVersion> {
         Some(OperatorVersion {
             change: self.version.change,
             uid: self.uid.clone(),
@@ -148,8 +165,7 @@ pub(super) fn versions(promised: &[Promised]) -> Vec<OperatorVersion> {
 pub(super) fn promise(promised: &[Promised], in_force: &[OperatorVersion]) -> Vec<Promised> {
     let (before, changed) = (versions(promised), in_force.iter().filter(|version| version.change > 0));
     let latest = latest_versions(before.iter().chain(changed));
-    let promised = |it: &OperatorVersion| Promised { uid: it.uid.clone(), version: it.into(), rule: it.rule.clone() };
-    latest.iter().map(promised).collect()
+    latest.iter().map(Promised::from).collect()
 }
 
 /// What was asked for.
@@ -186,6 +202,20 @@ pub enum Outcome {
     Refused,
     /// `from` has failed on trial, or its canary has failed, and `to` was put back.
     RolledBack,
+}
+
+/// What has led from one version to another, as far as that can be seen.
+pub(super) fn action(from: &Version, to: &Version) -> Action {
+    match (&from.canary, &to.canary) {
+        _ if from.digest.is_empty() => Action::Add,
+        _ if to.digest.is_empty() => Action::Remove,
+        _ if from.digest != to.digest => Action::Swap,
+        _ if from.configuration != to.configuration => Action::Config,
+        (None, Some(_)) => Action::Canary,
+        (Some(_), None) => Action::Discard,
+        (Some(_), Some(_)) => Action::Share,
+        (None, None) => Action::Swap,
+    }
 }
 
 /// A change of an operator, made or refused.
@@ -337,6 +367,27 @@ mod tests {
         assert_eq!([8, 9, 10].map(|made| ways_back(&history, made)), [Some(6); 3]);
         remember(&mut history, change(Action::Promote, 9, 11, Outcome::InForce));
         assert_eq!(ways_back(&history, 11), Some(9));
+    }
+
+    #[test]
+    fn what_has_led_to_a_version_is_seen_from_what_is_other() {
+        let canary = |share| {
+            Some(CanaryPart { plugin: "q".into(), digest: "e".into(), configuration: json!({}), share, by: Vec::new() })
+        };
+        let beside = |share| Version { canary: canary(share), ..version(2) };
+        let of = |digest: &str, configuration| Version { digest: digest.into(), configuration, ..version(2) };
+        let plain = version(1);
+        for (from, to, expected) in [
+            (&plain, of("e", json!({})), Action::Swap),
+            (&plain, of("d", json!({ "x": 1 })), Action::Config),
+            (&plain, of("", json!({})), Action::Remove),
+            (&of("", json!({})), plain.clone(), Action::Add),
+            (&plain, beside(0.1), Action::Canary),
+            (&beside(0.1), beside(0.2), Action::Share),
+            (&beside(0.1), plain.clone(), Action::Discard),
+        ] {
+            assert_eq!(action(from, &to), expected);
+        }
     }
 
     #[test]

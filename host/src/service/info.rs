@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     checkpoint::{CheckpointStore, LocalStore, MANIFESTS, ManifestId},
-    control::{NodeReport, RunError},
+    control::{CanaryReport, JobView, MetricReport, NodeReport, RunError, ShadowReport},
 };
 
 /// A job.
@@ -82,6 +82,14 @@ pub struct JobMetrics {
     pub latest: Option<CheckpointInfo>,
     /// Of its nodes; none if nothing of it runs.
     pub nodes: Vec<NodeReport>,
+    /// Of its rules, by their names in the job, such as `rules:large`. Their operators' numbers have them too, but for rows in.
+    pub rules: Vec<NodeReport>,
+    /// What its plugins have measured themselves.
+    pub measured: Vec<MetricReport>,
+    /// What is tried beside what is in force.
+    pub shadows: Vec<ShadowReport>,
+    /// What has a share of the keys.
+    pub canaries: Vec<CanaryReport>,
 }
 
 impl Entry {
@@ -111,7 +119,7 @@ impl Entry {
     pub(super) fn graph(&self) -> JobGraph {
         let live = self.live();
         match &live.view {
-            Some((view, prepared)) => graph(&prepared.plan, view.nodes(), &live.samples),
+            Some((view, _)) => graph(&view.prepared().plan, (view.nodes(), view.measured()), &live.samples),
             None => live.last.clone().unwrap_or_default(),
         }
     }
@@ -120,8 +128,8 @@ impl Entry {
     pub(super) fn close(&self) {
         let mut live = self.live();
         live.samples = VecDeque::new();
-        if let Some((view, prepared)) = live.view.take() {
-            live.last = Some(graph(&prepared.plan, view.nodes(), &live.samples));
+        if let Some((view, _)) = live.view.take() {
+            live.last = Some(graph(&view.prepared().plan, (view.nodes(), view.measured()), &live.samples));
             live.last_operators = operators(&view);
             drop(live);
             self.promise_all(&view);
@@ -162,14 +170,25 @@ impl Entry {
     }
 
     fn metrics(&self) -> JobMetrics {
-        let live = self.live();
-        let nodes = live.view.as_ref().map(|(view, _)| view.nodes()).unwrap_or_default();
-        let (restarts, checkpoints, checkpoints_failed) = (live.restarts, live.completed, live.failed);
-        let latest = live.checkpoints.back().cloned();
-        drop(live);
         let record = self.record();
         let (id, name, state) = (record.id.clone(), record.name.clone(), record.phase.state);
-        JobMetrics { id, name, state, restarts, checkpoints, checkpoints_failed, latest, nodes }
+        drop(record);
+        let live = self.live();
+        let view = live.view.as_ref().map(|(view, _)| view);
+        JobMetrics {
+            id,
+            name,
+            state,
+            restarts: live.restarts,
+            checkpoints: live.completed,
+            checkpoints_failed: live.failed,
+            latest: live.checkpoints.back().cloned(),
+            nodes: view.map(JobView::nodes).unwrap_or_default(),
+            rules: view.map(JobView::rule_counts).unwrap_or_default(),
+            measured: view.map(JobView::measured).unwrap_or_default(),
+            shadows: view.map(JobView::shadows).unwrap_or_default(),
+            canaries: view.map(JobView::canaries).unwrap_or_default(),
+        }
     }
 }
 
@@ -207,11 +226,15 @@ impl Jobs {
         self.0.entries().values().map(|entry| entry.metrics()).collect()
     }
 
-    /// A job that runs or may start again, and needs a plugin: one by the digest of its component, or an uploaded one as jobs name it,
-    /// such as `word-count@1.0.0` or `sha256:` and a digest.
-    pub fn user(&self, plugin: &str) -> Option<JobInfo> {
-        let entries = self.0.entries();
-        let needs = |entry: &&Arc<Entry>| entry.state() != State::Finished && entry.needs(plugin);
-        entries.values().find(needs).map(|entry| entry.info())
+    /// A job that is being submitted, runs or may start again, and needs a plugin: one by the digest of its component, or an uploaded one as jobs
+    /// name it, such as `word-count@1.0.0` or `sha256:` and a digest. In words.
+    pub fn user(&self, plugin: &str) -> Option<String> {
+        // One that is being submitted is among the others before it is not among these any more.
+        let submitted = self.0.wants(plugin).map(|name| format!("{name}, which is being submitted"));
+        submitted.or_else(|| {
+            let entries = self.0.entries();
+            let needs = |entry: &&Arc<Entry>| entry.state() != State::Finished && entry.needs(plugin);
+            entries.values().find(needs).map(|entry| format!("{} {}", entry.record().name, entry.id))
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! All jobs of a server: found again when it starts, taken in, looked up, ended with it.
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     num::NonZeroU64,
     path::{Path, PathBuf},
     sync::{
@@ -18,7 +18,7 @@ use tokio::{
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::{
-    JobEvent, JobInfo, JobLogs, LogLine, Parallelism, Phase, ServiceError, State, Step,
+    Change, JobEvent, JobInfo, JobLogs, LogLine, Parallelism, Phase, ServiceError, State, Step,
     entry::Entry,
     events::Events,
     graph::{SAMPLE_INTERVAL, Sample, sample},
@@ -26,8 +26,9 @@ use super::{
     record::{Folders, Record},
 };
 use crate::{
-    control::{PluginSource, RunError},
+    control::{JobView, PluginSource, RunError},
     dataflow::{Environment, Last},
+    job::JobSpec,
     model::Clock,
 };
 
@@ -38,7 +39,7 @@ pub const JOBS_MAX: usize = 10_000;
 const PREPARED_MAX: usize = 4;
 
 /// Where jobs are kept, and what their variables may stand for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct JobsSettings {
     /// Jobs are in its folder `jobs`; of one server at a time.
     pub directory: PathBuf,
@@ -48,6 +49,19 @@ pub struct JobsSettings {
     pub variables: BTreeMap<String, String>,
     /// For tests: the process aborts once so many checkpoints of a job are complete, before its sinks commit.
     pub crash_at_checkpoint: Option<NonZeroU64>,
+    /// Told of changes that nobody has asked for.
+    pub changes: Arc<dyn ChangeLog>,
+}
+
+/// Notes changes of operators that nobody has asked for: a version on trial or a canary that has failed.
+pub trait ChangeLog: Send + Sync {
+    /// Notes one of a job with this name and id; may wait for the disk. The job goes on once it returns.
+    fn note(&self, name: &str, id: &str, change: &Change);
+}
+
+/// Notes nothing.
+impl ChangeLog for () {
+    fn note(&self, _: &str, _: &str, _: &Change) {}
 }
 
 /// A job to be run.
@@ -77,22 +91,40 @@ pub(super) struct Inner {
     pub(super) logs: JobLogs,
     events: Arc<Events>,
     entries: Mutex<BTreeMap<String, Arc<Entry>>>,
-    /// Names, and folders of checkpoints, of jobs that are about to be unfinished.
-    reserved: Mutex<Vec<(String, PathBuf)>>,
+    /// Jobs that are about to be unfinished.
+    reserved: Mutex<Vec<Reserved>>,
     pub(super) preparing: Semaphore,
     pub(super) crash_at_checkpoint: Option<NonZeroU64>,
+    changes: Arc<dyn ChangeLog>,
     closing: AtomicBool,
 }
 
-/// A name and a folder that no other job takes meanwhile.
+/// A job that is about to be unfinished.
+pub(super) struct Reserved {
+    name: String,
+    checkpoints: PathBuf,
+    /// As in a record.
+    plugins: BTreeSet<String>,
+}
+
+/// A name and a folder that no other job takes meanwhile, and plugins that are not deleted.
 pub(super) struct Reservation {
     inner: Arc<Inner>,
-    reserved: (String, PathBuf),
+    name: String,
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.inner.reserved().retain(|reserved| *reserved != self.reserved);
+        self.inner.reserved().retain(|reserved| reserved.name != self.name);
+    }
+}
+
+impl Reservation {
+    /// Has plugins not be deleted meanwhile; whether that is new.
+    fn want(&self, plugins: BTreeSet<String>) -> bool {
+        let mut reserved = self.inner.reserved();
+        let own = reserved.iter_mut().find(|reserved| reserved.name == self.name);
+        own.is_some_and(|own| std::mem::replace(&mut own.plugins, plugins) != own.plugins)
     }
 }
 
@@ -106,13 +138,19 @@ impl Jobs {
         data: Handle,
         logs: JobLogs,
     ) -> Result<Jobs, ServiceError> {
-        let JobsSettings { directory, secrets, variables, crash_at_checkpoint } = settings;
+        let JobsSettings { directory, secrets, variables, crash_at_checkpoint, changes } = settings;
         let now_ms = environment.clock.now_ms();
-        let (folders, records) = blocking(move || reopen(&directory, now_ms)).await?;
-        let (folders, events) = (Arc::new(folders), Arc::new(Events::new(environment.clock.clone())));
+        let (opened, clock) = (directory.clone(), environment.clock.clone());
+        let (folders, records, events) = blocking(move || {
+            let (folders, records) = reopen(&opened, now_ms)?;
+            let folders = Arc::new(folders);
+            let events = Arc::new(Events::new(folders.clone(), clock)?);
+            Ok((folders, records, events))
+        })
+        .await?;
         let inner = Arc::new(Inner {
             folders: folders.clone(),
-            shared: Arc::new(Shared { variables, secrets }),
+            shared: Arc::new(Shared { directory, variables, secrets }),
             source,
             data,
             logs,
@@ -120,6 +158,7 @@ impl Jobs {
             reserved: Mutex::default(),
             preparing: Semaphore::new(PREPARED_MAX),
             crash_at_checkpoint,
+            changes,
             closing: AtomicBool::new(false),
             events,
             environment,
@@ -227,8 +266,14 @@ impl Inner {
         lock(&self.entries)
     }
 
-    fn reserved(&self) -> MutexGuard<'_, Vec<(String, PathBuf)>> {
+    fn reserved(&self) -> MutexGuard<'_, Vec<Reserved>> {
         lock(&self.reserved)
+    }
+
+    /// The name of a job that is about to be unfinished and wants a plugin.
+    pub(super) fn wants(&self, plugin: &str) -> Option<String> {
+        let reserved = self.reserved();
+        reserved.iter().find(|reserved| reserved.plugins.contains(plugin)).map(|reserved| reserved.name.clone())
     }
 
     /// Fails once the server ends.
@@ -247,8 +292,8 @@ impl Inner {
     }
 
     fn add(&self, record: Record) -> Arc<Entry> {
-        let (folders, events) = (self.folders.clone(), self.events.clone());
-        let entry = Arc::new(Entry::new(record, folders, events, self.environment.clock.clone()));
+        let (folders, events, changes) = (self.folders.clone(), self.events.clone(), self.changes.clone());
+        let entry = Arc::new(Entry::new(record, folders, events, changes, self.environment.clock.clone()));
         self.logs.open(&entry.id);
         self.entries().insert(entry.id.clone(), entry.clone());
         entry
@@ -275,18 +320,18 @@ impl Inner {
             }
         }
         let soon = "is being submitted";
-        if reserved.iter().any(|(other, _)| other == name) {
+        if reserved.iter().any(|other| other.name == name) {
             return Err(ServiceError::NameTaken { name: name.to_owned(), id: soon.to_owned() });
         }
-        if reserved.iter().any(|(_, other)| other == checkpoints) {
+        if reserved.iter().any(|other| other.checkpoints == checkpoints) {
             return Err(ServiceError::CheckpointsTaken { directory: checkpoints.to_owned(), id: soon.to_owned() });
         }
         if own.is_none() && entries.len() + reserved.len() >= JOBS_MAX {
             return Err(ServiceError::TooMany(JOBS_MAX));
         }
-        let one = (name.to_owned(), checkpoints.to_owned());
-        reserved.push(one.clone());
-        Ok(Reservation { inner: self.clone(), reserved: one })
+        let (name, checkpoints) = (name.to_owned(), checkpoints.to_owned());
+        reserved.push(Reserved { name: name.clone(), checkpoints, plugins: BTreeSet::new() });
+        Ok(Reservation { inner: self.clone(), name })
     }
 
     /// Parses, compiles and plans a job that has a record.
@@ -297,15 +342,19 @@ impl Inner {
     ) -> Result<Ready, ServiceError> {
         // Nobody closes it.
         let _turn = self.preparing.acquire().await;
-        let (inner, id) = (self.clone(), entry.id.clone());
+        let inner = self.clone();
         let record = Record { parallelism, ..entry.record().clone() };
         blocking(move || {
-            let (text, folder) = (inner.folders.text(&id)?, inner.folders.of(&id));
-            let spec = prepare::specification(&text, &record.variables, &record.parallelism, &inner.shared, &folder)?;
-            let prepared = prepare::compile(spec, &*inner.source)?;
+            let prepared = prepare::compile(inner.specification(&record)?, &*inner.source)?;
             prepare::open(prepared, record.parallelism, record.allow_non_restored_state)
         })
         .await
+    }
+
+    /// What a job that has a record asks for.
+    pub(super) fn specification(&self, record: &Record) -> Result<JobSpec, ServiceError> {
+        let (text, folder) = (self.folders.text(&record.id)?, self.folders.of(&record.id));
+        prepare::specification(&text, &record.variables, &record.parallelism, &self.shared, &folder)
     }
 
     async fn submit(self: Arc<Self>, submission: Submission) -> Result<JobInfo, ServiceError> {
@@ -323,7 +372,11 @@ impl Inner {
             let from_savepoint = from_savepoint.map(|path| std::path::absolute(&path).unwrap_or(path));
             from_savepoint.as_deref().map(prepare::check_savepoint).transpose()?;
             let name = spec.name.clone();
-            let prepared = prepare::compile(spec, &*inner.source)?;
+            let mut prepared = prepare::compile(spec.clone(), &*inner.source)?;
+            while reservation.want(prepare::plugins(&prepared)) {
+                // They may have been deleted just before they were wanted.
+                prepared = prepare::compile(spec.clone(), &*inner.source)?;
+            }
             let plugins = prepare::plugins(&prepared);
             inner.folders.make(&id, &text)?;
             let record = Record {
@@ -342,6 +395,7 @@ impl Inner {
                 error: None,
                 savepoint: None,
                 versions: Vec::new(),
+                trials: Vec::new(),
                 history: Vec::new(),
             };
             Ok((prepared, reservation, record))
@@ -374,15 +428,19 @@ impl Inner {
         Ok((self.add(record), ready))
     }
 
-    /// Ends a job with a last checkpoint, to be gone on with. One that cannot take any is left to [`abort`](Inner::abort).
+    /// Ends a job with a last checkpoint, to be gone on with. One that cannot take any is left to [`abort`](Inner::abort), and so is one with a
+    /// version on trial with its state: of that no checkpoint is to be taken.
     async fn suspend(&self, entry: &Arc<Entry>) {
-        if entry.step(Step::Suspend).is_ok() {
-            let view = entry.live().view.as_ref().map(|(view, _)| view.clone());
-            if let Some(view) = view
-                && let Err(what) = entry.reply(view.checkpoint(Last::Stop), |state| state != State::Stopping).await
-            {
-                tracing::warn!(job = entry.id, "no last checkpoint: {what}");
-            }
+        let view = entry.live().view.as_ref().map(|(view, _)| view.clone());
+        let holds = view.as_ref().is_some_and(JobView::holds_checkpoints);
+        if holds && entry.state() == State::Running {
+            return;
+        }
+        if entry.step(Step::Suspend).is_ok()
+            && let Some(view) = view
+            && let Err(what) = entry.reply(view.checkpoint(Last::Stop), |state| state != State::Stopping).await
+        {
+            tracing::warn!(job = entry.id, "no last checkpoint: {what}");
         }
         // What is ending by itself is waited for, nothing else.
         let state = entry.until(|state| !matches!(state, State::Stopping | State::Cancelling)).await;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     Action, Change, Jobs, Request, ServiceError, Swapped, Version,
     canary::of_operator,
-    change::{Next, Order, Target, Way, request},
+    change::{Next, Order, Target, Way, request, take_back},
     entry::Entry,
     history::{before, merge},
     jobs::{blocking, detached},
@@ -32,6 +32,9 @@ pub struct OperatorInfo {
     pub version: Version,
 }
 
+/// Numbers of changes that whoever asks may have seen in force of an operator: one of them is to be in force still. Any may be if absent.
+pub type Seen = Option<Vec<u64>>;
+
 /// What is to run in the place of an operator or sink.
 #[derive(Clone, Debug, Default)]
 pub struct Swap {
@@ -47,6 +50,8 @@ pub struct Swap {
     pub force: Vec<String>,
     /// Whether it is only checked.
     pub dry_run: bool,
+    /// What was seen in force.
+    pub seen: Seen,
 }
 
 /// What is to be tried beside an operator.
@@ -184,7 +189,7 @@ impl Jobs {
     /// start of the job from then on.
     pub async fn swap(&self, job: &str, operator: &str, swap: Swap, who: &str) -> Result<Swapped, ServiceError> {
         let (inner, entry) = self.to(job)?;
-        let target = target(&entry, operator, swap.kind.as_deref())?;
+        let target = target(&entry, operator, swap.kind.as_deref())?.seen(&swap.seen)?;
         if swap.plugin.is_none() && swap.configuration.is_none() {
             return Err(nothing_new());
         }
@@ -195,16 +200,21 @@ impl Jobs {
         detached(async move { inner.put(&entry, order).await }).await
     }
 
-    /// Puts back what was in force before.
+    /// Puts back what was in force before; if that is on trial with its state, with the state of then.
     pub async fn rollback(
         &self,
         job: &str,
         operator: &str,
         kind: Option<&str>,
+        seen: Seen,
         who: &str,
     ) -> Result<Swapped, ServiceError> {
         let (inner, entry) = self.to(job)?;
-        let target = target(&entry, operator, kind)?;
+        let target = target(&entry, operator, kind)?.seen(&seen)?;
+        if target.view.can_be_taken_back(&target.operator, target.version.kind) {
+            let who = who.to_owned();
+            return detached(async move { take_back(&entry, target, who).await }).await;
+        }
         let before = before(&entry.record().history, &target.version.uid, &(&target.version).into()).cloned();
         let before = before.ok_or_else(|| ServiceError::NothingBefore(target.operator.clone()))?;
         let plugin = match before.digest == target.version.digest {
@@ -216,22 +226,18 @@ impl Jobs {
         detached(async move { inner.put(&entry, order).await }).await
     }
 
-    /// Changes the configuration of an operator or sink by a JSON merge patch (RFC 7396). `seen` is the change whoever asks has seen
-    /// in force, if it is to be that.
+    /// Changes the configuration of an operator or sink by a JSON merge patch (RFC 7396).
     pub async fn configure(
         &self,
         job: &str,
         operator: &str,
         kind: Option<&str>,
         patch: Value,
-        seen: Option<u64>,
+        seen: Seen,
         who: &str,
     ) -> Result<Swapped, ServiceError> {
         let (inner, entry) = self.to(job)?;
-        let target = target(&entry, operator, kind)?;
-        if seen.is_some_and(|seen| seen != target.version.change) {
-            return Err(ChangeError::Overtaken.into());
-        }
+        let target = target(&entry, operator, kind)?.seen(&seen)?;
         let mut configuration = Version::from(&target.version).configuration;
         merge(&mut configuration, patch);
         let order = Order::new(who, Action::Config, target, Next::Same, Way::InPlace);
@@ -274,16 +280,17 @@ impl Jobs {
         job: &str,
         operator: &str,
         trial: Option<TrialSpec>,
+        seen: Seen,
         who: &str,
     ) -> Result<Swapped, ServiceError> {
         let (inner, entry) = self.to(job)?;
         let (view, _) = running(&entry, Request::Change)?;
         if of_operator(&view, operator).is_some() {
-            return self.promote_canary(job, operator, trial, who).await;
+            return self.promote_canary(job, operator, trial, seen, who).await;
         }
         let promotion = view.promotion(operator)?;
         let kind = promotion.kind.map(OperatorKind::interface);
-        let target = target(&entry, operator, kind)?;
+        let target = target(&entry, operator, kind)?.seen(&seen)?;
         let plugin = promotion.plugin.map_or(Next::Same, Next::Loaded);
         let configuration = promotion.configuration.and_then(|text| serde_json::from_str(&text).ok());
         let order = Order::new(who, Action::Promote, target, plugin, Way::InPlace);
@@ -315,11 +322,14 @@ impl Jobs {
     }
 
     /// Ends what is tried beside an operator, or its canary.
-    pub async fn discard(&self, job: &str, operator: &str, who: &str) -> Result<(), ServiceError> {
+    pub async fn discard(&self, job: &str, operator: &str, seen: Seen, who: &str) -> Result<(), ServiceError> {
         let (_, entry) = self.to(job)?;
         let (view, _) = running(&entry, Request::Change)?;
         if of_operator(&view, operator).is_some() {
-            return self.discard_canary(job, operator, who).await;
+            return self.discard_canary(job, operator, seen, who).await;
+        }
+        if seen.is_some() {
+            target(&entry, operator, None)?.seen(&seen)?;
         }
         let operator = operator.to_owned();
         detached(async move { Ok(view.discard(&operator).await?) }).await

@@ -8,13 +8,14 @@ use std::{
 
 use super::{
     Parallelism, ServiceError,
+    places::Places,
     record::{CHECKPOINTS, SAVEPOINTS},
     variables,
 };
 use crate::{
     checkpoint::{MANIFESTS, ManifestId},
     control::{JobOptions, PluginSource, Prepared, RunError, prepare},
-    job::{CheckpointSpec, Code, JOB_FILE_BYTES_MAX, JobDefaults, JobError, JobSpec, PluginRef, parse_with},
+    job::{CheckpointSpec, Code, JOB_FILE_BYTES_MAX, JobDefaults, JobError, JobSpec, PluginRef, Variables, parse_with},
 };
 
 /// From one checkpoint to the next, for a job that does not say.
@@ -26,8 +27,11 @@ pub const VARIABLES_BYTES_MAX: usize = 256 << 10;
 /// The job's text in messages.
 const NAME: &str = "job";
 
-/// Where values of variables come from that were not given with the job.
+/// What a server's jobs have in common.
 pub(super) struct Shared {
+    /// The server's folder.
+    pub(super) directory: PathBuf,
+    /// Where values of variables come from that were not given with the job.
     pub(super) variables: BTreeMap<String, String>,
     pub(super) secrets: Option<PathBuf>,
 }
@@ -50,7 +54,7 @@ pub(super) fn specification(
     text: &str,
     given: &BTreeMap<String, String>,
     parallelism: &Parallelism,
-    shared: &Shared,
+    shared: &Arc<Shared>,
     folder: &Path,
 ) -> Result<JobSpec, ServiceError> {
     if text.len() as u64 > JOB_FILE_BYTES_MAX {
@@ -64,9 +68,13 @@ pub(super) fn specification(
         checkpoints: Some(CheckpointSpec::every(CHECKPOINT_INTERVAL_DEFAULT, folder.join(CHECKPOINTS))),
         savepoints: Some(folder.join(SAVEPOINTS)),
     };
-    let value = |name: &str| variables::value(name, given, &shared.variables, shared.secrets.as_deref());
-    let mut spec = parse_with(text, NAME, &value, folder, defaults)?;
+    let (given, own) = (given.clone(), shared.clone());
+    let value = move |name: &str| variables::value(name, &given, &own.variables, own.secrets.as_deref());
+    let variables = Variables::new(value);
+    let mut spec = parse_with(text, NAME, &|name| variables.value(name), folder, defaults)?;
+    spec.variables = variables;
     parallelism.apply(&mut spec).map_err(ServiceError::Parallelism)?;
+    Places::new(&shared.directory, folder)?.check_all(&spec)?;
     Ok(spec)
 }
 

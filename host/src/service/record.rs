@@ -9,13 +9,17 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Change, Parallelism, Phase, ServiceError, history::Promised};
+use super::{Change, Parallelism, Phase, ServiceError, history::Promised, trials::KeptTrial};
 
 /// The text of a job as it was submitted.
 const TEXT: &str = "job.yaml";
 const RECORD: &str = "record.json";
 /// Of the record while it is written.
 const UNFINISHED: &str = ".record.json";
+/// The number below which all events are that were told of.
+const EVENTS: &str = "events";
+/// Of that number while it is written.
+const UNFINISHED_EVENTS: &str = ".events";
 /// What names of folders begin with that are being removed.
 const REMOVED: &str = ".removed-";
 /// The file whose lock says that the jobs are in use.
@@ -57,6 +61,9 @@ pub(super) struct Record {
     /// What is in force of its operators in place of what the text says, at every start.
     #[serde(default)]
     pub(super) versions: Vec<Promised>,
+    /// Which of them are, or were, on trial.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) trials: Vec<KeptTrial>,
     /// The latest changes of its operators.
     #[serde(default)]
     pub(super) history: Vec<Change>,
@@ -144,13 +151,22 @@ impl Folders {
     /// Writes a job's record. Of one job, one at a time.
     pub(super) fn write(&self, record: &Record) -> Result<(), ServiceError> {
         let folder = self.of(&record.id);
-        let (path, unfinished) = (folder.join(RECORD), folder.join(UNFINISHED));
-        let written = serde_json::to_vec_pretty(record).map_err(io::Error::from).and_then(|bytes| {
-            write(&mut File::create(&unfinished)?, &bytes)?;
-            fs::rename(&unfinished, &path)?;
-            sync(&folder)
-        });
-        at(&path, written)
+        let bytes = serde_json::to_vec_pretty(record).map_err(io::Error::from);
+        at(&folder.join(RECORD), bytes.and_then(|bytes| replace(&folder, RECORD, UNFINISHED, &bytes)))
+    }
+
+    /// The number below which all events are that an earlier process may have told of; none if there was no such process.
+    pub(super) fn events(&self) -> Result<Option<u64>, ServiceError> {
+        let path = self.root.join(EVENTS);
+        match fs::read_to_string(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            text => at(&path, text.and_then(|text| text.trim().parse().map_err(io::Error::other))).map(Some),
+        }
+    }
+
+    /// From now on events may be told of whose numbers are below this.
+    pub(super) fn allow_events(&self, below: u64) -> Result<(), ServiceError> {
+        at(&self.root.join(EVENTS), replace(&self.root, EVENTS, UNFINISHED_EVENTS, below.to_string().as_bytes()))
     }
 
     /// Removes a job, or what was made of one.
@@ -172,6 +188,14 @@ fn name(folder: &Path) -> String {
 fn write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// Writes a file in place of the one there is.
+fn replace(folder: &Path, name: &str, unfinished: &str, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = folder.join(unfinished);
+    write(&mut File::create(&unfinished)?, bytes)?;
+    fs::rename(&unfinished, folder.join(name))?;
+    sync(folder)
 }
 
 /// Makes the names in a folder durable.
@@ -200,6 +224,7 @@ mod tests {
             error: Some("no".into()),
             savepoint: Some("s".into()),
             versions: Vec::new(),
+            trials: Vec::new(),
             history: Vec::new(),
         }
     }

@@ -9,9 +9,10 @@ use super::{
     JobInfo, Jobs, Parallelism, Request, ServiceError, State, Step,
     entry::Entry,
     jobs::{Inner, blocking, detached},
+    places::Places,
 };
 use crate::{
-    checkpoint::{LocalStore, remove_all},
+    checkpoint::{LocalStore, StoreError, remove_all},
     control::{JobView, Prepared, RunError},
     dataflow::Last,
     job::OnCancel,
@@ -128,10 +129,19 @@ impl Inner {
             let name = format!("savepoint-{}", self.environment.clock.now_ms());
             folder.map(|folder| folder.join(name))
         };
+        let refused: fn(StoreError) -> ServiceError = match asked {
+            Some(_) => ServiceError::Folder,
+            None => |error| RunError::from(error).into(),
+        };
         let folder = asked.or_else(default).ok_or_else(|| not_done(request)("the job has no folder for it".into()))?;
-        let folder = self.folders.of(&entry.id).join(folder);
+        let (server, own) = (self.shared.directory.clone(), self.folders.of(&entry.id));
+        let folder = own.join(folder);
         let opened = folder.clone();
-        blocking(move || LocalStore::open(opened).map(drop).map_err(|error| RunError::from(error).into())).await?;
+        blocking(move || {
+            Places::new(&server, &own)?.check(&opened)?;
+            LocalStore::open(opened).map(drop).map_err(refused)
+        })
+        .await?;
         Ok(folder)
     }
 
@@ -166,24 +176,36 @@ impl Inner {
         Ok(Stopped { job: entry.info(), savepoint })
     }
 
-    async fn cancel(&self, entry: &Arc<Entry>) -> Result<JobInfo, ServiceError> {
+    async fn cancel(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<JobInfo, ServiceError> {
         step(entry, Request::Cancel)?;
         let persisted = entry.persist().await;
         let prepared = entry.live().view.as_ref().map(|(_, prepared)| prepared.clone());
         self.abort(entry).await;
         entry.live().next = None;
-        if let Some(spec) = prepared.as_ref().and_then(|prepared| prepared.spec.checkpoints.as_ref())
-            && spec.on_cancel == OnCancel::Delete
-        {
-            let store = LocalStore::open(&spec.directory).map_err(RunError::from)?;
-            if let Err(error) = remove_all(&store).await {
-                tracing::error!(job = entry.id, "not all checkpoints of the cancelled job could be deleted: {error}");
-            }
+        if let Err(error) = self.clear(entry, prepared).await {
+            tracing::error!(job = entry.id, "not all checkpoints of the cancelled job could be deleted: {error}");
         }
         // It may have ended by itself in the same moment.
         let _ = entry.end(Step::Cancelled, None).await;
         entry.persist().await.and(persisted)?;
         Ok(entry.info())
+    }
+
+    /// Deletes the checkpoints of a job that was cancelled, if it says so. One that was not prepared yet is asked by its text.
+    async fn clear(self: &Arc<Self>, entry: &Arc<Entry>, prepared: Option<Arc<Prepared>>) -> Result<(), ServiceError> {
+        let (inner, entry) = (self.clone(), entry.clone());
+        let store = blocking(move || {
+            let spec = match prepared {
+                Some(prepared) => prepared.spec.checkpoints.clone(),
+                None => inner.specification(&entry.record().clone())?.checkpoints,
+            };
+            let deleted = spec.filter(|spec| spec.on_cancel == OnCancel::Delete);
+            Ok(deleted.map(|spec| LocalStore::open(spec.directory)).transpose().map_err(RunError::from)?)
+        });
+        match store.await? {
+            Some(store) => Ok(remove_all(&store).await.map_err(RunError::from)?),
+            None => Ok(()),
+        }
     }
 
     async fn restart(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<JobInfo, ServiceError> {
@@ -193,13 +215,34 @@ impl Inner {
             (record.name.clone(), record.checkpoints.clone(), record.parallelism.clone())
         };
         let _reservation = self.reserve(&name, &checkpoints, Some(&entry.id))?;
-        let ready = self.prepare(entry, parallelism).await?;
+        let ready = self.prepare(entry, parallelism).await;
         self.open()?;
-        step(entry, Request::Restart)?;
-        let persisted = entry.persist().await;
-        self.start(entry, Some(ready));
-        persisted?;
-        Ok(entry.info())
+        let is_there = {
+            let entries = self.entries();
+            let is_there = entries.contains_key(&entry.id);
+            if is_there && ready.is_ok() {
+                step(entry, Request::Restart)?;
+            }
+            is_there
+        };
+        if !is_there {
+            // It was deleted meanwhile, and preparing it may have made its folder again. If that stays, the next server removes it.
+            let (folders, id) = (self.folders.clone(), entry.id.clone());
+            if let Err(error) = blocking(move || folders.remove(&id)).await {
+                tracing::warn!(job = entry.id, "what is left of the deleted job cannot be removed: {error}");
+            }
+            return Err(ServiceError::NoJob(entry.id.clone()));
+        }
+        let ready = ready?;
+        if let Err(error) = entry.persist().await {
+            entry.fail(&error).await;
+            return Err(error);
+        }
+        if self.start(entry, Some(ready)) {
+            return Ok(entry.info());
+        }
+        self.open()?;
+        Err(not_done(Request::Restart)(format!("the job is {} now", entry.state())))
     }
 
     async fn savepoint(&self, entry: &Arc<Entry>, asked: Option<PathBuf>) -> Result<PathBuf, ServiceError> {

@@ -58,7 +58,7 @@ pub struct AddedRule {
     pub kind: Option<String>,
     /// An object. Default: empty.
     pub configuration: Option<Value>,
-    /// `limits`, `on_failure` and `on_error` as in a job file, those there are.
+    /// `limits`, `capabilities`, `on_failure` and `on_error` as in a job file, those there are.
     pub settings: Map<String, Value>,
 }
 
@@ -162,10 +162,10 @@ impl Inner {
             to = intended(&plugin, kind, &configuration);
             let (operator, rule) = (order.of.0.clone(), order.rule.clone());
             let settings = Value::Object(added.settings).to_string();
-            let request = move |_: &JobView| {
+            let request = move |view: &JobView| {
                 let described = kinds(kind).find_map(|kind| plugin.description(kind));
                 let schema = described.map(|it| it.configuration.as_str()).unwrap_or_default();
-                fits(&name, schema, &configuration)?;
+                fits(&name, schema, &configuration, &view.prepared().spec.variables)?;
                 let configuration = configuration.to_string();
                 let change = RuleChange::Add { kind, plugin, configuration, settings };
                 Ok(RuleRequest { operator, rule, change })

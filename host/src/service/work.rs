@@ -7,13 +7,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
-    ServiceError, Step,
+    ServiceError, State, Step,
     entry::Entry,
     history,
     jobs::Inner,
     logs,
     prepare::{self, Ready},
     spawner::JobSpawner,
+    trials,
 };
 use crate::{
     control::{AllHere, CrashAtCheckpoint, Job, JobObserver, JobOptions, JobReport, RunError, StartFrom},
@@ -21,8 +22,9 @@ use crate::{
 };
 
 impl Inner {
-    /// Has a job run; it is prepared first unless it is ready.
-    pub(super) fn start(self: &Arc<Self>, entry: &Arc<Entry>, ready: Option<Ready>) {
+    /// Has a job run that is about to start; it is prepared first unless it is ready. Does nothing, and says so, if it was cancelled meanwhile or the
+    /// server ends.
+    pub(super) fn start(self: &Arc<Self>, entry: &Arc<Entry>, ready: Option<Ready>) -> bool {
         let (inner, job) = (self.clone(), entry.clone());
         let work = async move {
             let ready = match ready {
@@ -45,8 +47,13 @@ impl Inner {
             job.persist_or_log().await;
         };
         let mut live = entry.live();
+        // Whoever ends it changes that first, and then looks for the work: it is there, or it never will be.
+        if entry.state() != State::Starting || self.open().is_err() {
+            return false;
+        }
         live.restarts = 0;
         live.work = Some(tokio::spawn(work.instrument(logs::span(&entry.id))));
+        true
     }
 
     /// Runs a job to its end, over changes of its parallelism.
@@ -107,16 +114,74 @@ impl Inner {
     /// From its savepoint until it has a checkpoint of its own.
     async fn options(&self, entry: &Arc<Entry>, ready: &Ready) -> Result<JobOptions, ServiceError> {
         let latest = prepare::latest_checkpoint(&ready.options).await?;
-        let (from, versions) = {
+        let (from, versions, trials) = {
             let record = entry.record();
             let savepoint = record.from_savepoint.clone().filter(|_| latest <= record.from_savepoint_until);
-            (savepoint.map_or(StartFrom::Latest, StartFrom::Savepoint), history::versions(&record.versions))
+            let trials = trials::left(&record.trials, entry.now_ms());
+            (savepoint.map_or(StartFrom::Latest, StartFrom::Savepoint), history::versions(&record.versions), trials)
         };
         let plugins = Some(self.source.clone());
         let mut observer: Arc<dyn JobObserver> = Arc::new(entry.clone());
         if let Some(number) = self.crash_at_checkpoint {
             observer = Arc::new(CrashAtCheckpoint::new(number, Some(observer)));
         }
-        Ok(JobOptions { from, versions, plugins, observer: Some(observer), ..ready.options.clone() })
+        Ok(JobOptions { from, versions, trials, plugins, observer: Some(observer), ..ready.options.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, time::Duration};
+
+    use crate::{
+        control::{PluginSource, SourceError},
+        dataflow::{Environment, MemoryExchanges, TokioSpawner},
+        job::PluginRef,
+        model::SystemClock,
+        plugin::{LoadError, Plugin},
+        service::{JobLogs, Jobs, JobsSettings, Request, State, Step, Submission},
+    };
+    use std::sync::Arc;
+
+    struct NoPlugins;
+
+    impl PluginSource for NoPlugins {
+        fn load(&self, reference: &PluginRef) -> Result<Arc<Plugin>, SourceError> {
+            Err(LoadError::Unknown(reference.to_string()).into())
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_job_that_is_cancelled_or_whose_server_ends_before_it_starts_does_not_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SystemClock::new());
+        let settings = JobsSettings {
+            directory: directory.path().to_owned(),
+            secrets: None,
+            variables: BTreeMap::new(),
+            crash_at_checkpoint: None,
+            changes: Arc::new(()),
+        };
+        let (exchanges, spawner) = (Arc::new(MemoryExchanges), Arc::new(TokioSpawner));
+        let environment = Environment { clock: clock.clone(), seed: 0, exchanges, spawner };
+        let data = tokio::runtime::Handle::current();
+        let jobs = Jobs::open(settings, Arc::new(NoPlugins), environment, data, JobLogs::new(clock)).await.unwrap();
+        let text = "name: j\nsources: { in: { file: { path: job.yaml } } }\nsinks: { out: { input: in, discard: {} } }";
+        let id = jobs.submit(Submission { text: text.into(), ..Submission::default() }).await.unwrap().id;
+        jobs.until(&id, State::is_terminal).await.unwrap();
+        let (inner, entry) = jobs.to(&id).unwrap();
+        let work = entry.live().work.take().unwrap();
+        let _ = work.await;
+        // As if it had failed, and somebody had begun to start it again.
+        entry.record().phase.state = State::Failed;
+        for request in [Request::Restart, Request::Cancel] {
+            entry.step(Step::Request(request)).unwrap();
+        }
+        assert!(!inner.start(&entry, None) && entry.live().work.is_none());
+        jobs.cancel(&id).await.unwrap_err();
+        entry.step(Step::Cancelled).unwrap();
+        entry.step(Step::Request(Request::Restart)).unwrap();
+        jobs.shutdown(Duration::ZERO).await;
+        assert!(!inner.start(&entry, None) && entry.live().work.is_none());
     }
 }

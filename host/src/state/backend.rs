@@ -21,6 +21,16 @@ impl StateBackend {
         matches!(self.0, Kind::Memory)
     }
 
+    /// The same, for stores that nothing is restored from: a folder of their own has their databases, and goes with the last of them. Fails if
+    /// that cannot be made.
+    pub fn beside(&self) -> Result<StateBackend, super::StateError> {
+        Ok(StateBackend(match &self.0 {
+            Kind::Memory => Kind::Memory,
+            #[cfg(feature = "rocksdb")]
+            Kind::RocksDb(shared) => Kind::RocksDb(std::sync::Arc::new(shared.beside()?)),
+        }))
+    }
+
     /// All of it in memory.
     pub fn memory() -> StateBackend {
         StateBackend(Kind::Memory)

@@ -5,7 +5,7 @@ use super::{
     error::StateError,
     items::{items, map_key, map_keys, put_item},
     map::MapCell,
-    maps::page,
+    maps::{Entries, READ_BYTES_MAX, fits, too_large},
     migrate::{Migrator, NoMigrator},
     settings::Restored,
     task::{TaskSettings, element, restore},
@@ -118,7 +118,7 @@ impl BroadcastMaps {
         state.ok_or_else(|| self.settings.bug("broadcast state was asked for that is none"))
     }
 
-    fn get(&self, state: usize, wanted: &ArrayRef) -> Result<ArrayRef, StateError> {
+    fn get(&self, state: usize, wanted: &ArrayRef) -> Result<Option<ArrayRef>, StateError> {
         let description = self.state(state)?;
         let mut key = Vec::new();
         let values: Vec<Option<&[u8]>> = (0..wanted.len())
@@ -128,14 +128,18 @@ impl BroadcastMaps {
                 self.maps[state].get(&key).map(|(_, value)| value)
             })
             .collect();
-        items(description.value, &values).ok_or_else(|| self.settings.bug("a value of a map is none"))
+        let mut room = READ_BYTES_MAX;
+        if !values.iter().all(|value| fits(&mut room, *value)) {
+            return Ok(None);
+        }
+        items(description.value, &values).map(Some).ok_or_else(|| self.settings.bug("a value of a map is none"))
     }
 
     fn scan(&self, state: usize, after: Option<&[u8]>, limit: usize) -> Result<MapPage, StateError> {
         let description = self.state(state)?;
-        let entries = self.maps[state].after(after).take(limit).map(|(key, _, value)| (key.to_vec(), value.to_vec()));
-        let (keys, values): (Vec<_>, Vec<_>) = entries.unzip();
-        page(description, &keys, &values, limit).ok_or_else(|| self.settings.bug("an entry of a map is none"))
+        let mut entries = Entries::at_most(limit);
+        entries.fill(self.maps[state].after(after));
+        entries.page(description).ok_or_else(|| self.settings.bug("an entry of a map is none"))
     }
 }
 
@@ -147,7 +151,10 @@ struct Beside<'a, R> {
 impl<R: MapReader> MapReader for Beside<'_, R> {
     fn get(&mut self, state: usize, keys: &[u32], map_keys: &ArrayRef) -> Result<ArrayRef, String> {
         match self.broadcast.state(state) {
-            Ok(_) => self.broadcast.get(state, map_keys).map_err(|error| error.to_string()),
+            Ok(_) => {
+                let values = self.broadcast.get(state, map_keys).map_err(|error| error.to_string())?;
+                values.ok_or_else(too_large)
+            }
             Err(_) => self.keyed.get(state, keys, map_keys),
         }
     }

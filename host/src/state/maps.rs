@@ -11,6 +11,15 @@ use super::{
 };
 use crate::model::{MapPage, MapReader, StateDescription, StateKind};
 
+/// Bytes of map values that are read at once; a read of more fails.
+pub(super) const READ_BYTES_MAX: usize = 256 << 20;
+
+/// Bytes of keys and values after which a page ends, whatever was asked for.
+pub(super) const PAGE_BYTES: usize = 16 << 20;
+
+/// Map keys that a database is asked for at once, so that values are counted before there are too many.
+const READ_KEYS: usize = 1024;
+
 /// A row: which of the windows touched, and which of its table's rows.
 type Place = (u32, u32);
 
@@ -116,8 +125,9 @@ impl KeyedStore {
         state: usize,
         keys: &[u32],
         wanted: &ArrayRef,
-    ) -> Result<ArrayRef, StateError> {
+    ) -> Result<Option<ArrayRef>, StateError> {
         let description = self.is_map(touched, state)?;
+        let mut room = READ_BYTES_MAX;
         let mut found: Vec<Option<(i64, Vec<u8>)>> = Vec::with_capacity(keys.len());
         let (mut full, mut key) = (Vec::new(), Vec::new());
         for (i, at) in keys.iter().enumerate() {
@@ -134,18 +144,27 @@ impl KeyedStore {
                 let tables = self.tables_of(touched)?;
                 let table = tables.get(place.0 as usize);
                 let map = table.and_then(|table| table.young.values.map(state, place.1 as usize));
-                found.push(map.and_then(|map| map.get(&key)).map(|(time, value)| (time, value.to_vec())));
+                let entry = map.and_then(|map| map.get(&key));
+                if !fits(&mut room, entry.map(|(_, value)| value)) {
+                    return Ok(None);
+                }
+                found.push(entry.map(|(time, value)| (time, value.to_vec())));
             }
         }
         if let Some(db) = &self.db {
-            for value in db.get(&full)? {
-                let entry = value.as_deref().and_then(read_entry);
-                found.push(entry.map(|(time, value)| (time.unwrap_or(i64::MAX), value.to_vec())));
+            for some in full.chunks(READ_KEYS) {
+                for value in db.get(some)? {
+                    let entry = value.as_deref().and_then(read_entry);
+                    if !fits(&mut room, entry.map(|(_, value)| value)) {
+                        return Ok(None);
+                    }
+                    found.push(entry.map(|(time, value)| (time.unwrap_or(i64::MAX), value.to_vec())));
+                }
             }
         }
         self.look(touched, &description, state, (keys, wanted), &mut found)?;
         let values: Vec<Option<&[u8]>> = found.iter().map(|it| it.as_ref().map(|(_, value)| &value[..])).collect();
-        items(description.value, &values).ok_or_else(|| self.bug("a value of a map is none"))
+        items(description.value, &values).map(Some).ok_or_else(|| self.bug("a value of a map is none"))
     }
 
     /// Takes out what is expired, and prolongs what reading prolongs.
@@ -194,7 +213,7 @@ impl KeyedStore {
         let hidden = |time: Option<i64>| {
             is_expired(&description, time, now_ms) && !description.time_to_live.is_some_and(|ttl| ttl.return_expired)
         };
-        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        let mut entries = Entries::at_most(limit);
         if self.db.is_some() {
             let prefix = self.prefix(touched, state, place)?;
             let from = after.map_or(prefix.clone(), |after| [&prefix[..], after, &[0]].concat());
@@ -202,32 +221,71 @@ impl KeyedStore {
             let Some(db) = &self.db else { return Err(self.bug("a database is gone")) };
             db.scan(&from, &to, |key, value| {
                 if let Some((_, value)) = read_entry(value).filter(|(time, _)| !hidden(*time)) {
-                    keys.push(key[prefix.len()..].to_vec());
-                    values.push(value.to_vec());
+                    entries.push(&key[prefix.len()..], value);
                 }
-                Ok(keys.len() < limit)
+                Ok(!entries.is_full)
             })?;
         } else {
             let tables = self.tables_of(touched)?;
             let map = tables.get(place.0 as usize).and_then(|table| table.young.values.map(state, place.1 as usize));
             if let Some(map) = map {
-                let entries = map.after(after).take_while(|(key, ..)| until.is_none_or(|until| *key < until));
-                let entries = entries.filter(|(_, time, _)| !hidden(Some(*time)));
-                for (key, _, value) in entries.take(limit) {
-                    keys.push(key.to_vec());
-                    values.push(value.to_vec());
-                }
+                let found = map.after(after).take_while(|(key, ..)| until.is_none_or(|until| *key < until));
+                entries.fill(found.filter(|(_, time, _)| !hidden(Some(*time))));
             }
         }
-        page(&description, &keys, &values, limit).ok_or_else(|| self.bug("an entry of a map is none"))
+        entries.page(&description).ok_or_else(|| self.bug("an entry of a map is none"))
     }
 }
 
-/// A page of entries, at most `limit` of which were asked for. `None` if they are none of the state's.
-pub(super) fn page(state: &StateDescription, keys: &[Vec<u8>], values: &[Vec<u8>], limit: usize) -> Option<MapPage> {
-    let next = if keys.len() == limit { keys.last().cloned() } else { None };
-    let values: Vec<Option<&[u8]>> = values.iter().map(|value| Some(&value[..])).collect();
-    Some(MapPage { map_keys: map_keys(state.key?, keys)?, values: items(state.value, &values)?, next })
+/// Whether there is room for a value; takes it.
+pub(super) fn fits(room: &mut usize, value: Option<&[u8]>) -> bool {
+    let rest = room.checked_sub(value.map_or(0, <[u8]>::len));
+    *room = rest.unwrap_or(0);
+    rest.is_some()
+}
+
+/// Why a read failed that found more than fits.
+pub(super) fn too_large() -> String {
+    format!("more than {READ_BYTES_MAX} bytes of a map's values were asked for at once")
+}
+
+/// Entries of a page, until it is full.
+pub(super) struct Entries {
+    keys: Vec<Vec<u8>>,
+    values: Vec<Vec<u8>>,
+    bytes: usize,
+    limit: usize,
+    is_full: bool,
+}
+
+impl Entries {
+    /// Of so many entries, or fewer if they are large.
+    pub(super) fn at_most(limit: usize) -> Entries {
+        Entries { keys: Vec::new(), values: Vec::new(), bytes: 0, limit, is_full: false }
+    }
+
+    fn push(&mut self, key: &[u8], value: &[u8]) {
+        self.bytes += key.len() + value.len();
+        self.keys.push(key.to_vec());
+        self.values.push(value.to_vec());
+        self.is_full = self.keys.len() >= self.limit || self.bytes >= PAGE_BYTES;
+    }
+
+    /// Takes as many as there is room for.
+    pub(super) fn fill<'a>(&mut self, mut entries: impl Iterator<Item = (&'a [u8], i64, &'a [u8])>) {
+        while !self.is_full
+            && let Some((key, _, value)) = entries.next()
+        {
+            self.push(key, value);
+        }
+    }
+
+    /// The page. `None` if they are no entries of the state's.
+    pub(super) fn page(self, state: &StateDescription) -> Option<MapPage> {
+        let next = if self.is_full { self.keys.last().cloned() } else { None };
+        let values: Vec<Option<&[u8]>> = self.values.iter().map(|value| Some(&value[..])).collect();
+        Some(MapPage { map_keys: map_keys(state.key?, &self.keys)?, values: items(state.value, &values)?, next })
+    }
 }
 
 /// What comes after all keys that begin so.
@@ -252,7 +310,8 @@ impl MapReader for Maps<'_> {
         if keys.len() != map_keys.len() {
             return Err("there are not as many keys as map keys".to_owned());
         }
-        self.store.get_entries(self.touched, state, keys, map_keys).map_err(|error| error.to_string())
+        let values = self.store.get_entries(self.touched, state, keys, map_keys).map_err(|error| error.to_string())?;
+        values.ok_or_else(too_large)
     }
 
     fn scan(&mut self, state: usize, key: u32, after: Option<&[u8]>, limit: usize) -> Result<MapPage, String> {

@@ -53,12 +53,12 @@ impl KeyedStore {
         let mut later = None;
         let (format, parts) = match (request.kind, self.db.is_some()) {
             _ if !request.kept => (StoreFormat::Runs, Vec::new()),
-            (SnapshotKind::Checkpoint, true) => {
+            (kind, true) if kind == SnapshotKind::Checkpoint || request.beside => {
                 later = Some(self.link_files(request)?);
                 (StoreFormat::RocksDb, Vec::new())
             }
             (SnapshotKind::Checkpoint, false) => (StoreFormat::Runs, self.write_changes(request)?),
-            (SnapshotKind::Savepoint, true) => (StoreFormat::Runs, self.write_database(request)?),
+            (_, true) => (StoreFormat::Runs, self.write_database(request)?),
             (SnapshotKind::Savepoint, false) => {
                 let header = Header::of(&self.settings);
                 let (bytes, _) = self.write_run(&header, &self.changed()).map_err(StateError::file("memory"))?;
@@ -262,7 +262,7 @@ impl KeyedStore {
     /// A checkpoint of a database: its files, which are made while the task goes on. What it does not have yet is taken out of memory
     /// here.
     fn link_files(&mut self, request: &SnapshotRequest) -> Result<LaterParts, StateError> {
-        let folder = self.folder(request, "checkpoint")?;
+        let folder = self.folder(request, if request.beside { "beside" } else { "checkpoint" })?;
         let name = self.part_name(request, "");
         let (Some(db), Some(writes)) = (&self.db, &mut self.writes) else { return Err(self.bug("it has no database")) };
         for table in self.tables.iter_mut().chain(&mut self.open) {
@@ -270,6 +270,7 @@ impl KeyedStore {
         }
         self.timers.write(writes);
         let (files, groups, checkpoint) = (self.files.clone(), self.settings.groups.clone(), request.checkpoint);
+        let builds = !request.beside;
         db.checkpoint(writes, folder, move |folder| {
             let names = file_names(folder)?;
             let mut files = lock(&files);
@@ -277,7 +278,7 @@ impl KeyedStore {
             let part = |file: String| {
                 let new = format!("{name}{file}");
                 let (name, durable) =
-                    if file.ends_with(".sst") { files.part(&file, new, checkpoint) } else { (new, false) };
+                    if builds && file.ends_with(".sst") { files.part(&file, new, checkpoint) } else { (new, false) };
                 let content = (!durable).then(|| Blob::File(folder.join(&file)));
                 Part { name, groups: groups.clone(), note: file.into_bytes(), content }
             };

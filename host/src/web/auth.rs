@@ -11,7 +11,7 @@ use axum::{
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use super::{AppState, Problem, ServerSettings, WebError, describe};
+use super::{AppState, Problem, ServerSettings, WebError, describe, operations::is_health};
 
 /// Bytes of a tokens file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -74,23 +74,24 @@ pub(super) enum Access {
 pub(super) struct Tokens(Vec<Token>);
 
 impl Access {
-    /// What the settings say. Fails rather than to let in other machines without tokens.
+    /// What the settings say. Fails rather than to let in anybody without tokens who was not meant, and other machines in any case.
     pub(super) fn of(settings: &ServerSettings) -> Result<Access, WebError> {
         match &settings.tokens {
-            Some(path) if !settings.no_auth => {
+            Some(path) => {
                 let failed = |what| WebError::Tokens { path: path.clone(), what };
                 Ok(Access::Tokens(Tokens::parse(&read(path).map_err(failed)?).map_err(failed)?))
             }
-            _ if settings.address.ip().is_loopback() => Ok(Access::Local),
-            _ => Err(WebError::Unprotected(settings.address)),
+            None if !settings.no_auth => Err(WebError::NobodyNamed),
+            None if settings.address.ip().is_loopback() => Ok(Access::Local),
+            None => Err(WebError::Unprotected(settings.address)),
         }
     }
 
-    /// Who sends these headers.
-    fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+    /// Who sends these headers, to this address.
+    fn caller(&self, uri: &Uri, headers: &HeaderMap) -> Result<Caller, Problem> {
         let unknown = |what: &str| Problem::new(StatusCode::UNAUTHORIZED, "R0201", "No valid token", what);
         match self {
-            Access::Local if is_of_this_machine(headers) => Ok(Caller { name: "local".into(), role: Role::Admin }),
+            Access::Local if is_of_this_machine(uri, headers) => Ok(Caller { name: "local".into(), role: Role::Admin }),
             Access::Local => Err(Problem::new(
                 StatusCode::FORBIDDEN,
                 "R0202",
@@ -110,16 +111,18 @@ impl Access {
 }
 
 /// Whether a request was made for this machine by its name, and not by a page that some other site has put into a browser here.
-fn is_of_this_machine(headers: &HeaderMap) -> bool {
-    let host = |text: &str| {
-        let uri = text.parse::<Uri>().ok()?;
-        Some(uri.host()?.trim_matches(['[', ']']).to_owned())
+fn is_of_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
+    let is_local = |host: &str| {
+        let name = host.trim_matches(['[', ']']);
+        name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
     };
-    let is_local =
-        |name: String| name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let by_name = text(header::HOST).is_none_or(|value| host(value).is_some_and(is_local));
-    by_name && text(header::ORIGIN).is_none_or(|value| host(value).is_some_and(is_local))
+    let is_local_in = |name: header::HeaderName| {
+        headers.get_all(name).iter().all(|value| {
+            let uri = value.to_str().ok().and_then(|text| text.parse::<Uri>().ok());
+            uri.is_some_and(|uri| uri.host().is_some_and(is_local))
+        })
+    };
+    uri.host().is_none_or(is_local) && is_local_in(header::HOST) && is_local_in(header::ORIGIN)
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -184,7 +187,10 @@ struct Denied(Problem);
 
 /// Finds out who asks, and holds back who asks too often.
 pub(super) async fn authenticate(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
-    let caller = state.access.caller(request.headers());
+    if is_health(request.uri().path()) {
+        return next.run(request).await;
+    }
+    let caller = state.access.caller(request.uri(), request.headers());
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_string());
     // Guessing tokens counts for where the guesses come from.
     let key = match &caller {
@@ -280,13 +286,14 @@ mod tests {
     fn a_token_is_known_by_its_hash() {
         let text = format!("# people\n\n{} ann admin\n{} bob  viewer\n", hash("a"), hash("b").to_uppercase());
         let access = Access::Tokens(Tokens::parse(&text).unwrap());
-        let caller = |value: &str| access.caller(&headers(&[(header::AUTHORIZATION, value)]));
+        let uri = Uri::from_static("/");
+        let caller = |value: &str| access.caller(&uri, &headers(&[(header::AUTHORIZATION, value)]));
         assert_eq!(caller("Bearer a").unwrap(), Caller { name: "ann".into(), role: Role::Admin });
         assert_eq!(caller("bearer b").unwrap(), Caller { name: "bob".into(), role: Role::Viewer });
         for wrong in ["Bearer c", "Bearer ", "Basic a", "a", &format!("Bearer {}", hash("a")), &"x".repeat(9000)] {
             assert_eq!(caller(wrong).unwrap_err().status, 401, "{wrong}");
         }
-        assert_eq!(&*access.caller(&HeaderMap::new()).unwrap_err().code, "R0201");
+        assert_eq!(&*access.caller(&uri, &HeaderMap::new()).unwrap_err().code, "R0201");
     }
 
     #[test]
@@ -303,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn without_tokens_nobody_else_is_let_in() {
+    fn without_tokens_only_this_machine_is_let_in_and_only_if_that_is_said() {
         let settings = |address: &str, no_auth| ServerSettings {
             address: address.parse().unwrap(),
             data: "data".into(),
@@ -316,11 +323,12 @@ mod tests {
             rate: std::num::NonZeroU32::MIN,
             crash_at_checkpoint: None,
         };
-        for no_auth in [false, true] {
-            assert!(matches!(Access::of(&settings("127.0.0.1:0", no_auth)), Ok(Access::Local)));
-            assert!(matches!(Access::of(&settings("[::1]:0", no_auth)), Ok(Access::Local)));
-            assert!(matches!(Access::of(&settings("0.0.0.0:0", no_auth)), Err(WebError::Unprotected(_))));
+        for address in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0"] {
+            assert!(matches!(Access::of(&settings(address, false)), Err(WebError::NobodyNamed)));
         }
+        assert!(matches!(Access::of(&settings("127.0.0.1:0", true)), Ok(Access::Local)));
+        assert!(matches!(Access::of(&settings("[::1]:0", true)), Ok(Access::Local)));
+        assert!(matches!(Access::of(&settings("0.0.0.0:0", true)), Err(WebError::Unprotected(_))));
         for (host, origin, let_in) in [
             ("localhost:8080", None, true),
             ("127.0.0.1:8080", Some("http://127.0.0.1:8080"), true),
@@ -332,7 +340,12 @@ mod tests {
         ] {
             let mut entries = vec![(header::HOST, host)];
             entries.extend(origin.map(|origin| (header::ORIGIN, origin)));
-            assert_eq!(Access::Local.caller(&headers(&entries)).is_ok(), let_in, "{host} {origin:?}");
+            let uri = Uri::from_static("/");
+            assert_eq!(Access::Local.caller(&uri, &headers(&entries)).is_ok(), let_in, "{host} {origin:?}");
+        }
+        for (uri, let_in) in [("http://127.0.0.1:8080/", true), ("http://evil.example/", false)] {
+            let headers = headers(&[(header::HOST, "localhost")]);
+            assert_eq!(Access::Local.caller(&Uri::from_static(uri), &headers).is_ok(), let_in, "{uri}");
         }
     }
 }

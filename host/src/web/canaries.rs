@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    AppState, Operator, Problem, Viewer, check_match,
-    conditional::{etag, not_modified},
+    AppState, Operator, Problem, Viewer,
+    conditional::{self, IfMatch, etag},
     describe,
     operators::{Noted, OperatorPath, change},
 };
@@ -82,9 +82,7 @@ fn describe_report(operation: TransformOperation<'_>) -> TransformOperation<'_> 
 }
 
 fn describe_share(operation: TransformOperation<'_>) -> TransformOperation<'_> {
-    let operation = described(change("shareCanary", "Give the canary another share of the keys")(operation));
-    let operation = describe::header::<String>(operation, "if-match", "The `ETag` the caller has seen");
-    describe::fails(operation, &[(412, "It was changed since the caller has seen it.")])
+    described(change("shareCanary", "Give the canary another share of the keys")(operation))
 }
 
 fn describe_discard(operation: TransformOperation<'_>) -> TransformOperation<'_> {
@@ -126,45 +124,35 @@ async fn report(
     Path(OperatorPath { job, operator }): Path<OperatorPath>,
 ) -> Result<Response, Problem> {
     let info = state.jobs.canary_report(&job, &operator)?;
-    let tag = info.version.change.to_string();
-    if not_modified(&headers, &tag) {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag(&tag))]).into_response());
-    }
-    Ok(tagged(StatusCode::OK, info))
+    Ok(conditional::tagged(&headers, &info.version.change.to_string(), info))
 }
 
 async fn share(
     State(state): State<AppState>,
     Operator(caller): Operator,
-    headers: HeaderMap,
+    conditions: IfMatch,
     Path(path): Path<OperatorPath>,
     Json(Part { share }): Json<Part>,
 ) -> Result<Response, Problem> {
     let asked = Noted::of(&state, caller, &path, "operator.share", Some(share.to_string()))?;
-    let seen = match headers.contains_key(header::IF_MATCH) {
-        true => {
-            let change = state.jobs.canary_report(&asked.job, &path.operator)?.version.change;
-            check_match(&headers, &change.to_string())?;
-            Some(change)
-        }
-        false => None,
-    };
-    let given = state.jobs.canary_share(&asked.job, &path.operator, share, seen, &asked.caller.name).await;
+    let (seen, who) = (conditions.seen(), &asked.caller.name);
+    let given = state.jobs.canary_share(&asked.job, &path.operator, share, seen, who).await;
     asked.write_other(&state, noted(&given)).await?;
-    Ok(tagged(StatusCode::OK, given?))
+    Ok(tagged(StatusCode::OK, conditions.result(given)?))
 }
 
 async fn discard(
     State(state): State<AppState>,
     Operator(caller): Operator,
+    conditions: IfMatch,
     Path(path): Path<OperatorPath>,
 ) -> Result<Response, Problem> {
     let asked = Noted::of(&state, caller, &path, "operator.discard", None)?;
     let discarded = match state.jobs.canary_report(&asked.job, &path.operator) {
-        Ok(_) => state.jobs.discard(&asked.job, &path.operator, &asked.caller.name).await,
+        Ok(_) => state.jobs.discard(&asked.job, &path.operator, conditions.seen(), &asked.caller.name).await,
         Err(error) => Err(error),
     };
     asked.write_other(&state, discarded.as_ref().map(|()| None)).await?;
-    discarded?;
+    conditions.result(discarded)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -4,7 +4,9 @@ use aide::{
     openapi::{self, MediaType, ReferenceOr, SchemaObject, StatusCode},
     transform::TransformOperation,
 };
+use axum::Json;
 use schemars::{JsonSchema, Schema, json_schema};
+use serde::Serialize;
 
 use super::problem::{MEDIA_TYPE, Problem};
 
@@ -45,6 +47,16 @@ pub(super) fn empty<'t>(
     let responses = operation.inner_mut().responses.get_or_insert_with(Default::default);
     responses.responses.insert(StatusCode::Code(status), ReferenceOr::Item(response));
     operation
+}
+
+/// A response with an `ETag`, which a caller may have.
+pub(super) fn tagged<'t, T: JsonSchema + Serialize>(
+    operation: TransformOperation<'t>,
+    description: &str,
+) -> TransformOperation<'t> {
+    let operation = operation.response_with::<200, Json<T>, _>(|response| response.description(description));
+    let operation = header::<String>(operation, "if-none-match", "The `ETag` the caller has");
+    empty(operation, 304, "It is what the caller has.")
 }
 
 /// A response whose body is bytes or text.
@@ -115,12 +127,8 @@ pub(super) fn patch_body(mut operation: TransformOperation<'_>) -> TransformOper
 }
 
 /// A header that a request may have.
-pub(super) fn header<'t, T: JsonSchema>(
-    mut operation: TransformOperation<'t>,
-    name: &str,
-    description: &str,
-) -> TransformOperation<'t> {
-    let json_schema = in_context(|ctx| ctx.schema.subschema_for::<T>());
+pub(super) fn parameter<T: JsonSchema>(ctx: &mut GenContext, name: &str, description: &str) -> openapi::Parameter {
+    let json_schema = ctx.schema.subschema_for::<T>();
     let schema = SchemaObject { json_schema, external_docs: None, example: None };
     let parameter_data = openapi::ParameterData {
         name: name.into(),
@@ -133,7 +141,16 @@ pub(super) fn header<'t, T: JsonSchema>(
         explode: None,
         extensions: Default::default(),
     };
-    let parameter = openapi::Parameter::Header { parameter_data, style: openapi::HeaderStyle::Simple };
+    openapi::Parameter::Header { parameter_data, style: openapi::HeaderStyle::Simple }
+}
+
+/// A header that a request of this operation may have.
+pub(super) fn header<'t, T: JsonSchema>(
+    mut operation: TransformOperation<'t>,
+    name: &str,
+    description: &str,
+) -> TransformOperation<'t> {
+    let parameter = in_context(|ctx| parameter::<T>(ctx, name, description));
     operation.inner_mut().parameters.push(ReferenceOr::Item(parameter));
     operation
 }

@@ -6,6 +6,11 @@ use crate::{audit::AuditError, plugin::LoadError, registry::RegistryError, servi
 /// Why the server does not start, or stops.
 #[derive(Debug, thiserror::Error)]
 pub enum WebError {
+    /// Nobody has said who may do what.
+    #[error(
+        "[R0203] it is not said who may do what: give --tokens FILE, or --no-auth for a server that obeys every program of this machine"
+    )]
+    NobodyNamed,
     /// Anybody could do anything.
     #[error(
         "[R0203] {0} can be reached from other machines, so callers need tokens: give --tokens FILE, or listen on 127.0.0.1"

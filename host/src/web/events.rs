@@ -1,5 +1,5 @@
 //! `/v1/events`: what happens to jobs, as it happens (server-sent events).
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use aide::axum::{ApiRouter, routing::get_with};
 use axum::{
@@ -15,11 +15,18 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio_stream::wrappers::BroadcastStream;
 
-use super::{AppState, Problem, Viewer, describe, jobs::found};
+use super::{
+    AppState, Problem, Viewer, describe,
+    jobs::found,
+    limits::{EVENT_STREAMS_MAX, busy},
+};
 use crate::service::JobEvent;
 
 /// The sequence number of the last event a caller has seen.
 const LAST: &str = "last-event-id";
+
+/// The longest a stream says nothing. A peer that does not take what it says is gone.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 /// The stream of events.
 pub(super) fn routes() -> ApiRouter<AppState> {
@@ -62,6 +69,8 @@ async fn events(
         }
         None => None,
     };
+    let permit = state.event_streams.clone().try_acquire_owned();
+    let permit = permit.map_err(|_| busy(format!("{EVENT_STREAMS_MAX} others follow events; ask again later")))?;
     let (missed, coming) = state.jobs.events(last);
     // One that has lost some is to come back: what it has missed is still there then.
     let coming = BroadcastStream::new(coming)
@@ -69,10 +78,14 @@ async fn events(
         .filter_map(|event| future::ready(event.ok()));
     let wanted =
         move |event: &std::sync::Arc<JobEvent>| future::ready(job.as_ref().is_none_or(|job| event.job == *job));
-    let events = stream::iter(missed).chain(coming).filter(wanted).map(|event| Ok::<_, Infallible>(sent(&event)));
+    let events = stream::iter(missed).chain(coming).filter(wanted).map(move |event| {
+        // As long as there is a stream.
+        let _permit = &permit;
+        Ok::<_, Infallible>(sent(&event))
+    });
     let stopping = state.stopping.clone();
     let events = events.take_until(stopping.cancelled_owned());
-    Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(SILENCE_MAX)).into_response())
 }
 
 /// An event as it is sent.

@@ -9,6 +9,9 @@ use prometheus_client::{
 
 use crate::{
     control::NodeReport,
+    dataflow::{CallCounts, Compared},
+    model::split_rule,
+    plugin::{HISTOGRAM_BOUNDS, MetricValue},
     service::{JobMetrics, Jobs},
 };
 
@@ -27,6 +30,12 @@ type Labels<'a> = [(&'static str, &'a str)];
 /// A job's number.
 type OfJob = (&'static str, &'static str, fn(&JobMetrics) -> u64);
 
+/// A number of what a shadow is compared by.
+type OfShadow = (&'static str, fn(&Compared) -> u64);
+
+/// A number of one of the versions where there is a canary.
+type OfCanary = (&'static str, &'static str, fn(&CallCounts) -> u64);
+
 /// A number of a source, operator or sink.
 type OfNode = (&'static str, &'static str, fn(&NodeReport) -> u64);
 
@@ -44,6 +53,35 @@ const OF_NODES: [OfNode; 7] = [
     ("job_failed", "Rows, timers and windows that calls have failed on", |node| node.failed),
     ("job_circuits_opened", "How often a circuit breaker has opened", |node| node.circuits_opened),
     ("job_guests_replaced", "Guests replaced because their memory had grown", |node| node.guests_replaced),
+];
+
+/// Of families of their own: what they count, but for rows in, is in the series of their operators as well.
+const OF_RULES: [OfNode; 6] = [
+    ("rule_records_in", "Rows that a rule was given", |rule| rule.records_in),
+    ("rule_records_out", "Rows out of a rule, side outputs included", |rule| rule.records_out),
+    ("rule_records_rejected", "Rows that a rule has rejected", |rule| rule.rejected),
+    ("rule_failed", "Rows and timers that calls of a rule have failed on", |rule| rule.failed),
+    ("rule_circuits_opened", "How often the circuit breaker of a rule has opened", |rule| rule.circuits_opened),
+    ("rule_guests_replaced", "Guests of a rule replaced because their memory had grown", |rule| rule.guests_replaced),
+];
+
+/// By the label `compared`.
+const OF_SHADOWS: [OfShadow; 4] = [
+    ("equal", |compared| compared.equal),
+    ("missing", |compared| compared.missing),
+    ("extra", |compared| compared.extra),
+    ("different", |compared| compared.different),
+];
+
+/// By the label `version`.
+const OF_CANARIES: [OfCanary; 7] = [
+    ("canary_rows", "Rows processed since there is a canary", |counts| counts.rows),
+    ("canary_timers", "Timers fired", |counts| counts.timers),
+    ("canary_emitted", "Rows emitted, side outputs included", |counts| counts.emitted),
+    ("canary_rejected", "Rows rejected", |counts| counts.rejected),
+    ("canary_failed", "Rows and timers that calls have failed on", |counts| counts.failed),
+    ("canary_calls", "Calls, also failed ones", |counts| counts.calls),
+    ("canary_call_us", "Time in calls, in us", |counts| counts.time_us),
 ];
 
 struct Set<'a>(&'a Labels<'a>);
@@ -83,8 +121,91 @@ impl Collector for JobCollector {
                 family.encode_family(&Set(labels))?.encode_counter::<NoLabelSet, _, u64>(&value(node), None)?;
             }
         }
-        gauges(&mut encoder, &running)
+        for (name, help, value) in OF_RULES {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (job, rule) in running.iter().flat_map(|job| job.rules.iter().map(move |rule| (job, rule))) {
+                let labels = labels(job, &rule.name);
+                family.encode_family(&Set(&labels))?.encode_counter::<NoLabelSet, _, u64>(&value(rule), None)?;
+            }
+        }
+        gauges(&mut encoder, &running)?;
+        tried(&mut encoder, &running)?;
+        measured(&mut encoder, &running)
     }
+}
+
+/// Whose a series is: the job, and its operator or rule.
+fn labels<'a>(job: &'a JobMetrics, operator: &'a str) -> Vec<(&'static str, &'a str)> {
+    let labels = [("job", &*job.id), ("name", &*job.name)];
+    match split_rule(operator) {
+        None => [&labels[..], &[("operator", operator)]].concat(),
+        Some((operator, rule)) => [&labels[..], &[("operator", operator), ("rule", rule)]].concat(),
+    }
+}
+
+/// What has come of versions that are tried beside those in force, or have a share of the keys.
+fn tried(encoder: &mut DescriptorEncoder<'_>, running: &[&JobMetrics]) -> fmt::Result {
+    let help = "Rows of a shadow and of the version in force, compared";
+    let mut family = encoder.encode_descriptor("shadow_rows", help, None, MetricType::Counter)?;
+    for (job, report) in running.iter().flat_map(|job| job.shadows.iter().map(move |report| (job, report))) {
+        for (compared, value) in OF_SHADOWS {
+            let labels = [&labels(job, &report.operator)[..], &[("compared", compared)]].concat();
+            let value = value(&report.compared);
+            family.encode_family(&Set(&labels))?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+    }
+    let help = "Calls of a shadow that failed";
+    let mut family = encoder.encode_descriptor("shadow_failed", help, None, MetricType::Counter)?;
+    for (job, report) in running.iter().flat_map(|job| job.shadows.iter().map(move |report| (job, report))) {
+        let (labels, failed) = (labels(job, &report.operator), report.compared.failed);
+        family.encode_family(&Set(&labels))?.encode_counter::<NoLabelSet, _, u64>(&failed, None)?;
+    }
+    for (name, help, value) in OF_CANARIES {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (job, report) in running.iter().flat_map(|job| job.canaries.iter().map(move |report| (job, report))) {
+            for (version, counts) in [("in_force", &report.in_force), ("canary", &report.canary)] {
+                let labels = [&labels(job, &report.operator)[..], &[("version", version)]].concat();
+                let value = value(counts);
+                family.encode_family(&Set(&labels))?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What plugins measure themselves. Of rules with a label more, so that sums over all series are those of operators.
+fn measured(encoder: &mut DescriptorEncoder<'_>, running: &[&JobMetrics]) -> fmt::Result {
+    for (family, help, kind) in [
+        ("operator_counter", "Counters that plugins declare", MetricType::Counter),
+        ("operator_gauge", "Gauges that plugins declare, by subtask", MetricType::Gauge),
+        ("operator_histogram", "Histograms that plugins declare", MetricType::Histogram),
+    ] {
+        let mut family = encoder.encode_descriptor(family, help, None, kind)?;
+        for (job, report) in running.iter().flat_map(|job| job.measured.iter().map(move |report| (job, report))) {
+            let labels = [&labels(job, &report.operator)[..], &[("metric", &*report.metric)]].concat();
+            match (kind, &report.value) {
+                (MetricType::Counter, MetricValue::Counter { value }) => {
+                    family.encode_family(&Set(&labels))?.encode_counter::<NoLabelSet, _, u64>(value, None)?;
+                }
+                (MetricType::Gauge, MetricValue::Gauge { values }) => {
+                    for (subtask, value) in values.iter().enumerate() {
+                        let (Some(value), subtask) = (value, subtask.to_string()) else { continue };
+                        let labels = [&labels[..], &[("subtask", &*subtask)]].concat();
+                        family.encode_family(&Set(&labels))?.encode_gauge(value)?;
+                    }
+                }
+                (MetricType::Histogram, MetricValue::Histogram { sum, count, buckets }) => {
+                    let bounds = HISTOGRAM_BOUNDS.into_iter().chain([f64::INFINITY]);
+                    let buckets: Vec<(f64, u64)> = bounds.zip(buckets.iter().copied()).collect();
+                    family
+                        .encode_family(&Set(&labels))?
+                        .encode_histogram::<NoLabelSet>(*sum, *count, &buckets, None)?;
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What goes up and down.

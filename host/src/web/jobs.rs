@@ -20,7 +20,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::{AppState, Caller, Operator, Page, Problem, Viewer, describe, idempotency, page};
+use super::{
+    AppState, Caller, Operator, Page, Problem, Viewer,
+    conditional::{IfMatch, tagged},
+    describe,
+    page::{self, Part},
+};
 use crate::{
     audit::Event,
     control::ChangeError,
@@ -32,7 +37,7 @@ use crate::{
 pub(super) fn routes() -> ApiRouter<AppState> {
     ApiRouter::new()
         .api_route("/v1/jobs", get_with(list, describe_list))
-        .api_route("/v1/jobs/{job}", get_with(get, look("getJob", "A job")))
+        .api_route("/v1/jobs/{job}", get_with(get, describe_get))
         .api_route("/v1/jobs/{job}/text", get_with(text, describe_text))
         .api_route("/v1/jobs/{job}/graph", get_with(graph, look("getJobGraph", "What of a job runs, and how fast")))
         .api_route(
@@ -65,16 +70,6 @@ pub(super) fn changes() -> ApiRouter<AppState> {
 pub(super) struct Named {
     /// Its id or, while it has not ended, its name.
     pub(super) job: String,
-}
-
-/// Which part of the list.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Part {
-    /// `next` of the page before; without it the list begins.
-    cursor: Option<String>,
-    /// Jobs on the page, from 1 to 500. Default 50.
-    limit: Option<u32>,
 }
 
 /// How much of a log.
@@ -132,12 +127,25 @@ async fn list(State(state): State<AppState>, _: Viewer, Query(part): Query<Part>
     Ok(Page::new(state.jobs.list(after.as_deref(), limit + 1), limit, |job| job.id.clone()))
 }
 
+fn describe_get(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    let operation = look("getJob", "A job")(operation);
+    describe::tagged::<JobInfo>(operation, "What is known of it; `ETag` is of all of that.")
+}
+
 async fn get(
     State(state): State<AppState>,
     _: Viewer,
+    headers: HeaderMap,
     Path(Named { job }): Path<Named>,
-) -> Result<Json<JobInfo>, Problem> {
-    Ok(Json(state.jobs.get(&job)?))
+) -> Result<Response, Problem> {
+    let job = state.jobs.get(&job)?;
+    Ok(tagged(&headers, &tag(&job), job))
+}
+
+/// Another one once anything that is told of a job has changed.
+pub(super) fn tag(job: &JobInfo) -> String {
+    // Names, numbers and text always have a JSON form.
+    format!("{:x}", Sha256::digest(serde_json::to_vec(job).unwrap_or_default()))
 }
 
 fn describe_text(operation: TransformOperation<'_>) -> TransformOperation<'_> {
@@ -166,8 +174,9 @@ async fn checkpoints(
     State(state): State<AppState>,
     _: Viewer,
     Path(Named { job }): Path<Named>,
+    Query(part): Query<Part>,
 ) -> Result<Page<CheckpointInfo>, Problem> {
-    Ok(Page { items: state.jobs.checkpoints(&job).await?, next: None })
+    Page::part(state.jobs.checkpoints(&job).await?, part, |_, checkpoint| checkpoint.checkpoint.to_string())
 }
 
 async fn logs(
@@ -187,19 +196,11 @@ fn describe_submit(operation: TransformOperation<'_>) -> TransformOperation<'_> 
         .summary("Submit a job and start it")
         .response_with::<201, Json<JobInfo>, _>(|response| response.description("It is starting."));
     let operation = describe::job_body::<SubmittedSchema>(operation);
-    let operation = describe::header::<String>(
-        operation,
-        idempotency::HEADER,
-        "Text of the caller's own: the same request with the same text is answered as it was the first time, for 24 h",
-    );
     describe::fails(
         operation,
         &[
             (400, "The body cannot be read."),
-            (
-                409,
-                "Another unfinished job has its name, or its folder for checkpoints; or the same request is being answered.",
-            ),
+            (409, "Another unfinished job has its name, or its folder for checkpoints."),
             (413, "The body is too large."),
             (415, "The body is of another media type."),
             (422, "The job cannot be run as it is written; or the idempotency key belongs to another request."),
@@ -243,17 +244,12 @@ async fn submit(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let submission = submission(&headers, &body)?;
-    let fingerprint = idempotency::fingerprint("job.submit", &format!("{:x}", Sha256::digest(&body)));
-    let answer = async {
-        let submitted = state.jobs.submit(submission).await;
-        let subject = submitted.as_ref().map_or_else(|_| "a job".to_owned(), subject);
-        note(&state, &caller, "job.submit", subject, &submitted).await?;
-        let job = submitted?;
-        let location = [(header::LOCATION, format!("/v1/jobs/{}", job.id))];
-        Ok((StatusCode::CREATED, location, Json(job)).into_response())
-    };
-    state.idempotency.once(&caller, &headers, fingerprint, answer).await
+    let submitted = state.jobs.submit(submission(&headers, &body)?).await;
+    let subject = submitted.as_ref().map_or_else(|_| "a job".to_owned(), subject);
+    note(&state, &caller, "job.submit", subject, &submitted).await?;
+    let job = submitted?;
+    let location = [(header::LOCATION, format!("/v1/jobs/{}", job.id))];
+    Ok((StatusCode::CREATED, location, Json(job)).into_response())
 }
 
 fn describe_delete(operation: TransformOperation<'_>) -> TransformOperation<'_> {
@@ -265,9 +261,11 @@ fn describe_delete(operation: TransformOperation<'_>) -> TransformOperation<'_> 
 async fn delete(
     State(state): State<AppState>,
     Operator(caller): Operator,
+    conditions: IfMatch,
     Path(Named { job }): Path<Named>,
 ) -> Result<Response, Problem> {
     let info = state.jobs.get(&job)?;
+    conditions.check(&tag(&info))?;
     let deleted = state.jobs.delete(&info.id).await;
     note(&state, &caller, "job.delete", subject(&info), &deleted).await?;
     deleted?;
@@ -284,7 +282,7 @@ impl InUse for JobsInUse {
     fn user(&self, digest: &str) -> Option<String> {
         let records = self.registry.list(None, None, RECORDS_MAX).into_iter().filter(|record| record.digest == digest);
         let names = records.map(|record| record.to_string()).chain([format!("sha256:{digest}"), digest.to_owned()]);
-        names.into_iter().find_map(|name| self.jobs.user(&name)).map(|job| format!("job {}", subject(&job)))
+        names.into_iter().find_map(|name| self.jobs.user(&name)).map(|job| format!("job {job}"))
     }
 }
 
@@ -317,6 +315,9 @@ impl From<ServiceError> for Problem {
             ServiceError::Parallelism(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Parallelism refused"),
             ServiceError::Configuration { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Configuration refused"),
             ServiceError::NothingBefore(_) => (StatusCode::CONFLICT, "Nothing before"),
+            ServiceError::Folder(_) | ServiceError::ServersOwn(_) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "Folder refused")
+            }
             ServiceError::Request(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Request refused"),
             ServiceError::Change(ChangeError::NoOperator(_) | ChangeError::NoRules(_)) => {
                 (StatusCode::NOT_FOUND, "No such operator")

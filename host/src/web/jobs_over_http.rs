@@ -1,5 +1,5 @@
 //! Jobs as a caller sees them: a whole server in this process, asked over HTTP.
-use std::{path::Path, sync::Arc};
+use std::{io::Write, net::TcpStream, path::Path, sync::Arc};
 
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
@@ -30,6 +30,27 @@ impl Caller {
         let (found, text) = (response.status().as_u16(), response.text().await.unwrap());
         assert_eq!(found, status, "{path}: {text}");
         serde_json::from_str(&text).unwrap_or(Value::Null)
+    }
+
+    /// What is created by a request whose first caller is gone as soon as it has asked.
+    async fn create_at_a_second_try(&self, path: &str, body: Value) -> Value {
+        let key = ("idempotency-key", "this one");
+        let (body, host) = (body.to_string(), self.url.strip_prefix("http://").unwrap());
+        let mut first = TcpStream::connect(host).unwrap();
+        let header = format!("host: {host}\r\ncontent-type: application/json\r\n{}: {}", key.0, key.1);
+        write!(first, "POST {path} HTTP/1.1\r\n{header}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+        drop(first);
+        let request = self.client.post(format!("{}{path}", self.url)).header("content-type", "application/json");
+        let response = request.header(key.0, key.1).body(body).send().await.unwrap();
+        let (status, text) = (response.status().as_u16(), response.text().await.unwrap());
+        assert_eq!(status, 201, "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// The status of an answer to a request with a condition.
+    async fn conditional(&self, method: Method, path: &str, (name, tag): (&str, &str)) -> u16 {
+        let request = self.client.request(method, format!("{}{path}", self.url)).header(name, tag);
+        request.json(&json!({ "parallelism": 1 })).send().await.unwrap().status().as_u16()
     }
 
     async fn get(&self, path: &str) -> Value {
@@ -90,7 +111,7 @@ fn a_job_is_submitted_watched_stopped_and_deleted() {
 
         let refused = caller.post("/v1/jobs", json!({ "job": "nam: x" }), 422).await;
         assert_eq!((&refused["code"], &refused["status"]), (&json!("J0104"), &json!(422)));
-        let made = caller.post("/v1/jobs", json!({ "job": text }), 201).await;
+        let made = caller.create_at_a_second_try("/v1/jobs", json!({ "job": text })).await;
         let id = made["id"].as_str().unwrap().to_owned();
         let of = |what: &str| format!("/v1/jobs/{id}{what}");
         assert_eq!(caller.post("/v1/jobs", json!({ "job": text }), 409).await["code"], "V0102");
@@ -105,8 +126,14 @@ fn a_job_is_submitted_watched_stopped_and_deleted() {
         let number = caller.answer(Method::POST, &of("/checkpoints"), None, 201).await["checkpoint"].clone();
         let kept = caller.get(&of("/checkpoints")).await;
         assert!(kept["items"].as_array().unwrap().iter().any(|info| info["checkpoint"] == number), "{number}: {kept}");
+        let tagged = caller.ask(Method::GET, &of(""), None).await;
+        let tag = tagged.headers()["etag"].to_str().unwrap().to_owned();
+        assert_eq!(caller.conditional(Method::GET, &of(""), ("if-none-match", &tag)).await, 304);
         let rescaled = caller.post(&of("/rescale"), json!({ "operators": { "out": 2 } }), 200).await;
         assert_eq!(rescaled["parallelism"], json!({ "operators": { "out": 2 } }));
+        // That of before.
+        assert_eq!(caller.conditional(Method::GET, &of(""), ("if-none-match", &tag)).await, 200);
+        assert_eq!(caller.conditional(Method::POST, &of("/rescale"), ("if-match", &tag)).await, 412);
         let state = format!("wasmill_job_state{{job=\"{id}\",name=\"copy\",state=\"running\"}} 1");
         let metrics = caller.text("/metrics").await;
         assert!(metrics.contains(&state) && metrics.contains("wasmill_job_records_in_total{"), "{metrics}");
@@ -129,7 +156,10 @@ fn a_job_is_submitted_watched_stopped_and_deleted() {
             assert!(seen.contains(part), "no {part}: {seen}");
         }
         assert!(seen.find(r#""to":"stopping""#) < seen.find(r#""to":"stopped""#));
-        caller.answer(Method::DELETE, &of(""), None, 204).await;
+        assert_eq!(caller.conditional(Method::DELETE, &of(""), ("if-match", &tag)).await, 412);
+        let now = caller.ask(Method::GET, &of(""), None).await;
+        let now = now.headers()["etag"].to_str().unwrap().to_owned();
+        assert_eq!(caller.conditional(Method::DELETE, &of(""), ("if-match", &now)).await, 204);
         assert_eq!(caller.answer(Method::GET, &of(""), None, 404).await["code"], "V0101");
         let audit = caller.get("/v1/audit").await;
         let actions: Vec<_> =

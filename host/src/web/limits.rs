@@ -11,11 +11,14 @@ use axum::{
 use governor::{Quota, RateLimiter, clock, middleware::NoOpMiddleware, state::keyed::DashMapStateStore};
 use tokio::sync::Semaphore;
 
-use super::Problem;
+use super::{Problem, operations::is_health};
 use crate::model::Clock;
 
 /// Requests that are answered at a time; those beyond are refused.
 pub(super) const REQUESTS_MAX: usize = 256;
+
+/// Event streams that are open at a time; those beyond are refused.
+pub(super) const EVENT_STREAMS_MAX: usize = 64;
 
 /// The longest a request may take until its answer begins.
 pub(super) const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
@@ -65,13 +68,18 @@ impl Rate {
 
 /// Refuses a request while there are too many.
 pub(super) async fn open(State(open): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    if is_health(request.uri().path()) {
+        return next.run(request).await;
+    }
     match open.try_acquire() {
         Ok(_permit) => next.run(request).await,
-        Err(_) => {
-            let detail = format!("the server answers {REQUESTS_MAX} other requests; ask again later");
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "R0211", "Busy", detail).into_response()
-        }
+        Err(_) => busy(format!("the server answers {REQUESTS_MAX} other requests; ask again later")).into_response(),
     }
+}
+
+/// There is too much of something.
+pub(super) fn busy(detail: String) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "R0211", "Busy", detail)
 }
 
 /// A limit on the time until an answer begins.

@@ -4,7 +4,9 @@
 mod audit;
 mod auth;
 mod canaries;
+mod changes;
 mod conditional;
+mod connections;
 mod data;
 mod describe;
 mod error;
@@ -18,6 +20,7 @@ mod limits;
 mod metrics;
 mod operations;
 mod operators;
+mod optional;
 mod page;
 mod plugins;
 mod problem;
@@ -31,9 +34,8 @@ mod shadows;
 mod state;
 
 pub use auth::{Admin, Caller, Operator, Role, Viewer};
-pub use conditional::{check_match, not_modified};
 pub use error::WebError;
-pub use idempotency::{Idempotency, fingerprint};
+pub use idempotency::Idempotency;
 pub use metrics::Metrics;
 pub use page::{LIMIT_DEFAULT, LIMIT_MAX, Page, limit};
 pub use problem::Problem;

@@ -51,6 +51,11 @@ pub(super) fn routes() -> ApiRouter<AppState> {
         )
 }
 
+/// Whether this is the path of a question that is always answered, however busy the server is.
+pub(super) fn is_health(path: &str) -> bool {
+    path.starts_with("/health/")
+}
+
 /// The description of all routes, and a page to browse it.
 pub(super) fn documents(openapi: String) -> ApiRouter<AppState> {
     let openapi: Arc<str> = openapi.into();

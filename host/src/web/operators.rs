@@ -19,15 +19,17 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    AppState, Caller, Operator, Page, Problem, Viewer, check_match,
-    conditional::{etag, not_modified},
+    AppState, Caller, Operator, Page, Problem, Viewer,
+    audit::words,
+    conditional::{IfMatch, etag, tagged},
     describe,
     jobs::{Named, found, subject},
+    page::Part,
 };
 use crate::{
     audit::Event,
     control::TrialSpec,
-    service::{Change, OperatorInfo, ServiceError, Swap, Swapped, Version},
+    service::{Change, OperatorInfo, ServiceError, Swap, Swapped},
 };
 
 /// The longest a version is on trial.
@@ -48,7 +50,8 @@ pub(super) fn routes() -> ApiRouter<AppState> {
             "/v1/jobs/{job}/operators/{operator}/versions",
             get_with(versions, |operation| {
                 let operation = operation.id("listOperatorVersions").tag("operators");
-                known(operation.summary("The latest changes of an operator, oldest first, also refused ones"))
+                let operation = operation.summary("The latest changes of an operator, oldest first, also refused ones");
+                describe::fails(known(operation), &[(400, "The cursor or limit makes no sense.")])
             }),
         )
 }
@@ -124,6 +127,8 @@ pub(super) struct Trial {
     with_state: bool,
     /// More rows rejected than this are a failure. Default: any number is fine.
     rejected_max: Option<u64>,
+    /// More rows, timers and windows that calls have failed on and that `on_failure` passed over than this are a failure. Default: any number is fine.
+    failed_max: Option<u64>,
     /// More time than this for a row, timer or window, such as `2ms`, in the mean of all calls of any second, is a failure. Default: any is
     /// fine.
     record_time_max: Option<String>,
@@ -139,8 +144,8 @@ impl Trial {
         let record_time_max = self.record_time_max.as_deref().map(humantime::parse_duration).transpose();
         let record_time_max =
             record_time_max.map_err(|error| Problem::malformed(format!("`record_time_max` is no time: {error}")))?;
-        let Trial { with_state, rejected_max, .. } = self;
-        Ok(TrialSpec { time, with_state, rejected_max, record_time_max })
+        let Trial { with_state, rejected_max, failed_max, .. } = self;
+        Ok(TrialSpec { time, with_state, rejected_max, failed_max, record_time_max })
     }
 }
 
@@ -170,57 +175,66 @@ async fn list(
     State(state): State<AppState>,
     _: Viewer,
     Path(Named { job }): Path<Named>,
+    Query(part): Query<Part>,
 ) -> Result<Page<OperatorInfo>, Problem> {
-    Ok(Page { items: state.jobs.operators(&job)?, next: None })
+    // One may have several plugins.
+    let key = |before: &[OperatorInfo], operator: &OperatorInfo| {
+        let same = before.iter().filter(|other| other.operator == operator.operator).count();
+        format!("{} {same}", operator.operator)
+    };
+    Page::part(state.jobs.operators(&job)?, part, key)
 }
 
 async fn versions(
     State(state): State<AppState>,
     _: Viewer,
     Path(OperatorPath { job, operator }): Path<OperatorPath>,
+    Query(part): Query<Part>,
 ) -> Result<Page<Change>, Problem> {
-    Ok(Page { items: state.jobs.versions(&job, &operator)?, next: None })
+    // Several may have the same time.
+    let key = |before: &[Change], change: &Change| {
+        let same = before.iter().filter(|other| other.time_ms == change.time_ms).count();
+        format!("{} {same}", change.time_ms)
+    };
+    Page::part(state.jobs.versions(&job, &operator)?, part, key)
 }
 
 async fn swap(
     State(state): State<AppState>,
     Operator(caller): Operator,
+    conditions: IfMatch,
     Path(path): Path<OperatorPath>,
     Json(wanted): Json<Wanted>,
 ) -> Result<Json<Swapped>, Problem> {
     let noted = Noted::of(&state, caller, &path, "operator.swap", wanted.plugin.clone())?;
     let Wanted { plugin, kind, configuration, trial, force, dry_run } = wanted;
     let trial = trial.map(Trial::spec).transpose()?;
-    let swap = Swap { plugin, kind, configuration, trial, force, dry_run };
+    let swap = Swap { plugin, kind, configuration, trial, force, dry_run, seen: conditions.seen() };
     let swapped = state.jobs.swap(&noted.job, &path.operator, swap, &noted.caller.name).await;
     if !dry_run {
         noted.write(&state, &swapped).await?;
     }
-    Ok(Json(swapped?))
+    Ok(Json(conditions.result(swapped)?))
 }
 
 async fn rollback(
     State(state): State<AppState>,
     Operator(caller): Operator,
+    conditions: IfMatch,
     Path(path): Path<OperatorPath>,
     Query(Which { kind }): Query<Which>,
 ) -> Result<Json<Swapped>, Problem> {
     let noted = Noted::of(&state, caller, &path, "operator.rollback", None)?;
-    let done = state.jobs.rollback(&noted.job, &path.operator, kind.as_deref(), &noted.caller.name).await;
+    let (kind, seen, who) = (kind.as_deref(), conditions.seen(), &noted.caller.name);
+    let done = state.jobs.rollback(&noted.job, &path.operator, kind, seen, who).await;
     noted.write(&state, &done).await?;
-    Ok(Json(done?))
+    Ok(Json(conditions.result(done)?))
 }
 
 fn describe_config(operation: TransformOperation<'_>) -> TransformOperation<'_> {
-    let operation = operation
-        .id("getOperatorConfiguration")
-        .tag("operators")
-        .summary("The configuration in force")
-        .response_with::<200, Json<Value>, _>(|response| {
-            response.description("An object; `ETag` is the number of the change that put it in force.")
-        });
-    let operation = describe::header::<String>(operation, "if-none-match", "The `ETag` the caller has");
-    let operation = describe::empty(operation, 304, "It is what the caller has.");
+    let operation = operation.id("getOperatorConfiguration").tag("operators").summary("The configuration in force");
+    let what = "An object; `ETag` is the number of the change that put it in force.";
+    let operation = describe::tagged::<Value>(operation, what);
     describe::fails(
         known(operation),
         &[(409, "The job does not run."), (422, "The operator runs several plugins: `kind` has to be given.")],
@@ -235,11 +249,7 @@ async fn config(
     Query(Which { kind }): Query<Which>,
 ) -> Result<Response, Problem> {
     let version = state.jobs.operator(&job, &operator, kind.as_deref())?.version;
-    let tag = version.change.to_string();
-    if not_modified(&headers, &tag) {
-        return Ok((axum::http::StatusCode::NOT_MODIFIED, [(header::ETAG, etag(&tag))]).into_response());
-    }
-    Ok(([(header::ETAG, etag(&tag))], Json(version.configuration)).into_response())
+    Ok(tagged(&headers, &version.change.to_string(), version.configuration))
 }
 
 fn describe_configure(operation: TransformOperation<'_>) -> TransformOperation<'_> {
@@ -247,38 +257,23 @@ fn describe_configure(operation: TransformOperation<'_>) -> TransformOperation<'
     let operation = operation.response_with::<200, Json<Swapped>, _>(|response| {
         response.description("It is in force; `ETag` is the number of the change.")
     });
-    let operation = describe::patch_body(operation);
-    let operation = describe::header::<String>(operation, "if-match", "The `ETag` the caller has seen");
-    describe::fails(operation, &[(412, "It was changed since the caller has seen it.")])
+    describe::patch_body(operation)
 }
 
 async fn configure(
     State(state): State<AppState>,
     Operator(caller): Operator,
-    headers: HeaderMap,
+    conditions: IfMatch,
     Path(path): Path<OperatorPath>,
     Query(Which { kind }): Query<Which>,
     Json(patch): Json<Value>,
 ) -> Result<Response, Problem> {
     let noted = Noted::of(&state, caller, &path, "operator.config", None)?;
-    let seen = match headers.contains_key(header::IF_MATCH) {
-        true => {
-            let change = state.jobs.operator(&noted.job, &path.operator, kind.as_deref())?.version.change;
-            check_match(&headers, &change.to_string())?;
-            Some(change)
-        }
-        false => None,
-    };
-    let (who, kind) = (&noted.caller.name, kind.as_deref());
+    let (kind, seen, who) = (kind.as_deref(), conditions.seen(), &noted.caller.name);
     let done = state.jobs.configure(&noted.job, &path.operator, kind, patch, seen, who).await;
     noted.write(&state, &done).await?;
-    let swapped = done?;
+    let swapped = conditions.result(done)?;
     Ok(([(header::ETAG, etag(&swapped.to.change.to_string()))], Json(swapped)).into_response())
-}
-
-/// A version, in the log of changes.
-fn words(version: &Version) -> String {
-    format!("{} (change {})", version.plugin, version.change)
 }
 
 /// A change of an operator, for the log of changes.

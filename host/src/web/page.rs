@@ -6,7 +6,7 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Problem;
 
@@ -28,7 +28,32 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
+/// Which part of a list.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Part {
+    /// `next` of the page before; without it the list begins.
+    pub(super) cursor: Option<String>,
+    /// Items on the page, from 1 to 500. Default 50.
+    pub(super) limit: Option<u32>,
+}
+
 impl<T> Page<T> {
+    /// A part of a list that mostly loses items at its beginning, if at all: it begins again where the last of the page before is not there any
+    /// more. `key` names an item, given those before it.
+    pub(super) fn part(mut all: Vec<T>, part: Part, key: impl Fn(&[T], &T) -> String) -> Result<Page<T>, Problem> {
+        let (limit, place) = (limit(part.limit)?, part.cursor.as_deref().map(place).transpose()?);
+        let keys: Vec<String> = all.iter().enumerate().map(|(at, item)| key(&all[..at], item)).collect();
+        // What is not there any more was the last of what has gone.
+        let last = place.and_then(|place| keys.iter().position(|key| *key == place));
+        let begin = last.map_or(0, |last| last + 1);
+        let next = keys.get(begin + limit - 1).filter(|_| begin + limit < keys.len());
+        let next = next.map(|key| BASE64_URL_SAFE_NO_PAD.encode(key));
+        all.drain(..begin);
+        all.truncate(limit);
+        Ok(Page { items: all, next })
+    }
+
     /// A page of at most `limit` items, of up to one more than that; `cursor` names the place after an item.
     pub fn new(mut items: Vec<T>, limit: usize, cursor: impl Fn(&T) -> String) -> Page<T> {
         let more = items.len() > limit;
@@ -75,5 +100,24 @@ impl<T: JsonSchema + Serialize> OperationOutput for Page<T> {
         operation: &mut openapi::Operation,
     ) -> Vec<(Option<u16>, openapi::Response)> {
         Json::<Page<T>>::inferred_responses(ctx, operation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_go_on_where_they_were_also_if_the_list_has_lost_its_beginning() {
+        let part = |all: &[u32], cursor: Option<String>| {
+            Page::part(all.to_vec(), Part { cursor, limit: Some(2) }, |_, item| item.to_string())
+        };
+        let first = part(&[1, 2, 3, 4, 5], None).unwrap();
+        assert_eq!(first.items, [1, 2]);
+        let second = part(&[2, 3, 4, 5, 6], first.next).unwrap();
+        assert_eq!(second.items, [3, 4]);
+        let last = part(&[5, 6], second.next).unwrap();
+        assert_eq!((last.items, last.next), (vec![5, 6], None));
+        assert_eq!(part(&[1], Some("!".into())).unwrap_err().status, 400);
     }
 }

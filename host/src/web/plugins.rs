@@ -21,7 +21,8 @@ use tokio_util::io::ReaderStream;
 
 use super::{
     Admin, AppState, Operator, Page, Problem, Viewer,
-    conditional::{etag, not_modified},
+    changes::once,
+    conditional::{IfMatch, etag, not_modified, tagged},
     describe, idempotency,
     limits::{self, TimeLimit, UPLOAD_TIME_MAX},
     page, receive,
@@ -103,17 +104,12 @@ fn describe_push(operation: TransformOperation<'_>) -> TransformOperation<'_> {
         SIGNATURE,
         "base64 of the ed25519 signature of the 32 bytes of the file's SHA-256",
     );
-    let operation = describe::header::<String>(
-        operation,
-        idempotency::HEADER,
-        "Text of the caller's own: the same request with the same text is answered as it was the first time, for 24 h",
-    );
     describe::fails(
         describe::upload_body(operation),
         &[
             (400, "The body or the form cannot be read."),
             (403, "The token is of a role below operator, or the plugin is not signed by a trusted key."),
-            (409, "The version is there with other content, or the same request is being answered."),
+            (409, "The version is there with other content."),
             (413, "The file is too large."),
             (415, "The body is of another media type."),
             (422, "The file is no plugin, or one that misbehaves; or the idempotency key belongs to another request."),
@@ -132,17 +128,21 @@ async fn push(
     let upload = receive::plugin(&state.registry, request).await?;
     let digest = upload.digest();
     let fingerprint = idempotency::fingerprint("plugin.push", &digest);
-    let answer = async {
-        let pushed = keep(&state, upload, signature.as_deref(), &caller.name, digest).await?;
-        let Pushed { record, created } = pushed;
-        let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-        let headers = [
-            (header::LOCATION, format!("/v1/plugins/{}/{}", record.name, record.version)),
-            (header::ETAG, format!("\"{}\"", record.digest)),
-        ];
-        Ok((status, headers, Json(Uploaded { created, plugin: record })).into_response())
+    let (asked, who) = (state.clone(), caller.name.clone());
+    let answer = async move {
+        let kept = keep(&asked, upload, signature.as_deref(), &who, digest).await;
+        kept.map_or_else(Problem::into_response, uploaded)
     };
-    state.idempotency.once(&caller, &headers, fingerprint, answer).await
+    Ok(once(&state, &caller, &headers, (&fingerprint, "POST /v1/plugins".to_owned()), answer).await)
+}
+
+fn uploaded(Pushed { record, created }: Pushed) -> Response {
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    let headers = [
+        (header::LOCATION, format!("/v1/plugins/{}/{}", record.name, record.version)),
+        (header::ETAG, format!("\"{}\"", record.digest)),
+    ];
+    (status, headers, Json(Uploaded { created, plugin: record })).into_response()
 }
 
 /// Keeps an upload, and notes who has uploaded it, also if it was refused.
@@ -171,6 +171,12 @@ fn describe_list(operation: TransformOperation<'_>) -> TransformOperation<'_> {
 }
 
 async fn list(State(state): State<AppState>, _: Viewer, Query(part): Query<Part>) -> Result<Page<Record>, Problem> {
+    let Part { cursor, limit, name } = part;
+    records(&state, name.as_deref(), page::Part { cursor, limit })
+}
+
+/// Plugins of all names, or of one.
+fn records(state: &AppState, name: Option<&str>, part: page::Part) -> Result<Page<Record>, Problem> {
     let limit = page::limit(part.limit)?;
     let place = part.cursor.as_deref().map(page::place).transpose()?;
     let after = match &place {
@@ -181,32 +187,34 @@ async fn list(State(state): State<AppState>, _: Viewer, Query(part): Query<Part>
         None => None,
     };
     let after = after.as_ref().map(|(name, version)| (*name, version));
-    Ok(Page::new(state.registry.list(part.name.as_deref(), after, limit + 1), limit, Record::to_string))
+    Ok(Page::new(state.registry.list(name, after, limit + 1), limit, Record::to_string))
 }
 
 fn describe_versions(operation: TransformOperation<'_>) -> TransformOperation<'_> {
-    let operation = operation.id("listVersions").tag("plugins").summary("All versions of a plugin, in one page");
-    describe::fails(operation, &[(404, "There is no plugin of this name.")])
+    let operation = operation.id("listVersions").tag("plugins").summary("All versions of a plugin, in order");
+    describe::fails(
+        operation,
+        &[(400, "The cursor or limit makes no sense."), (404, "There is no plugin of this name.")],
+    )
 }
 
 async fn versions(
     State(state): State<AppState>,
     _: Viewer,
     Path(Named { name }): Path<Named>,
+    Query(part): Query<page::Part>,
 ) -> Result<Page<Record>, Problem> {
-    Ok(Page { items: state.registry.versions(&name)?, next: None })
+    let begins = part.cursor.is_none();
+    let page = records(&state, Some(&name), part)?;
+    if begins && page.items.is_empty() {
+        return Err(RegistryError::Unknown(name).into());
+    }
+    Ok(page)
 }
 
 fn describe_look(operation: TransformOperation<'_>) -> TransformOperation<'_> {
-    let operation = operation
-        .id("getPlugin")
-        .tag("plugins")
-        .summary("A version of a plugin")
-        .response_with::<200, Json<Record>, _>(|response| {
-            response.description("What is known of it; `ETag` is its digest.")
-        });
-    let operation = describe::header::<String>(operation, "if-none-match", "The `ETag` the caller has");
-    let operation = describe::empty(operation, 304, "It is what the caller has.");
+    let operation = operation.id("getPlugin").tag("plugins").summary("A version of a plugin");
+    let operation = describe::tagged::<Record>(operation, "What is known of it; `ETag` is its digest.");
     describe::fails(operation, &[(404, "There is no such plugin.")])
 }
 
@@ -217,11 +225,7 @@ async fn look(
     Path(Versioned { name, version }): Path<Versioned>,
 ) -> Result<Response, Problem> {
     let record = state.registry.get(&name, &version)?;
-    let tag = [(header::ETAG, etag(&record.digest))];
-    if not_modified(&headers, &record.digest) {
-        return Ok((StatusCode::NOT_MODIFIED, tag).into_response());
-    }
-    Ok((tag, Json(record)).into_response())
+    Ok(tagged(&headers, &record.digest.clone(), record))
 }
 
 fn describe_download(operation: TransformOperation<'_>) -> TransformOperation<'_> {
@@ -262,8 +266,12 @@ fn describe_delete(operation: TransformOperation<'_>) -> TransformOperation<'_> 
 async fn delete(
     State(state): State<AppState>,
     Admin(caller): Admin,
+    conditions: IfMatch,
     Path(Versioned { name, version }): Path<Versioned>,
 ) -> Result<Response, Problem> {
+    if let Ok(record) = state.registry.get(&name, &version) {
+        conditions.check(&record.digest)?;
+    }
     let (registry, in_use) = (state.registry.clone(), state.in_use.clone());
     let subject = format!("{name}@{version}");
     let deleted = tokio::task::spawn_blocking(move || registry.delete(&name, &version, &*in_use)).await;

@@ -21,6 +21,9 @@ pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 /// Bytes of what the framework says of an error.
 const FRAMEWORK_BYTES_MAX: usize = 4 << 10;
 
+/// Bytes of what is said of an error, which may quote what was sent; the rest is cut off.
+const DETAIL_BYTES_MAX: usize = 16 << 10;
+
 /// What went wrong, for programs and for people (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Problem {
@@ -60,7 +63,8 @@ impl Problem {
 
     /// Of an error whose text begins with its code, as that of all errors with codes does.
     pub fn of(status: StatusCode, title: &str, error: &impl ToString) -> Problem {
-        let text = error.to_string();
+        let mut text = error.to_string();
+        text.truncate(text.floor_char_boundary(DETAIL_BYTES_MAX));
         match split(&text) {
             Some((code, detail)) => Problem::new(status, code, title, detail),
             None => Problem::new(status, Problem::code_of(status), title, text),
@@ -149,6 +153,7 @@ impl From<RegistryError> for Problem {
             | RegistryError::TimedOut(_)
             | RegistryError::Name(_)
             | RegistryError::Schema { .. }
+            | RegistryError::Record { .. }
             | RegistryError::Load(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Plugin refused"),
             RegistryError::Conflict { .. } => (StatusCode::CONFLICT, "Version taken"),
             RegistryError::Unknown(_) => (StatusCode::NOT_FOUND, "No such plugin"),

@@ -6,16 +6,13 @@ use aide::{
 use axum::{
     Json,
     extract::{Path, State},
-    http::HeaderMap,
-    response::{IntoResponse, Response},
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::{
-    AppState, Operator, Problem, describe, idempotency,
+    AppState, Operator, Problem,
     operators::{Noted, OperatorPath, change},
 };
 use crate::{
@@ -30,7 +27,7 @@ pub(super) fn routes() -> ApiRouter<AppState> {
 }
 
 /// An input of an operator.
-#[derive(Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Input {
     /// `input`
@@ -41,7 +38,7 @@ enum Input {
 }
 
 /// A row of the operator's `rejected` output. Other columns of it may be there too, and are not looked at.
-#[derive(Serialize, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 struct Letter {
     /// Who has rejected it; if given, it must be this operator.
     operator: Option<String>,
@@ -52,7 +49,7 @@ struct Letter {
 }
 
 /// What is to be processed again.
-#[derive(Serialize, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Wanted {
     /// An uploaded plugin that processes them, with the state of the operator: `name@1.0.0` or `sha256:` and its digest. It is not put in
@@ -71,11 +68,6 @@ struct Wanted {
 
 fn describe_replay(operation: TransformOperation<'_>) -> TransformOperation<'_> {
     let operation = change("replayDeadLetters", "Have an operator process dead letters again")(operation);
-    let operation = describe::header::<String>(
-        operation,
-        idempotency::HEADER,
-        "A text of the caller's choice: the same request with the same key is done once",
-    );
     operation.response_with::<200, Json<Replayed>, _>(|response| {
         response.description("They are processed, and a checkpoint has what came of them.")
     })
@@ -84,13 +76,9 @@ fn describe_replay(operation: TransformOperation<'_>) -> TransformOperation<'_> 
 async fn replay(
     State(state): State<AppState>,
     Operator(caller): Operator,
-    headers: HeaderMap,
     Path(path): Path<OperatorPath>,
     Json(wanted): Json<Wanted>,
-) -> Result<Response, Problem> {
-    let body = serde_json::to_vec(&wanted).map_err(Problem::internal)?;
-    let action = format!("operator.replay {} {}", path.job, path.operator);
-    let fingerprint = idempotency::fingerprint(&action, &format!("{:x}", Sha256::digest(&body)));
+) -> Result<Json<Replayed>, Problem> {
     let of_others = |letter: &&Letter| letter.operator.as_ref().is_some_and(|operator| *operator != path.operator);
     if let Some(Letter { operator: Some(operator), .. }) = wanted.letters.iter().find(of_others) {
         return Err(Problem::malformed(format!("a letter is of `{operator}`, not of `{}`", path.operator)));
@@ -103,12 +91,9 @@ async fn replay(
     };
     let letters = letters.into_iter().map(letter).collect();
     let replay = Replay { plugin: plugin.clone(), kind, configuration, side, letters };
-    let noted = Noted::of(&state, caller.clone(), &path, "operator.replay", plugin)?;
-    let answer = async {
-        let done = state.jobs.replay(&noted.job, &path.operator, replay).await;
-        let by = |done: &Replayed| Some((done.by.plugin.clone(), done.by.digest.clone()));
-        noted.write_other(&state, done.as_ref().map(by)).await?;
-        Ok(Json(done?).into_response())
-    };
-    state.idempotency.once(&caller, &headers, fingerprint, answer).await
+    let noted = Noted::of(&state, caller, &path, "operator.replay", plugin)?;
+    let done = state.jobs.replay(&noted.job, &path.operator, replay).await;
+    let by = |done: &Replayed| Some((done.by.plugin.clone(), done.by.digest.clone()));
+    noted.write_other(&state, done.as_ref().map(by)).await?;
+    Ok(Json(done?))
 }

@@ -15,8 +15,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppState, Operator, Problem, describe,
-    jobs::{Named, found, note, subject},
+    AppState, Operator, Problem,
+    conditional::IfMatch,
+    describe,
+    jobs::{Named, found, note, subject, tag},
+    optional::Optional,
 };
 use crate::service::{JobInfo, Parallelism, Stop, Stopped};
 
@@ -25,7 +28,9 @@ pub(super) fn routes() -> ApiRouter<AppState> {
     ApiRouter::new()
         .api_route(
             "/v1/jobs/{job}/stop",
-            post_with(stop, ask("stopJob", "End a job with a last checkpoint or a savepoint")),
+            post_with(stop, |operation| {
+                folder_refused(ask("stopJob", "End a job with a last checkpoint or a savepoint")(operation))
+            }),
         )
         .api_route("/v1/jobs/{job}/cancel", post_with(cancel, ask("cancelJob", "End a job where it is")))
         .api_route(
@@ -37,7 +42,7 @@ pub(super) fn routes() -> ApiRouter<AppState> {
             post_with(savepoint, |operation| {
                 let operation =
                     operation.response_with::<201, Json<Savepoint>, _>(|response| response.description("It is taken."));
-                ask("takeSavepoint", "Take a savepoint, and go on")(operation)
+                folder_refused(ask("takeSavepoint", "Take a savepoint, and go on")(operation))
             }),
         )
         .api_route(
@@ -55,6 +60,11 @@ pub(super) fn routes() -> ApiRouter<AppState> {
                 describe::fails(operation, &[(422, "The job cannot have this parallelism.")])
             }),
         )
+}
+
+/// The description of what may name a folder.
+fn folder_refused(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    describe::fails(operation, &[(422, "No savepoint can be written there.")])
 }
 
 /// The description of asking a job for something.
@@ -93,10 +103,10 @@ async fn stop(
     State(state): State<AppState>,
     Operator(caller): Operator,
     Path(Named { job }): Path<Named>,
-    how: Option<Json<HowToStop>>,
+    Optional(how): Optional<HowToStop>,
 ) -> Result<Json<Stopped>, Problem> {
     let job = state.jobs.get(&job)?;
-    let HowToStop { savepoint, drain } = how.map(|Json(how)| how).unwrap_or_default();
+    let HowToStop { savepoint, drain } = how;
     let savepoint = match savepoint {
         None | Some(Where::Asked(false)) => None,
         Some(Where::Asked(true)) => Some(None),
@@ -148,10 +158,9 @@ async fn savepoint(
     State(state): State<AppState>,
     Operator(caller): Operator,
     Path(Named { job }): Path<Named>,
-    destination: Option<Json<Destination>>,
+    Optional(Destination { path }): Optional<Destination>,
 ) -> Result<Response, Problem> {
     let job = state.jobs.get(&job)?;
-    let path = destination.and_then(|Json(destination)| destination.path);
     let taken = state.jobs.savepoint(&job.id, path).await;
     note(&state, &caller, "job.savepoint", subject(&job), &taken).await?;
     Ok((StatusCode::CREATED, Json(Savepoint { path: taken? })).into_response())
@@ -176,10 +185,12 @@ async fn checkpoint(
 async fn rescale(
     State(state): State<AppState>,
     Operator(caller): Operator,
+    conditions: IfMatch,
     Path(Named { job }): Path<Named>,
     Json(parallelism): Json<Parallelism>,
 ) -> Result<Json<JobInfo>, Problem> {
     let job = state.jobs.get(&job)?;
+    conditions.check(&tag(&job))?;
     let rescaled = state.jobs.rescale(&job.id, parallelism).await;
     note(&state, &caller, "job.rescale", subject(&job), &rescaled).await?;
     Ok(Json(rescaled?))

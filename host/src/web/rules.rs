@@ -8,18 +8,18 @@ use aide::{
 };
 use axum::{
     Json,
-    extract::{Path, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::{Path, Query, State},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use super::{
-    AppState, Operator, Page, Problem, Viewer, describe, idempotency,
+    AppState, Operator, Page, Problem, Viewer, describe,
     operators::{Noted, OperatorPath, change, known},
+    page::Part,
 };
 use crate::service::{AddedRule, RuleInfo};
 
@@ -49,7 +49,7 @@ struct RulePath {
 }
 
 /// A rule that is to be added.
-#[derive(Serialize, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct NewRule {
     /// A letter, then letters, digits, `-` and `_`; no other rule of the operator has it.
@@ -62,6 +62,8 @@ struct NewRule {
     configuration: Option<Value>,
     /// Limits on its plugin, as in a job file, such as `{"memory": "16MiB"}`. Default: those of the operator.
     limits: Option<Map<String, Value>>,
+    /// What its plugin is granted, of `clocks` and `randomness`. Default: what the operator's are.
+    capabilities: Option<Vec<String>>,
     /// What becomes of calls that fail, as in a job file: `"skip"`, or `{"action": "dead_letter", "retries": 3}`. Default: that of the operator.
     on_failure: Option<Value>,
     /// What becomes of rows it rejects, `fail` or `skip`. Default: that of the operator.
@@ -70,9 +72,10 @@ struct NewRule {
 
 impl NewRule {
     fn asked(self) -> AddedRule {
-        let NewRule { name, plugin, kind, configuration, limits, on_failure, on_error } = self;
+        let NewRule { name, plugin, kind, configuration, limits, capabilities, on_failure, on_error } = self;
         let settings = [
             ("limits", limits.map(Value::Object)),
+            ("capabilities", capabilities.map(Value::from)),
             ("on_failure", on_failure),
             ("on_error", on_error.map(Value::String)),
         ];
@@ -91,41 +94,29 @@ async fn list(
     State(state): State<AppState>,
     _: Viewer,
     Path(OperatorPath { job, operator }): Path<OperatorPath>,
+    Query(part): Query<Part>,
 ) -> Result<Page<RuleInfo>, Problem> {
-    Ok(Page { items: state.jobs.rules(&job, &operator)?, next: None })
+    Page::part(state.jobs.rules(&job, &operator)?, part, |_, rule| rule.rule.clone())
 }
 
 fn describe_add(operation: TransformOperation<'_>) -> TransformOperation<'_> {
     let operation = change("addRule", "Add a rule to those of an operator, from a barrier on")(operation);
-    let operation =
-        operation.response_with::<201, Json<RuleInfo>, _>(|response| response.description("It is in force."));
-    describe::header::<String>(
-        operation,
-        idempotency::HEADER,
-        "Text of the caller's own: the same request with the same text is answered as it was the first time, for 24 h",
-    )
+    operation.response_with::<201, Json<RuleInfo>, _>(|response| response.description("It is in force."))
 }
 
 async fn add(
     State(state): State<AppState>,
     Operator(caller): Operator,
-    headers: HeaderMap,
     Path(path): Path<OperatorPath>,
     Json(new): Json<NewRule>,
 ) -> Result<Response, Problem> {
     let plugin = Some(new.plugin.clone());
-    let noted = Noted::of(&state, caller.clone(), &rule_of(&path, &new.name), "rule.add", plugin)?;
-    let body = serde_json::to_vec(&new).map_err(Problem::internal)?;
-    let action = format!("rule.add {} {}", noted.job, path.operator);
-    let fingerprint = idempotency::fingerprint(&action, &format!("{:x}", Sha256::digest(&body)));
-    let answer = async {
-        let location = format!("/v1/jobs/{}/operators/{}/rules/{}", noted.job, path.operator, new.name);
-        let added = state.jobs.add_rule(&noted.job, &path.operator, new.asked(), &noted.caller.name).await;
-        let version = |added: &RuleInfo| Some((added.version.plugin.clone(), added.version.digest.clone()));
-        noted.write_other(&state, added.as_ref().map(version)).await?;
-        Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(added?)).into_response())
-    };
-    state.idempotency.once(&caller, &headers, fingerprint, answer).await
+    let noted = Noted::of(&state, caller, &rule_of(&path, &new.name), "rule.add", plugin)?;
+    let location = format!("/v1/jobs/{}/operators/{}/rules/{}", noted.job, path.operator, new.name);
+    let added = state.jobs.add_rule(&noted.job, &path.operator, new.asked(), &noted.caller.name).await;
+    let version = |added: &RuleInfo| Some((added.version.plugin.clone(), added.version.digest.clone()));
+    noted.write_other(&state, added.as_ref().map(version)).await?;
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(added?)).into_response())
 }
 
 /// A rule as one of a job's operators.

@@ -23,18 +23,19 @@ use axum::{
 };
 use axum_server::{Handle, tls_rustls::RustlsConfig};
 use tokio::{runtime, sync::Semaphore};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{
     AppState, Idempotency, Metrics, Problem, ServerSettings, TlsSettings, WebError,
+    audit::Unasked,
     auth::{self, Access},
-    canaries,
+    canaries, changes, connections,
     data::DataDirectory,
     describe, events,
     job_metrics::JobCollector,
     jobs::{self, JobsInUse},
-    limits::{self, REQUEST_TIME_MAX, REQUESTS_MAX, Rate, TimeLimit, UPLOAD_TIME_MAX},
+    limits::{self, EVENT_STREAMS_MAX, REQUEST_TIME_MAX, REQUESTS_MAX, Rate, TimeLimit, UPLOAD_TIME_MAX},
     metrics, operations, operators, plugins, problem, replays, requests, rules, shadows,
 };
 use crate::{
@@ -89,7 +90,7 @@ impl Server {
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         // Last: jobs begin to run.
-        let jobs = open_jobs(settings, &data, &registry, clock.clone(), threads, logs).await?;
+        let jobs = open_jobs(settings, &data, &registry, &audit, clock.clone(), threads, logs).await?;
         let metrics = Arc::new(Metrics::default());
         metrics.register(|registry| registry.register_collector(Box::new(JobCollector(jobs.clone()))));
         let state = AppState {
@@ -97,10 +98,12 @@ impl Server {
             registry,
             jobs,
             audit,
+            tasks: TaskTracker::new(),
             idempotency: Arc::new(Idempotency::new(clock.clone())),
             metrics,
             ready: Arc::new(AtomicBool::new(true)),
             stopping: CancellationToken::new(),
+            event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             access: Arc::new(access),
             rate: Arc::new(Rate::new(settings.rate, clock.clone())),
             clock,
@@ -131,9 +134,9 @@ impl Server {
             handle.graceful_shutdown(Some(STOP_TIME_MAX));
         };
         let serving = async {
-            let server = axum_server::from_tcp(listener).map_err(WebError::Serve)?.handle(handle.clone());
+            let server = connections::server(listener).map_err(WebError::Serve)?.handle(handle.clone());
             let served = match tls {
-                Some(tls) => server.acceptor(axum_server::tls_rustls::RustlsAcceptor::new(tls)).serve(router).await,
+                Some(tls) => connections::encrypted(server, tls).serve(router).await,
                 None => server.serve(router).await,
             };
             served.map_err(WebError::Serve)
@@ -144,6 +147,12 @@ impl Server {
             () = stopping => serving.await,
         };
         drain.await;
+        // What was asked for is still noted, unless it hangs.
+        state.tasks.close();
+        tokio::select! {
+            () = state.tasks.wait() => {}
+            () = state.clock.sleep_until(state.clock.monotonic() + STOP_TIME_MAX) => {}
+        }
         drop(data);
         served
     }
@@ -154,6 +163,7 @@ async fn open_jobs(
     settings: &ServerSettings,
     data: &DataDirectory,
     registry: &Registry,
+    audit: &Arc<AuditLog>,
     clock: Arc<dyn Clock>,
     threads: runtime::Handle,
     logs: JobLogs,
@@ -162,7 +172,8 @@ async fn open_jobs(
         Environment { clock, seed: 0, exchanges: Arc::new(MemoryExchanges), spawner: Arc::new(TokioSpawner) };
     let (secrets, variables) = (settings.secrets.clone(), environment_variables());
     let crash_at_checkpoint = settings.crash_at_checkpoint;
-    let settings = JobsSettings { directory: data.path(""), secrets, variables, crash_at_checkpoint };
+    let changes = Arc::new(Unasked(audit.clone()));
+    let settings = JobsSettings { directory: data.path(""), secrets, variables, crash_at_checkpoint, changes };
     Ok(Jobs::open(settings, Arc::new(registry.clone()), environment, threads, logs).await?)
 }
 
@@ -176,14 +187,20 @@ async fn tls(files: &TlsSettings) -> Result<RustlsConfig, WebError> {
     // Fails if somebody has chosen one before, which is then used.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let loaded = RustlsConfig::from_pem_file(&files.certificate, &files.key).await;
-    loaded.map_err(|error| WebError::Tls { path: files.certificate.clone(), what: error.to_string() })
+    let loaded = loaded.map_err(|error| WebError::Tls { path: files.certificate.clone(), what: error.to_string() })?;
+    let mut config = rustls::ServerConfig::clone(&loaded.get_inner());
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    loaded.reload_from_config(Arc::new(config));
+    Ok(loaded)
 }
 
 /// All routes, described, with what holds for each of them.
 fn router(state: &AppState) -> Router {
     let usual = TimeLimit { clock: state.clock.clone(), time: REQUEST_TIME_MAX };
+    let whole = from_fn_with_state(state.clone(), changes::whole);
     let usual = |routes: ApiRouter<AppState>| {
-        routes.layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).layer(from_fn_with_state(usual.clone(), limits::time))
+        let routes = routes.layer(whole.clone()).layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+        routes.layer(from_fn_with_state(usual.clone(), limits::time))
     };
     let mut openapi = OpenApi { info: info(), ..OpenApi::default() };
     let resources = operations::routes()
@@ -201,6 +218,7 @@ fn router(state: &AppState) -> Router {
         .merge(replays::routes())
         .merge(canaries::routes())
         .merge(rules::changes())
+        .layer(whole.clone())
         .layer(DefaultBodyLimit::max(SUBMISSION_BYTES_MAX))
         .layer(from_fn_with_state(slow, limits::time));
     let described = usual(resources).merge(slow).merge(plugins::uploads(state)).finish_api_with(&mut openapi, |api| {
@@ -212,6 +230,7 @@ fn router(state: &AppState) -> Router {
         };
         api.security_scheme(describe::BEARER, scheme)
     });
+    changes::describe(&mut openapi);
     // Maps of names and values always have a JSON form.
     let openapi = serde_json::to_string(&openapi).unwrap_or_default();
     let documents: Router<AppState> = operations::documents(openapi).into();

@@ -12,9 +12,9 @@ pub struct ServerSettings {
     pub address: SocketAddr,
     /// Where it keeps everything; made if it is missing.
     pub data: PathBuf,
-    /// The file of tokens. Without one, only callers of this machine are let in, and they may do anything.
+    /// The file of tokens.
     pub tokens: Option<PathBuf>,
-    /// No tokens are needed; only on an address of this machine.
+    /// Without a file of tokens: callers of this machine are let in, and may do anything. Only on an address of this machine.
     pub no_auth: bool,
     /// HTTPS instead of HTTP.
     pub tls: Option<TlsSettings>,

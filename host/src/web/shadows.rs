@@ -14,8 +14,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    AppState, Operator, Problem, Viewer, describe,
+    AppState, Operator, Problem, Viewer,
+    conditional::IfMatch,
+    describe,
     operators::{Noted, OperatorPath, Trial, change},
+    optional::Optional,
 };
 use crate::service::{Shadow, ShadowInfo, Swapped};
 
@@ -107,27 +110,29 @@ fn describe_discard(
 async fn end(
     State(state): State<AppState>,
     Operator(caller): Operator,
+    conditions: IfMatch,
     Path(path): Path<OperatorPath>,
 ) -> Result<Response, Problem> {
     let noted = Noted::of(&state, caller, &path, "operator.discard", None)?;
     let ended = match state.jobs.shadow_report(&noted.job, &path.operator) {
-        Ok(_) => state.jobs.discard(&noted.job, &path.operator, &noted.caller.name).await,
+        Ok(_) => state.jobs.discard(&noted.job, &path.operator, conditions.seen(), &noted.caller.name).await,
         Err(error) => Err(error),
     };
     noted.write_other(&state, ended.as_ref().map(|()| None)).await?;
-    ended?;
+    conditions.result(ended)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 async fn discard(
     State(state): State<AppState>,
     Operator(caller): Operator,
+    conditions: IfMatch,
     Path(path): Path<OperatorPath>,
 ) -> Result<Response, Problem> {
     let noted = Noted::of(&state, caller, &path, "operator.discard", None)?;
-    let discarded = state.jobs.discard(&noted.job, &path.operator, &noted.caller.name).await;
+    let discarded = state.jobs.discard(&noted.job, &path.operator, conditions.seen(), &noted.caller.name).await;
     noted.write_other(&state, discarded.as_ref().map(|()| None)).await?;
-    discarded?;
+    conditions.result(discarded)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -142,13 +147,14 @@ struct Promotion {
 async fn promote(
     State(state): State<AppState>,
     Operator(caller): Operator,
+    conditions: IfMatch,
     Path(path): Path<OperatorPath>,
-    promotion: Option<Json<Promotion>>,
+    Optional(Promotion { trial }): Optional<Promotion>,
 ) -> Result<Json<Swapped>, Problem> {
     let noted = Noted::of(&state, caller, &path, "operator.promote", None)?;
-    let Promotion { trial } = promotion.map(|Json(promotion)| promotion).unwrap_or_default();
     let trial = trial.map(Trial::spec).transpose()?;
-    let done = state.jobs.promote(&noted.job, &path.operator, trial, &noted.caller.name).await;
+    let (seen, who) = (conditions.seen(), &noted.caller.name);
+    let done = state.jobs.promote(&noted.job, &path.operator, trial, seen, who).await;
     noted.write(&state, &done).await?;
-    Ok(Json(done?))
+    Ok(Json(conditions.result(done)?))
 }

@@ -1,7 +1,8 @@
 //! What handlers share.
 use std::sync::{Arc, atomic::AtomicBool};
 
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Idempotency, Metrics, auth::Access, limits::Rate};
 use crate::{
@@ -24,6 +25,8 @@ pub struct AppState {
     pub jobs: Jobs,
     /// Who has changed what.
     pub audit: Arc<AuditLog>,
+    /// Requests that change something, and are seen through.
+    pub tasks: TaskTracker,
     /// Answers that were given.
     pub idempotency: Arc<Idempotency>,
     /// What the server counts.
@@ -32,6 +35,8 @@ pub struct AppState {
     pub ready: Arc<AtomicBool>,
     /// Cancelled once the server stops: what never ends by itself ends then.
     pub stopping: CancellationToken,
+    /// For events that are followed: a permit each.
+    pub(super) event_streams: Arc<Semaphore>,
     pub(super) access: Arc<Access>,
     pub(super) rate: Arc<Rate>,
 }

@@ -45,6 +45,23 @@ struct Alert<'a> {
     payments: i64,
 }
 
+/// What is reported.
+#[derive(Metrics)]
+struct Reported {
+    alerts: Counter,
+    /// The amount of the latest.
+    latest: Gauge,
+    amounts: Histogram,
+}
+
+impl Reported {
+    fn note(&mut self, amount: i64) {
+        self.alerts.add(1);
+        self.latest.set(amount as f64);
+        self.amounts.observe(amount as f64);
+    }
+}
+
 struct Large {
     settings: Settings,
 }
@@ -55,11 +72,12 @@ impl Large {
         Ok(Large { settings })
     }
 
-    fn process(&mut self, payment: Payment, out: &mut Output<Alert>) {
+    fn process(&mut self, payment: Payment, reported: &mut Reported, out: &mut Output<Alert>) {
         let Payment { user, amount, timestamp } = payment;
         let Settings { name, mark, limit, .. } = &self.settings;
         if amount > *limit {
             out.emit(Alert { rule: name, mark: *mark, timestamp, user, amount, payments: 1 });
+            reported.note(amount);
         }
     }
 }

@@ -9,6 +9,9 @@
 
 #define LEAK_BYTES (1u << 20)
 #define NAME_MAX_BYTES 64
+/* Together far more than the memory there is. */
+#define SHARED_BYTES (1u << 20)
+#define SHARES 4096u
 
 typedef wasmill_operator_types_batch_t batch_t;
 typedef wasmill_operator_types_column_t column_t;
@@ -113,6 +116,17 @@ static void reject(emission_t *emission, uint32_t rows) {
   emission->rejections = (wasmill_operator_types_list_rejection_t){rejections, rows};
 }
 
+/* Rejections whose reasons all lie in the same place. */
+static void share(emission_t *emission) {
+  uint8_t *reason = malloc(SHARED_BYTES);
+  wasmill_operator_types_rejection_t *rejections = malloc(SHARES * sizeof *rejections);
+  if (!reason || !rejections) abort();
+  memset(reason, 'x', SHARED_BYTES);
+  for (uint32_t row = 0; row < SHARES; row++)
+    rejections[row] = (wasmill_operator_types_rejection_t){.row = row, .reason = {reason, SHARED_BYTES}};
+  emission->rejections = (wasmill_operator_types_list_rejection_t){rejections, SHARES};
+}
+
 bool exports_wasmill_operator_transform_process(wasmill_operator_types_moment_t *moment, batch_t *batch,
                                                 emission_t *emission, fault_t *fault) {
   (void)moment;
@@ -136,9 +150,10 @@ bool exports_wasmill_operator_transform_process(wasmill_operator_types_moment_t 
     memset(kept, 1, LEAK_BYTES);
   }
   misbehaving_list_s64_free(&batch->timestamps);
-  if (doing("reject")) {
+  if (doing("reject") || doing("reject-twice")) {
     wasmill_operator_types_list_column_free(&batch->columns);
     reject(emission, rows);
+    if (doing("reject-twice") && rows > 0) emission->rejections.ptr[rows - 1].row = 0;
     rows = 0;
     column_t *column = calloc(1, sizeof *column);
     uint32_t *offsets = calloc(1, sizeof *offsets);
@@ -147,6 +162,7 @@ bool exports_wasmill_operator_transform_process(wasmill_operator_types_moment_t 
     emission->main.columns = (wasmill_operator_types_list_column_t){column, 1};
     return true;
   }
+  if (doing("share-reasons")) share(emission);
   uint32_t *origins = rows ? malloc(rows * sizeof *origins) : NULL;
   for (uint32_t row = 0; row < rows; row++) origins[row] = row;
   emission->main.origins = (misbehaving_list_u32_t){origins, rows};

@@ -1,4 +1,4 @@
-//! Certificates for brokers of tests, made by OpenSSL. Guarantees: nobody but their test trusts them. Must not know brokers.
+//! Certificates for brokers and servers of tests, made by OpenSSL. Guarantees: nobody but their test trusts them. Must not know what they serve.
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -80,6 +80,7 @@ pub(super) fn end(client: &BaseConsumer, topic: &str, partition: i32, until: Ins
 
 /// Reads what is committed, from the beginning.
 pub struct Reader {
+    config: ClientConfig,
     consumer: BaseConsumer,
     topic: String,
     /// Those that are read.
@@ -92,7 +93,7 @@ impl Reader {
         config.set("group.id", "tests").set("enable.auto.commit", "false").set("isolation.level", "read_committed");
         config.set("enable.partition.eof", "true").set("auto.offset.reset", "earliest").set("fetch.wait.max.ms", "20");
         let consumer: BaseConsumer = config.create().expect("a consumer");
-        let mut reader = Reader { consumer, topic: topic.to_owned(), partitions: 0, records: Vec::new() };
+        let mut reader = Reader { config, consumer, topic: topic.to_owned(), partitions: 0, records: Vec::new() };
         reader.find_partitions(Instant::now() + PATIENCE);
         reader
     }
@@ -129,10 +130,24 @@ impl Reader {
     pub fn wait_for(&mut self, count: usize) -> &[Record] {
         let until = Instant::now() + PATIENCE;
         while self.records.len() < count {
-            assert!(Instant::now() < until, "{} of {count} records of {}", self.records.len(), self.topic);
+            let (found, topic) = (self.records.len(), &self.topic);
+            assert!(Instant::now() < until, "{found} of {count} records of {topic}: {}", self.places());
             self.step(until);
         }
         &self.records
+    }
+
+    /// How far it has come in each partition, how far it could, and where that ends.
+    fn places(&self) -> String {
+        let until = Instant::now() + PATIENCE;
+        let mut all = self.config.clone();
+        let all: BaseConsumer = all.set("isolation.level", "read_uncommitted").create().expect("a client");
+        let places = (0..self.partitions).map(|partition| {
+            let last = self.records.iter().rev().find(|record| record.partition == partition);
+            let [settled, end] = [&self.consumer, &all].map(|client| end(client, &self.topic, partition, until));
+            format!("partition {partition} read to {:?}, settled to {settled}, ends at {end}", last.map(|it| it.offset))
+        });
+        places.collect::<Vec<_>>().join("; ")
     }
 
     /// All that is committed now, by partition and offset.

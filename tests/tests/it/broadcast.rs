@@ -71,7 +71,7 @@ impl Join {
             retire_memory_bytes: 32 << 20,
             budget: Budget::default(),
         };
-        let placement = Placement { operator: "join".into(), subtask, parallelism: 2 };
+        let placement = Placement { subtask, parallelism: 2, ..Placement::scratch("join") };
         let instance = plugin.instantiate(OperatorKind::BroadcastProcess, config, placement, limits).unwrap();
         let states = instance.description().states.clone();
         let settings = TaskSettings { name: "join".into(), states: states.clone(), drop_vanished: false };
@@ -128,7 +128,7 @@ impl Join {
     }
 
     async fn left(&mut self) -> SubtaskState {
-        let request = SnapshotRequest { checkpoint: 1, kind: SnapshotKind::Savepoint, prefix: "x".into(), kept: true };
+        let request = SnapshotRequest::new(1, SnapshotKind::Savepoint, "x");
         self.operator.snapshot(&request).await.unwrap()
     }
 

@@ -72,7 +72,12 @@ fn version(change: u64, (uid, kind): (&str, OperatorKind), share: f64, configura
 }
 
 /// Starts the job of a folder, with these versions in force.
-pub fn start(folder: &Path, job: &str, (parallelism, batch): (u32, usize), versions: Vec<OperatorVersion>) -> Job {
+pub fn start(folder: &Path, job: &str, size: (u32, usize), versions: Vec<OperatorVersion>) -> Job {
+    start_with(folder, job, size, JobOptions { versions, ..JobOptions::default() })
+}
+
+/// The same with other options, but where checkpoints are and plugins come from.
+pub fn start_with(folder: &Path, job: &str, (parallelism, batch): (u32, usize), options: JobOptions) -> Job {
     let variables = Variables::from([
         ("PARALLELISM", parallelism.to_string()),
         ("BATCH", batch.to_string()),
@@ -85,11 +90,8 @@ pub fn start(folder: &Path, job: &str, (parallelism, batch): (u32, usize), versi
         assert_eq!(reference.to_string(), format!("sha256:{}", marked().digest()));
         Ok(marked())
     };
-    let options = JobOptions {
-        versions,
-        plugins: Some(jobs::source(source)),
-        ..JobOptions::of(&prepared.spec).unwrap_or_else(|error| panic!("{error}"))
-    };
+    let JobOptions { checkpoints, .. } = JobOptions::of(&prepared.spec).unwrap_or_else(|error| panic!("{error}"));
+    let options = JobOptions { checkpoints, plugins: Some(jobs::source(source)), ..options };
     Job::start(prepared, jobs::environment(), Arc::new(AllHere), options, CancellationToken::new())
 }
 

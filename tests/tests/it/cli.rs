@@ -13,7 +13,7 @@ use wasmill_tests::guests;
 
 use super::jobs;
 
-fn wasmill() -> Command {
+pub fn wasmill() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill-for-tests"));
     command.env("WASMILL_BUILD_DIR", guests::rust_target()).env("WORD_COUNT", jobs::plugin("word-count"));
     command.stdin(Stdio::null());

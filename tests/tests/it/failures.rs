@@ -3,10 +3,13 @@
 use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
 
 use tokio_util::sync::CancellationToken;
-use wasmill::control::{JobReport, RunError};
+use wasmill::control::{ChangeRequest, JobReport, RunError};
 use wasmill_tests::guests;
 
-use super::jobs::{self, Variables};
+use super::{
+    canaries,
+    jobs::{self, Variables},
+};
 
 const JOB: &str = r#"
 name: poison
@@ -247,4 +250,53 @@ fn a_job_full_of_bad_plugins_does_not_disturb_another_in_the_process() {
         assert_eq!((node.records_in, node.records_out, node.failed), (LINES, 0, LINES), "{operator}");
     }
     assert_eq!(jobs::node(&hostile.nodes, "traps").circuits_opened, 1);
+}
+
+const CIRCUIT: &str = r#"
+name: circuit
+batch: { records: 4 }
+sources:
+  events: { file: { path: input.jsonl, follow: true, poll: 1ms }, format: json, schema: { id: i64, user: string }, time: { column: id } }
+operators:
+  passed: { input: events, transform: { plugin: "${PLUGIN}", config: { trap: 0 } }, on_failure: { action: skip, circuit_breaker: { failures: 1, within: 1h, open: 1h } } }
+  sums: { input: events, key: user, keyed_process: { plugin: "${PLUGIN}", config: { trap: 0 } }, on_failure: { action: skip, circuit_breaker: { failures: 1, within: 1h, open: 1h } } }
+sinks:
+  out: { input: [passed, sums], discard: {} }
+"#;
+
+#[test]
+fn a_circuit_that_is_open_is_none_of_the_next_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let events = |ids: std::ops::Range<u32>| {
+        let events = ids.map(|id| format!("{{\"id\":{id},\"user\":\"u\"}}\n")).collect::<String>();
+        let mut input = fs::File::options().create(true).append(true).open(folder.path().join("input.jsonl")).unwrap();
+        std::io::Write::write_all(&mut input, events.as_bytes()).unwrap();
+    };
+    events(0..4);
+    jobs::runtime().block_on(async {
+        let job = canaries::start(folder.path(), CIRCUIT, (1, 4), Vec::new());
+        let view = job.view();
+        // What each has failed on and put out, once that is so many.
+        let dealt_with = async |count: u64| loop {
+            let nodes = view.nodes();
+            let of = |name| jobs::node(&nodes, name);
+            let done = ["passed", "sums"].map(|name| (of(name).failed, of(name).records_out));
+            if done.iter().all(|(failed, out)| failed + out >= count) || view.has_ended() {
+                return done;
+            }
+            tokio::task::yield_now().await;
+        };
+        dealt_with(4).await;
+        events(4..8);
+        let [passed, sums] = dealt_with(8).await;
+        assert!(passed.0 > 4 && sums.0 > 4, "{passed:?}, {sums:?}: nothing was held back");
+        for operator in ["passed", "sums"] {
+            let (operator, configuration) = (operator.to_owned(), Some("{}".to_owned()));
+            let change =
+                ChangeRequest { operator, kind: None, plugin: None, configuration, trial: None, force: Vec::new() };
+            view.change(view.prepare_change(change).unwrap()).await.unwrap();
+        }
+        events(8..12);
+        assert_eq!(dealt_with(12).await, [passed, sums].map(|(failed, out)| (failed, out + 4)));
+    });
 }

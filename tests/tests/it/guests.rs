@@ -24,14 +24,11 @@ const MOMENT: CallMoment = CallMoment { processing_time: 0, watermark: NO_WATERM
 
 fn load(component: &Path) -> Arc<Plugin> {
     let engine = PluginEngine::new(Some(guests::compiled())).unwrap();
-    let plugin = Plugin::load(&engine, component).unwrap_or_else(|error| panic!("{error}"));
-    assert!(plugin.imports().iter().all(|import| import.starts_with("wasmill:operator/")), "{:?}", plugin.imports());
-    plugin
+    Plugin::load(&engine, component).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn instantiate(plugin: &Arc<Plugin>, kind: OperatorKind, configuration: &str) -> Result<Instance, LoadError> {
-    let placement = Placement { operator: "tested".into(), subtask: 0, parallelism: 1 };
-    plugin.instantiate(kind, configuration, placement, LIMITS)
+    plugin.instantiate(kind, configuration, Placement::scratch("tested"), LIMITS)
 }
 
 fn text(values: &[&str]) -> ArrayRef {
@@ -86,12 +83,17 @@ fn word_count_in_c() {
 }
 
 #[test]
-fn word_count_in_python() {
-    check_word_count(&guests::python("word-count-python"));
+fn word_count_in_python_with_wasi() {
+    let component = guests::python("word-count-python");
+    let imports = load(&component).imports().to_vec();
+    assert!(imports.iter().any(|import| import.starts_with("wasi:filesystem/")), "{imports:?}");
+    check_word_count(&component);
 }
 
 fn misbehaving() -> Arc<Plugin> {
-    load(&guests::c("misbehaving-c"))
+    let plugin = load(&guests::c("misbehaving-c"));
+    assert!(plugin.imports().iter().all(|import| import.starts_with("wasmill:operator/")), "{:?}", plugin.imports());
+    plugin
 }
 
 fn told_to(plugin: &Arc<Plugin>, action: &str) -> Instance {
@@ -127,6 +129,8 @@ fn results_against_the_contract_are_refused() {
         "too-few-columns",
         "wrong-kind",
         "null-where-not-nullable",
+        "reject-twice",
+        "share-reasons",
     ] {
         let result = call(&mut told_to(&plugin, action));
         assert!(matches!(result, Err(CallFailure::Nonsense(_))), "{action}: {result:?}");
@@ -173,17 +177,22 @@ impl Write for Lines {
     }
 }
 
-#[test]
-fn what_a_guest_prints_is_logged_line_by_line() {
-    let mut printing = told_to(&misbehaving(), "print");
+/// What guests log meanwhile, by lines.
+pub fn logged(work: impl FnOnce()) -> Vec<String> {
     let log = Lines::default();
     let writer = log.clone();
     let subscriber =
         tracing_subscriber::fmt().with_ansi(false).without_time().with_writer(move || writer.clone()).finish();
-    tracing::subscriber::with_default(subscriber, || call(&mut printing)).unwrap();
+    tracing::subscriber::with_default(subscriber, work);
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let guest: Vec<&str> = log.lines().filter(|line| line.contains("guest")).map(str::trim).collect();
-    assert_eq!(guest.len(), 2, "{log}");
-    assert!(guest[0].starts_with("INFO") && guest[0].contains("3 rows"), "{log}");
-    assert!(guest[1].starts_with("WARN") && guest[1].contains("3 rows, said in two pieces"), "{log}");
+    log.lines().filter(|line| line.contains("guest")).map(|line| line.trim().to_owned()).collect()
+}
+
+#[test]
+fn what_a_guest_prints_is_logged_line_by_line() {
+    let mut printing = told_to(&misbehaving(), "print");
+    let log = logged(|| drop(call(&mut printing).unwrap()));
+    assert_eq!(log.len(), 2, "{log:?}");
+    assert!(log[0].starts_with("INFO") && log[0].contains("3 rows"), "{log:?}");
+    assert!(log[1].starts_with("WARN") && log[1].contains("3 rows, said in two pieces"), "{log:?}");
 }

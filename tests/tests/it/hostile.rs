@@ -21,7 +21,7 @@ sinks:
 "#;
 
 /// What there is to do, and what the error says of it.
-const BREAKDOWNS: [(&str, &[&str]); 14] = [
+const BREAKDOWNS: [(&str, &[&str]); 16] = [
     ("loop", &["[P0302]", "limits.batch_time", "500ms"]),
     ("trap", &["[P0301]", "unreachable"]),
     ("memory", &["[P0303]", "limits.memory", "64.0 MiB"]),
@@ -34,6 +34,8 @@ const BREAKDOWNS: [(&str, &[&str]); 14] = [
     ("too-few-columns", &["[P0305]", "columns"]),
     ("wrong-kind", &["[P0305]", "`line`", "i64", "string"]),
     ("null-where-not-nullable", &["[P0305]", "`line`", "null"]),
+    ("reject-twice", &["[P0305]", "row 0 twice"]),
+    ("share-reasons", &["[P0305]", "too much data"]),
     ("fault", &["[P0306]", "told to fail"]),
     ("retry", &["[P0306]", "retry", "told to ask again"]),
 ];

@@ -55,8 +55,9 @@ pub async fn write(writer: &mut dyn SinkWriter, values: &[&str]) -> Result<(), C
     writer.write(&Batch { columns, timestamps, arrived: Duration::ZERO, key_hashes: None }, &encoded).await
 }
 
-/// What is committed, in the order of the alphabet.
+/// What is committed, in the order of the alphabet, once no transaction is open.
 pub fn texts(topic: &Topic) -> Vec<String> {
+    topic.wait_until_settled();
     let mut texts: Vec<String> = topic.read().iter().map(|record| record.text().to_owned()).collect();
     texts.sort();
     texts

@@ -95,8 +95,8 @@ fn killed_on_rocksdb_again_and_again_it_writes_everything_once() {
 }
 
 /// The two newest checkpoints, the newest first: name of the manifest and of blobs with their lengths.
-fn newest(folder: &Folder) -> [(String, BTreeMap<String, u64>); 2] {
-    let store = LocalStore::open(folder.path("checkpoints")).unwrap();
+pub fn newest(checkpoints: &Path) -> [(String, BTreeMap<String, u64>); 2] {
+    let store = LocalStore::open(checkpoints).unwrap();
     let runtime = jobs::runtime();
     let mut names = runtime.block_on(store.list(MANIFESTS)).unwrap();
     [(); 2].map(|()| {
@@ -138,7 +138,7 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
     (0..4).for_each(|_| drop(life.wait_for(COMPLETE)));
     life.kill();
 
-    let [(manifest, blobs), (before, others)] = newest(&folder);
+    let [(manifest, blobs), (before, others)] = newest(&folder.path("checkpoints"));
     let own = blobs.iter().filter(|(name, _)| !others.contains_key(*name));
     let (blob, _) = own.max_by_key(|(_, bytes)| **bytes).expect("a blob of its own");
     let before = ManifestId::of(&before).expect("a manifest").checkpoint;

@@ -4,15 +4,18 @@ use std::{
     collections::BTreeMap,
     path::Path,
     sync::{Arc, LazyLock},
+    time::Duration,
 };
 
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use wasmill::{
-    control::{AllHere, ChangeError, ChangeRequest, Job, JobOptions, JobView, RunError, StartFrom, TrialSpec},
+    control::{
+        AllHere, ChangeError, ChangeRequest, Job, JobOptions, JobView, RunError, StartFrom, TrialLeft, TrialSpec,
+    },
     dataflow::Last,
     job::PluginRef,
-    model::OperatorVersion,
+    model::{OperatorKind, OperatorVersion},
     plugin::Plugin,
 };
 use wasmill_tests::guests;
@@ -84,6 +87,15 @@ fn start(folder: &Path, setup: &Setup, options: JobOptions) -> Result<Job, RunEr
     Ok(Job::start(prepared, jobs::environment(), Arc::new(AllHere), options, CancellationToken::new()))
 }
 
+/// For longer than any test.
+const TRIAL: TrialSpec = TrialSpec {
+    time: Duration::from_secs(600),
+    with_state: true,
+    rejected_max: None,
+    failed_max: None,
+    record_time_max: None,
+};
+
 fn to_second(force: &[&str]) -> ChangeRequest {
     ChangeRequest {
         operator: "purses".into(),
@@ -153,12 +165,7 @@ fn state_is_migrated_while_the_job_runs() {
                 let refused = |request| view.prepare_change(request).err().expect("refused").to_string();
                 let vanished = refused(to_second(&[]));
                 assert!(vanished.starts_with("[X0105]") && vanished.contains("`note`"), "{vanished}");
-                let trial = TrialSpec {
-                    time: std::time::Duration::from_secs(1),
-                    with_state: false,
-                    rejected_max: None,
-                    record_time_max: None,
-                };
+                let trial = TrialSpec { with_state: false, ..TRIAL };
                 let tried = refused(ChangeRequest { trial: Some(trial), ..to_second(&["note"]) });
                 assert!(tried.starts_with("[X0105]") && tried.contains("with_state"), "{tried}");
                 let counts = view.rehearse_change(view.prepare_change(to_second(&["note"])).unwrap()).await.unwrap();
@@ -191,6 +198,83 @@ fn state_is_migrated_while_the_job_runs() {
 }
 
 #[test]
+fn a_version_on_trial_that_migrates_is_undone_with_its_state() {
+    undisturbed();
+    for rocksdb in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        jobs::runtime().block_on(async {
+            // A checkpoint is due whenever one may be taken, also while state is migrated.
+            let setup = Setup { rocksdb, interval: "10ms", ..SETUP };
+            let job = start(folder.path(), &setup, JobOptions::default()).unwrap();
+            let view = job.view();
+            let change = async {
+                put_out(&view, 30_000).await;
+                let mut refused = 0;
+                let configuration = Some(r#"{"payments":10000}"#.to_owned());
+                let request = ChangeRequest { trial: Some(TRIAL), configuration, ..to_second(&["note"]) };
+                loop {
+                    assert!(!view.has_ended(), "it is never in force");
+                    let changed = match view.prepare_change(request.clone()) {
+                        Ok(ready) => view.change(ready).await,
+                        Err(error) => Err(error),
+                    };
+                    match changed {
+                        Ok(changed) => {
+                            assert_eq!(changed.to.plugin, "purse@2.0.0");
+                            break (changed.to.change, refused);
+                        }
+                        // One subtask has failed before the other had it.
+                        Err(ChangeError::Ended | ChangeError::Overtaken) => {
+                            refused += 1;
+                            tokio::task::yield_now().await;
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            };
+            let (ended, (tried, refused)) = tokio::join!(job.wait(), change);
+            ended.unwrap();
+            assert!(view.starts() == 2 || refused > 0, "{} starts", view.starts());
+            let (_, version) = view.versions().pop().unwrap();
+            assert_eq!((version.change, version.plugin.as_str()), (tried + 1, "purse@1.0.0"));
+        });
+        let (spent, versions) = spent(folder.path());
+        assert!(spent == undisturbed() && versions.iter().all(|version| version == "1"));
+    }
+}
+
+#[test]
+fn a_version_on_trial_that_migrates_can_be_taken_back_with_its_state() {
+    undisturbed();
+    let folder = tempfile::tempdir().unwrap();
+    jobs::runtime().block_on(async {
+        // No checkpoint is due but that before the change.
+        let setup = Setup { interval: "1h", ..SETUP };
+        let job = start(folder.path(), &setup, JobOptions::default()).unwrap();
+        let view = job.view();
+        let change = async {
+            put_out(&view, 30_000).await;
+            let request = ChangeRequest { trial: Some(TRIAL), ..to_second(&["note"]) };
+            view.change(view.prepare_change(request).unwrap()).await.unwrap();
+            put_out(&view, 10_000).await;
+            // It may still be on its way to the disk.
+            while view.checkpoints().costs().is_empty() && !view.has_ended() {
+                tokio::task::yield_now().await;
+            }
+            assert!(view.can_be_taken_back("purses", OperatorKind::KeyedProcess));
+            let changed = view.take_back("purses", OperatorKind::KeyedProcess, "ann").await.unwrap();
+            assert_eq!((changed.from.change, changed.to.change), (1, 2));
+            assert!(!view.can_be_taken_back("purses", OperatorKind::KeyedProcess));
+        };
+        let (ended, ()) = tokio::join!(job.wait(), change);
+        assert_eq!(ended.unwrap().checkpoints.costs().len(), 2, "that and the last");
+        assert_eq!((view.starts(), view.versions()[0].1.plugin.as_str()), (2, "purse@1.0.0"));
+    });
+    let (spent, versions) = spent(folder.path());
+    assert!(spent == undisturbed() && versions.iter().all(|version| version == "1"));
+}
+
+#[test]
 fn killed_after_the_change_it_migrates_what_its_checkpoint_has() {
     undisturbed();
     for rocksdb in [false, true] {
@@ -212,6 +296,39 @@ fn killed_after_the_change_it_migrates_what_its_checkpoint_has() {
         jobs::runtime().block_on(async { start(folder.path(), &setup, options).unwrap().wait().await }).unwrap();
         check(folder.path(), 2);
     }
+}
+
+#[test]
+fn a_version_on_trial_that_cannot_take_over_the_state_at_a_later_start_is_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let setup = Setup { config: "{ rich: 7 }", ..SETUP };
+    load(1);
+    jobs::runtime().block_on(async {
+        let job = start(folder.path(), &setup, JobOptions::default()).unwrap();
+        put_out(&job.view(), 60_000).await;
+        job.view().checkpoint(Last::No).await.unwrap();
+    });
+    let version = |version: u32, change, configuration: &str| OperatorVersion {
+        change,
+        uid: "purses".into(),
+        kind: OperatorKind::KeyedProcess,
+        plugin: format!("purse@{version}.0.0"),
+        digest: load(version).digest().to_owned(),
+        configuration: configuration.into(),
+        canary: None,
+        rule: None,
+    };
+    // As if it had been put in force before the user was rich.
+    let trials = vec![TrialLeft { change: 1, spec: TRIAL, back: version(1, 0, r#"{"rich":7}"#) }];
+    let options = JobOptions { versions: vec![version(2, 1, "{}")], trials, ..JobOptions::default() };
+    jobs::runtime().block_on(async {
+        let job = start(folder.path(), &setup, options).unwrap();
+        let view = job.view();
+        job.wait().await.unwrap();
+        assert_eq!(view.in_force(), [version(1, 2, r#"{"rich":7}"#)]);
+    });
+    let (spent, versions) = spent(folder.path());
+    assert!(spent.len() == EVENTS && versions.iter().all(|version| version == "1"));
 }
 
 #[test]

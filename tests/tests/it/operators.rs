@@ -1,54 +1,21 @@
 //! Operators changed over the interface of the real server, which is killed in between: every payment is reported once, by what was in force.
 //! Must not know how versions are kept.
-use std::{
-    collections::{BTreeSet, HashMap},
-    fs,
-    path::Path,
-};
+use std::collections::BTreeSet;
 
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
-use wasmill_tests::guests;
 
 use super::{
-    jobs,
+    payments::{OPERATOR, check_complete, killed, reports, started, stop},
     server::{Server, json, problem},
 };
 
-fn job(out: &Path) -> String {
-    format!(
-        "
-name: payments
-checkpoints: {{ directory: checkpoints, interval: 100ms }}
-sources:
-  payments:
-    generator: {{ workload: transactions, rate: 5000 }}
-    format: json
-    schema: {{ user: i64, amount: i64, timestamp: i64 }}
-    time: {{ column: timestamp }}
-operators:
-  rules: {{ input: payments, key: user, keyed_process: {{ plugin: 'payment-rules@1.0.0', config: {{ limit: -1 }} }} }}
-sinks:
-  out: {{ input: rules, file: {{ path: '{}', delivery: exactly_once }} }}
-",
-        out.display()
-    )
-}
-
-/// Uploads a version of the rules.
-pub async fn push(server: &Server, version: &str) {
-    let component = guests::rust_plugin(&guests::root().join("examples/live-rules").join(format!("rules-{version}")));
-    let request = server.request(Method::POST, "/v1/plugins").header("content-type", "application/wasm");
-    json(request.body(fs::read(component).unwrap()).send().await.unwrap(), 201).await;
-}
-
-/// The operator of the job that is tested.
-pub fn path(what: &str) -> String {
-    format!("/v1/jobs/payments/operators/rules{what}")
+fn path(what: &str) -> String {
+    OPERATOR.path(what)
 }
 
 async fn post(server: &Server, what: &str, body: Value) -> Response {
-    server.request(Method::POST, &path(what)).json(&body).send().await.unwrap()
+    OPERATOR.ask(server, Method::POST, what, body).await
 }
 
 /// Plugin and number of what is in force.
@@ -59,64 +26,11 @@ async fn in_force(server: &Server) -> (String, u64) {
     (rules["plugin"].as_str().unwrap().to_owned(), rules["change"].as_u64().unwrap())
 }
 
-/// What happens to jobs, from the first event of the server on.
-pub struct Events {
-    stream: Response,
-    seen: String,
-}
-
-impl Events {
-    pub async fn of(server: &Server) -> Events {
-        let request = server.request(Method::GET, "/v1/events").header("last-event-id", "0");
-        Events { stream: request.send().await.unwrap(), seen: String::new() }
-    }
-
-    /// Waits for an event of which this is a part, after all that were waited for before.
-    pub async fn wait(&mut self, part: &str) {
-        loop {
-            let whole =
-                self.seen.match_indices("\n\n").map(|(at, _)| at + 2).find(|at| self.seen[..*at].contains(part));
-            if let Some(end) = whole {
-                self.seen.drain(..end);
-                return;
-            }
-            let chunk = self.stream.chunk().await.unwrap().unwrap_or_else(|| panic!("no {part}: {}", self.seen));
-            self.seen += std::str::from_utf8(&chunk).unwrap();
-        }
-    }
-}
-
-/// Fails unless every payment up to the last is reported once, with the right count; the versions and marks of the reports.
-fn check(out: &Path) -> BTreeSet<(String, i64)> {
-    let mut reports: Vec<Value> = jobs::lines(out).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    reports.sort_by_key(|report| report["timestamp"].as_i64());
-    let first = reports[0]["timestamp"].as_i64().unwrap();
-    assert_eq!(first, 1_700_000_000_000);
-    let mut payments = HashMap::new();
-    let mut by = BTreeSet::new();
-    for (report, number) in reports.iter().zip(first..) {
-        assert_eq!(report["timestamp"], number, "a payment is lost or doubled");
-        let count = payments.entry(report["user"].as_i64().unwrap()).or_insert(0);
-        *count += 1;
-        assert_eq!(report["payments"], *count, "{report}");
-        by.insert((report["rules"].as_str().unwrap().to_owned(), report["mark"].as_i64().unwrap()));
-    }
-    by
-}
-
 #[tokio::test]
 async fn operators_change_over_http_and_what_is_in_force_outlives_the_server() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
-    let server = Server::start(&[]);
-    for version in ["1.0", "2.0", "2.1"] {
-        push(&server, version).await;
-    }
-    let submitted = server.request(Method::POST, "/v1/jobs").header("content-type", "application/yaml").body(job(&out));
-    json(submitted.send().await.unwrap(), 201).await;
-    let mut events = Events::of(&server).await;
-    events.wait(r#""to":"running""#).await;
-    events.wait("event: checkpoint").await;
+    let (server, mut events) = started(OPERATOR.job(5000, &out)).await;
 
     let version = |number: &str| format!("payment-rules@{number}");
     let dry = post(&server, "/swap", json!({ "plugin": version("2.0.0"), "dry_run": true })).await;
@@ -128,6 +42,10 @@ async fn operators_change_over_http_and_what_is_in_force_outlives_the_server() {
     let swapped = json(post(&server, "/swap", json!({ "plugin": version("2.0.0") })).await, 200).await;
     assert_eq!((&swapped["to"]["change"], &swapped["to"]["configuration"]), (&json!(1), &json!({ "limit": -1 })));
     events.wait(r#""outcome":"in_force""#).await;
+
+    let graph = server.json("/v1/jobs/payments/graph").await;
+    let rules = graph["nodes"].as_array().unwrap().iter().find(|node| node["name"] == "rules").unwrap();
+    assert_eq!(rules["plugins"], json!(["payment-rules 2.0.0"]));
 
     let patch = async |tag: &str, patch: Value| {
         let request = server.request(Method::PATCH, &path("/config")).header("if-match", tag).json(&patch);
@@ -151,11 +69,29 @@ async fn operators_change_over_http_and_what_is_in_force_outlives_the_server() {
         events.wait("event: checkpoint").await;
     };
     assert_eq!((&compared["different"], &compared["missing"]), (&json!(0), &json!(0)), "{compared}");
-    let promoted = json(post(&server, "/promote", json!({})).await, 200).await;
+    let seen = async |change: u64, method: Method, what: &str, body: Value| {
+        let request = server.request(method, &path(what)).header("if-match", format!("\"{change}\""));
+        request.json(&body).send().await.unwrap()
+    };
+    for (method, what, body) in [
+        (Method::POST, "/swap", json!({ "plugin": version("1.0.0") })),
+        (Method::POST, "/rollback", json!({})),
+        (Method::POST, "/promote", json!({})),
+        (Method::POST, "/discard", json!({})),
+        (Method::DELETE, "/shadow", json!({})),
+    ] {
+        assert_eq!(problem(seen(1, method, what, body).await, 412).await, "R0214", "{what}");
+    }
+    let promoted = json(seen(2, Method::POST, "/promote", json!({})).await, 200).await;
     assert_eq!((&promoted["from"]["change"], &promoted["to"]["plugin"]), (&json!(2), &json!(version("1.0.0"))));
     assert_eq!(problem(server.get(&path("/shadow")).await, 409).await, "X0110");
-    json(post(&server, "/rollback", json!({})).await, 200).await;
+    json(seen(3, Method::POST, "/rollback", json!({})).await, 200).await;
     assert_eq!(in_force(&server).await, (version("2.0.0"), 4));
+    // Of two who have seen the same, one comes first, and the other hears that it was not alone.
+    let (one, other) = tokio::join!(patch("\"4\"", json!({ "mark": 7 })), patch("\"4\"", json!({ "mark": 7 })));
+    let (first, late) = if one.status() == 200 { (one, other) } else { (other, one) };
+    assert_eq!(json(first, 200).await["to"]["change"], 5);
+    assert_eq!(problem(late, 412).await, "R0214");
 
     let trial = json!({ "plugin": version("2.1.0"), "trial": { "time": "1h" } });
     loop {
@@ -170,16 +106,25 @@ async fn operators_change_over_http_and_what_is_in_force_outlives_the_server() {
     }
     events.wait(r#""outcome":"rolled_back""#).await;
     events.wait("event: checkpoint").await;
-    assert_eq!(in_force(&server).await, (version("2.0.0"), 6));
+    assert_eq!(in_force(&server).await, (version("2.0.0"), 7));
     let needed = server.request(Method::DELETE, "/v1/plugins/payment-rules/2.0.0").send().await.unwrap();
     assert_eq!(problem(needed, 409).await, "R0107");
 
-    let server = Server::start_in(server.kill(), &[]);
-    let mut events = Events::of(&server).await;
-    events.wait(r#""to":"running""#).await;
-    events.wait("event: checkpoint").await;
-    assert_eq!(in_force(&server).await, (version("2.0.0"), 6));
+    let (server, _) = killed(server).await;
+    assert_eq!(in_force(&server).await, (version("2.0.0"), 7));
     let history = server.json(&path("/versions")).await;
+    let mut pages = Vec::new();
+    let mut next = String::new();
+    loop {
+        let mut page = server.json(&path(&format!("/versions?limit=2{next}"))).await;
+        let items = page["items"].as_array_mut().unwrap();
+        pages.append(items);
+        match page["next"].as_str() {
+            Some(cursor) => next = format!("&cursor={cursor}"),
+            None => break,
+        }
+    }
+    assert_eq!(&pages, history["items"].as_array().unwrap());
     let history = history["items"].as_array().unwrap().iter();
     let history: Vec<_> = history.map(|it| (it["action"].as_str().unwrap(), it["outcome"].as_str().unwrap())).collect();
     assert_eq!(history[..3], [("swap", "refused"), ("swap", "in_force"), ("config", "refused")]);
@@ -189,21 +134,32 @@ async fn operators_change_over_http_and_what_is_in_force_outlives_the_server() {
         ("config", "in_force"),
         ("promote", "in_force"),
         ("rollback", "in_force"),
+        ("config", "in_force"),
         ("swap", "in_force"),
         ("rollback", "rolled_back"),
     ];
     assert_eq!(made, expected);
     let audit = server.json("/v1/audit?limit=100").await;
-    let of_operators = |entry: &&Value| entry["action"].as_str().unwrap().starts_with("operator.");
-    let trial = audit["items"].as_array().unwrap().iter().rfind(of_operators).unwrap();
-    assert_eq!((&trial["action"], &trial["outcome"]), (&json!("operator.swap"), &json!("done")), "{trial}");
+    let noted = |who: &str, action: &str| {
+        let of = |entry: &&Value| entry["who"] == who && entry["action"] == action;
+        let entry = audit["items"].as_array().unwrap().iter().rfind(of).unwrap_or_else(|| panic!("{audit}"));
+        ["from", "to", "outcome"].map(|field| entry[field].as_str().unwrap().to_owned())
+    };
+    let (by_2_0, by_2_1) = ("payment-rules@2.0.0 (change", "payment-rules@2.1.0 (change 6");
+    let [from, to, outcome] = noted("local", "operator.swap");
+    assert!(from.starts_with(by_2_0) && to.starts_with(by_2_1) && outcome == "done", "{from}, {to}, {outcome}");
+    // Nobody has asked for this one.
+    let [from, to, outcome] = noted("server", "operator.rollback");
+    let expected = from.starts_with(by_2_1) && to.starts_with(&format!("{by_2_0} 7")) && outcome.contains("[P0301]");
+    assert!(expected, "{from}, {to}, {outcome}");
 
-    let stop = server.request(Method::POST, "/v1/jobs/payments/stop").send().await.unwrap();
-    let id = json(stop, 200).await["job"]["id"].as_str().unwrap().to_owned();
+    let id = stop(&server).await;
     let ended = server.request(Method::POST, &format!("/v1/jobs/{id}/operators/rules/rollback")).send().await.unwrap();
     assert_eq!((ended.status(), problem(ended, 409).await.as_str()), (StatusCode::CONFLICT, "V0103"));
-    let by = check(&out);
-    for (version, mark) in [("1.0", 0), ("2.0", 7)] {
-        assert!(by.contains(&(version.to_owned(), mark)), "{by:?}");
+    let reports = reports(&out);
+    check_complete(&reports, 1);
+    let by: BTreeSet<(&str, u64)> = reports.iter().map(|report| (report.rules.as_str(), report.mark)).collect();
+    for version in [("1.0", 0), ("2.0", 7)] {
+        assert!(by.contains(&version), "{by:?}");
     }
 }

@@ -109,6 +109,12 @@ fn other_versions_of_the_contract_are_refused() {
     }
     let import = wat(r#"(component (import "wasmill:operator/logging@0.2.0" (instance)))"#);
     check(&import, &["[P0203]", "wasmill:operator/logging@0.2.0"]);
+    let import = |patch| format!(r#"(import "wasmill:operator/logging@0.1.{patch}" (instance))"#);
+    let twice = wat(&format!("(component {} {})", import(0), import(1)));
+    check(&twice, &["[P0203]", "imports `logging` of several versions"]);
+    let export = |patch| format!(r#"(export "wasmill:operator/transform@0.1.{patch}" (instance $i))"#);
+    let twice = wat(&format!("(component (instance $i) {} {})", export(0), export(1)));
+    check(&twice, &["[P0203]", "exports `transform` of several versions"]);
 }
 
 #[test]
@@ -129,9 +135,9 @@ fn functions_of_another_type_are_refused() {
 
 #[test]
 fn imports_beyond_the_contract_are_refused() {
-    for import in ["wasi:filesystem/types@0.2.0", "wasmill:operator/secrets@0.1.0", "acme:home/phone"] {
+    for import in ["wasi:filesystem/types@0.3.0", "wasmill:operator/secrets@0.1.0", "acme:home/phone"] {
         let component = wat(&format!(r#"(component (import "{import}" (instance)))"#));
-        check(&component, &["[P0204]", &format!("`{import}`"), "wasmill:operator/logging@0.1.0"]);
+        check(&component, &["[P0204]", &format!("`{import}`"), "wasmill:operator/logging@0.1.0", "WASI 0.2"]);
     }
 }
 

@@ -32,7 +32,7 @@ pub fn done(output: &Output) -> String {
 
 /// That it fails with this exit code, and says these.
 #[track_caller]
-fn fails(output: &Output, code: i32, parts: &[&str]) {
+pub fn fails(output: &Output, code: i32, parts: &[&str]) {
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{}{error}", text(&output.stdout));
     for part in parts {
@@ -94,6 +94,20 @@ fn a_plugin_is_pushed_and_a_job_with_it_is_submitted_watched_and_stopped() {
     let folder = directory.path().join("saved").display().to_string();
     assert_eq!(done(&run(&["job", "stop", "words", "--savepoint", &folder])), format!("stopped\n{folder}\n"));
     assert!(directory.path().join("saved/manifests").is_dir());
+
+    let log = done(&run(&["audit"]));
+    let rows: Vec<&str> = log.lines().collect();
+    assert!(rows[0].starts_with("NUMBER  TIME "), "{log}");
+    let actions = ["plugin.push", "job.submit", "job.rescale", "job.stop"];
+    assert_eq!(rows.len(), 1 + actions.len(), "{log}");
+    for ((number, action), row) in (0..).zip(actions).zip(&rows[1..]) {
+        let cells: Vec<&str> = row.split_whitespace().collect();
+        assert_eq!((cells[0], cells[2], cells[3]), (&*format!("{number}"), "local", action), "{log}");
+    }
+    let rest: Value = serde_json::from_str(&done(&run(&["audit", "--after", "2", "--output", "json"]))).unwrap();
+    let [last] = &rest["items"].as_array().unwrap()[..] else { panic!("{rest}") };
+    assert_eq!((&last["sequence"], &last["action"]), (&3.into(), &"job.stop".into()));
+    assert!(rows[4].ends_with(last["hash"].as_str().unwrap()), "{log}");
 
     let listed: Value = serde_json::from_str(&done(&run(&["job", "list", "--output", "json"]))).unwrap();
     assert_eq!((&listed["items"][0]["id"], &listed["items"][0]["state"]), (&id.as_str().into(), &"stopped".into()));

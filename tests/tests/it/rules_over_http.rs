@@ -98,12 +98,8 @@ async fn remove(server: &Server, rule: &str) {
 
 /// Waits until the job runs, has done so much more, and has a checkpoint of it.
 async fn settle(server: &Server) {
-    while server.json("/v1/jobs/payments").await["state"] != "running" {}
-    let count = async || {
-        let graph = server.json("/v1/jobs/payments/graph").await;
-        let nodes = graph["nodes"].as_array().unwrap().clone();
-        nodes.iter().find(|node| node["name"] == "rules").unwrap()["records_in"].as_u64().unwrap()
-    };
+    server.runs("payments").await;
+    let count = async || server.count("payments", "rules", "records_in").await;
     let until = count().await + PROGRESS;
     while count().await < until {}
     let taken = server.request(Method::POST, "/v1/jobs/payments/checkpoints").send().await.unwrap();

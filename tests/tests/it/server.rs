@@ -1,10 +1,13 @@
 //! `wasmill serve` as a process, with a folder of its own, and what a caller of it needs. Guarantees: a server does not outlive its test.
 //! Must not know what is tested.
 use std::{
+    fs::{self, Permissions},
     io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::Once,
+    time::Duration,
 };
 
 use reqwest::{Client, Method, RequestBuilder, Response};
@@ -24,13 +27,17 @@ pub struct Server {
 pub fn client() -> Client {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-    Client::new()
+    // Less than servers keep idle connections, which a test that is busy with something else does not hear of.
+    Client::builder().pool_idle_timeout(Duration::from_secs(10)).build().unwrap()
 }
 
-/// `wasmill serve` with these arguments, on a port that is free.
+/// `wasmill serve` with these arguments, on a port that is free; without tokens, unless they say which.
 pub fn command(data: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill-for-tests"));
     command.args(["serve", "--address", "127.0.0.1:0", "--data"]).arg(data).args(arguments);
+    if !arguments.contains(&"--tokens") {
+        command.arg("--no-auth");
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     command
 }
@@ -43,6 +50,8 @@ impl Server {
 
     /// The same with data of an earlier one.
     pub fn start_in(data: TempDir, arguments: &[&str]) -> Server {
+        // Some have something in it already.
+        fs::set_permissions(data.path(), Permissions::from_mode(0o700)).unwrap();
         let mut child = command(data.path(), arguments).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -79,6 +88,34 @@ impl Server {
     /// What is there, as JSON.
     pub async fn json(&self, path: &str) -> Value {
         json(self.get(path).await, 200).await
+    }
+
+    /// The state of a job. Fails if it has ended: no wait for what it does would.
+    pub async fn state(&self, job: &str) -> String {
+        let job = self.json(&format!("/v1/jobs/{job}")).await;
+        let state = job["state"].as_str().unwrap();
+        assert!(!["finished", "stopped", "cancelled", "failed"].contains(&state), "{job}");
+        state.to_owned()
+    }
+
+    /// Waits until a job runs.
+    pub async fn runs(&self, job: &str) {
+        while self.state(job).await != "running" {}
+    }
+
+    /// A count of a node of a job since the server started it; 0 before there is one.
+    pub async fn count(&self, job: &str, node: &str, count: &str) -> u64 {
+        self.state(job).await;
+        let graph = self.json(&format!("/v1/jobs/{job}/graph")).await;
+        let node = graph["nodes"].as_array().unwrap().iter().find(|it| it["name"] == node);
+        node.map_or(0, |node| node[count].as_u64().unwrap())
+    }
+
+    /// The most memory it has had so far, in bytes.
+    pub fn memory_peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        peak.unwrap_or_else(|| panic!("{status}")).parse::<u64>().unwrap() << 10
     }
 
     fn signal(&self, signal: &str) {

@@ -10,7 +10,7 @@ use std::{
 use fastrand::Rng;
 use tokio::{runtime::Runtime, sync::broadcast};
 use wasmill::{
-    control::LocalPlugins,
+    control::{LocalPlugins, PluginSource},
     model::SystemClock,
     service::{
         Desired, EventKind, JobEvent, JobInfo, JobLogs, Jobs, JobsSettings, Parallelism, Request, ServiceError, State,
@@ -27,9 +27,9 @@ use super::{
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server's jobs, and the threads of everything.
-struct Server {
-    runtime: Runtime,
-    jobs: Jobs,
+pub(super) struct Server {
+    pub runtime: Runtime,
+    pub jobs: Jobs,
 }
 
 impl Server {
@@ -37,22 +37,31 @@ impl Server {
         Server::with(directory, BTreeMap::new(), None)
     }
 
-    fn with(directory: &Path, variables: BTreeMap<String, String>, secrets: Option<PathBuf>) -> Server {
+    pub fn with(directory: &Path, variables: BTreeMap<String, String>, secrets: Option<PathBuf>) -> Server {
+        Server::of(directory, variables, secrets, Arc::new(LocalPlugins::new(jobs::engine(), false)))
+    }
+
+    pub fn of(
+        directory: &Path,
+        variables: BTreeMap<String, String>,
+        secrets: Option<PathBuf>,
+        source: Arc<dyn PluginSource>,
+    ) -> Server {
         let runtime = jobs::runtime();
-        let settings = JobsSettings { directory: directory.to_owned(), secrets, variables, crash_at_checkpoint: None };
-        let source = Arc::new(LocalPlugins::new(jobs::engine(), false));
+        let directory = directory.to_owned();
+        let settings = JobsSettings { directory, secrets, variables, crash_at_checkpoint: None, changes: Arc::new(()) };
         let (handle, logs) = (runtime.handle().clone(), JobLogs::new(Arc::new(SystemClock::new())));
         let opened = runtime.block_on(Jobs::open(settings, source, jobs::environment(), handle, logs));
         Server { runtime, jobs: opened.unwrap_or_else(|error| panic!("{error}")) }
     }
 
     #[track_caller]
-    fn run<T>(&self, future: impl Future<Output = T>) -> T {
+    pub fn run<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(async { tokio::time::timeout(PATIENCE, future).await }).expect("it does not end")
     }
 
     #[track_caller]
-    fn submit(&self, text: &str) -> String {
+    pub fn submit(&self, text: &str) -> String {
         self.submit_from(text, None)
     }
 
@@ -64,7 +73,7 @@ impl Server {
 
     /// Waits for a state; any other in which a job stays is a failure.
     #[track_caller]
-    fn until(&self, job: &str, wanted: State) -> JobInfo {
+    pub fn until(&self, job: &str, wanted: State) -> JobInfo {
         let state = self.run(self.jobs.until(job, |state| state == wanted || state.is_terminal())).unwrap();
         let info = self.jobs.get(job).unwrap();
         assert_eq!(state, wanted, "{info:?}");
@@ -77,13 +86,13 @@ impl Server {
     }
 
     /// All that runs is dropped where it is.
-    fn crash(self) {
+    pub fn crash(self) {
         drop(self);
     }
 }
 
 /// Detects fraud in a folder's two files, which grow.
-fn text(folder: &Folder, name: &str, follow: bool) -> String {
+pub(super) fn text(folder: &Folder, name: &str, follow: bool) -> String {
     let mut text = format!("name: {name}\ncheckpoints: {{ directory: checkpoints, interval: 50ms }}\nsources:\n");
     for file in ["left", "right"] {
         let path = folder.path(file).with_extension("jsonl");
@@ -101,7 +110,7 @@ fn text(folder: &Folder, name: &str, follow: bool) -> String {
 }
 
 /// Half of the input, and all that is to be written in the end.
-fn half_fed(seed: u64) -> (Folder, Vec<String>) {
+pub(super) fn half_fed(seed: u64) -> (Folder, Vec<String>) {
     let records = transactions(&mut Rng::with_seed(seed), 3000);
     let mut folder = Folder::new(&records);
     folder.feed(folder.left() / 2);

@@ -28,7 +28,7 @@ const HEAVY: [(&str, &[&str]); 10] = [
 /// Where errors get their codes, other than in the job's.
 const ERRORS: [&str; 19] = [
     "host/src/codec/framed/schemas.rs",
-    "host/src/control/change.rs",
+    "host/src/control/refused.rs",
     "host/src/connector/api.rs",
     "host/src/connector/kafka/error.rs",
     "host/src/plugin/error.rs",

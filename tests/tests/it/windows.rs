@@ -55,7 +55,7 @@ fn input() -> Schema {
 }
 
 fn open(settings: &WindowedSettings, plugin: &Arc<Plugin>, restored: SubtaskState) -> Box<dyn Operator> {
-    let placement = Placement { operator: "counts".into(), subtask: 0, parallelism: 1 };
+    let placement = Placement::scratch("counts");
     let limits = Limits {
         memory_bytes: 64 << 20,
         batch_time: Duration::from_secs(20),
@@ -121,7 +121,7 @@ impl Stage {
 
     /// Leaves off and starts again from what was left.
     async fn restart(&mut self) {
-        let request = SnapshotRequest { checkpoint: 1, kind: SnapshotKind::Savepoint, kept: true, prefix: "x".into() };
+        let request = SnapshotRequest::new(1, SnapshotKind::Savepoint, "x");
         let left = self.operator.snapshot(&request).await.unwrap();
         self.operator = open(&self.settings, &self.plugin, left);
     }

@@ -1,5 +1,6 @@
 //! Commands that ask a server: who is asked, by whom, and how answers are shown. Guarantees: what a server says cannot steer the terminal. Must not
 //! know HTTP.
+mod audit;
 mod canary;
 mod job;
 mod operator;
@@ -19,6 +20,7 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 pub(super) use self::{
+    audit::Audit,
     canary::{Canary, CanaryReport, CanaryShare},
     job::JobCommand,
     operator::{Discard, Promote, Rollback, Shadow, ShadowReport, Swap, Versions},

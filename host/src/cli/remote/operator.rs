@@ -31,6 +31,9 @@ struct Trial {
     /// Go back if it rejects more rows than this meanwhile.
     #[arg(long, value_name = "NUMBER", requires = "trial")]
     rejected_max: Option<u64>,
+    /// Go back if its calls fail on more rows, timers and windows than this meanwhile, which are passed over.
+    #[arg(long, value_name = "NUMBER", requires = "trial")]
+    failed_max: Option<u64>,
     /// Go back if it takes longer than this for a record, in the mean of any second, as in 2ms.
     #[arg(long, value_name = "TIME", requires = "trial")]
     trial_latency: Option<String>,
@@ -147,11 +150,11 @@ pub(super) fn object(fields: impl IntoIterator<Item = (&'static str, Option<Valu
 impl Trial {
     fn body(&self) -> Option<Value> {
         let time = self.trial.as_ref()?;
-        let rejected_max = self.rejected_max.map(Value::from);
         Some(object([
             ("time", Some(json!(time))),
             ("with_state", Some(json!(self.with_state))),
-            ("rejected_max", rejected_max),
+            ("rejected_max", self.rejected_max.map(Value::from)),
+            ("failed_max", self.failed_max.map(Value::from)),
             ("record_time_max", self.trial_latency.as_ref().map(|time| json!(time))),
         ]))
     }
@@ -241,7 +244,7 @@ impl Versions {
         let mut path = vec!["v1", "jobs", &self.job, "operators"];
         path.extend(self.operator.iter().flat_map(|operator| [operator.as_str(), "versions"]));
         let show = if self.operator.is_some() { changes } else { in_force };
-        self.connection.ask(clock, async |client| Ok(client.get(&path, &[]).await?), show)
+        self.connection.ask(clock, async |client| Ok(client.list(&path, &[]).await?), show)
     }
 }
 
@@ -309,8 +312,9 @@ mod tests {
         );
         let forced = body(&["p", "--force", "total", "--force", "count"]).unwrap();
         assert_eq!(forced, json!({ "plugin": "p", "force": ["total", "count"] }));
-        let trial = body(&["p@1.0.0", "--kind", "map", "--trial", "1min", "--rejected-max", "0"]).unwrap();
-        assert_eq!(trial["trial"], json!({ "time": "1min", "with_state": false, "rejected_max": 0 }));
+        let trial =
+            body(&["p@1.0.0", "--kind", "map", "--trial", "1min", "--rejected-max", "0", "--failed-max", "7"]).unwrap();
+        assert_eq!(trial["trial"], json!({ "time": "1min", "with_state": false, "rejected_max": 0, "failed_max": 7 }));
         assert_eq!(trial["kind"], "map");
         let trial = body(&["p@1.0.0", "--trial", "1min", "--trial-latency", "2ms"]).unwrap();
         assert_eq!(trial["trial"], json!({ "time": "1min", "with_state": false, "record_time_max": "2ms" }));

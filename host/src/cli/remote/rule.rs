@@ -66,6 +66,9 @@ struct Add {
     /// Limits on its plugin, as in {"memory": "16MiB"}. Default: those of the operator.
     #[arg(long, value_name = "JSON", value_parser = json_value)]
     limits: Option<Value>,
+    /// What its plugin is granted: clocks, randomness, or both with a comma between. Default: what the operator's are.
+    #[arg(long, value_name = "CAPABILITIES", value_delimiter = ',')]
+    capabilities: Option<Vec<String>>,
     /// What becomes of calls that fail: fail, skip, dead_letter, or a JSON object. Default: that of the operator.
     #[arg(long, value_name = "ACTION")]
     on_failure: Option<String>,
@@ -90,6 +93,7 @@ impl Add {
             ("kind", self.kind.clone().map(Value::from)),
             ("configuration", self.config.clone()),
             ("limits", self.limits.clone()),
+            ("capabilities", self.capabilities.clone().map(Value::from)),
             ("on_failure", self.on_failure.as_ref().map(on_failure)),
             ("on_error", self.on_error.clone().map(Value::from)),
         ])
@@ -101,7 +105,7 @@ impl RuleCommand {
         let connection = self.connection;
         match self.request {
             Request::List(of) => {
-                connection.ask(clock, async |client: &Client| Ok(client.get(&of.path(), &[]).await?), rules)
+                connection.ask(clock, async |client: &Client| Ok(client.list(&of.path(), &[]).await?), rules)
             }
             Request::Add(add) => {
                 let body = add.body();
@@ -145,6 +149,7 @@ mod tests {
         assert_eq!(body(&[]), json!({ "name": "large", "plugin": "large@1.0.0" }));
         assert_eq!(body(&["--on-failure", "skip"])["on_failure"], "skip");
         let more = body(&["--on-failure", r#"{"action": "skip"}"#, "--limits", r#"{"memory": "16MiB"}"#]);
+        assert_eq!(body(&["--capabilities", "clocks,randomness"])["capabilities"], json!(["clocks", "randomness"]));
         assert_eq!(more["on_failure"], json!({ "action": "skip" }));
         assert_eq!(more["limits"], json!({ "memory": "16MiB" }));
     }

@@ -106,6 +106,10 @@ impl Sink for FileSink {
         self.path = base.join(&self.path);
     }
 
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
     fn delivery(&self) -> Delivery {
         self.delivery
     }

@@ -1,5 +1,8 @@
 //! Records to topics of Kafka. Exactly once, for readers that read what is committed (`isolation.level=read_committed`).
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
@@ -130,6 +133,10 @@ impl Sink for KafkaSink {
 
     fn delivery(&self) -> Delivery {
         self.settings.delivery
+    }
+
+    fn uncommitted_max(&self) -> Option<Duration> {
+        (self.settings.delivery == Delivery::ExactlyOnce).then_some(self.settings.transaction_timeout)
     }
 
     async fn recover(&self, recovery: &Recovery, committables: &[Vec<u8>]) -> Result<(), ConnectorError> {

@@ -1,7 +1,10 @@
 //! Changes of plugins on their way: barriers that have stages take their replacements, and versions on trial. Must not know how a change was
 //! made ready.
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -9,10 +12,10 @@ use tokio::sync::oneshot;
 
 use super::{
     super::{
-        RunError,
-        in_force::Trial,
-        pace::{Pace, Sample},
-        run::NewVersion,
+        Prepared, RunError, TakenBack,
+        pace::Sample,
+        run::{NewVersion, Purpose},
+        trials::{Counts, Done, Trial, TrialLeft},
     },
     Coordinator,
 };
@@ -22,41 +25,62 @@ use crate::{
     model::{OperatorVersion, SnapshotKind, latest_versions},
 };
 
-/// How often a version on trial is looked at.
-const TRIAL_LOOK: Duration = Duration::from_millis(100);
-
 /// A change whose barrier is out.
 pub(super) struct Changing {
     pub(super) checkpoint: u64,
     pending: Pending,
-    new: Option<Box<NewVersion>>,
+    purpose: Purpose,
     done: oneshot::Sender<()>,
 }
 
+impl Purpose {
+    /// Whether all of it is to be undone if it fails on trial.
+    fn is_trial_with_state(&self) -> bool {
+        matches!(self, Purpose::PutInForce(new) if new.trial.is_some_and(|trial| trial.with_state))
+    }
+}
+
 impl Coordinator<'_> {
-    /// Lets the barrier of a change out, which saves nothing: checkpoints after it have the change.
+    /// Lets the barrier of a change out, which saves nothing: checkpoints after it have the change. Not if the job has started again since it
+    /// was made ready for what ran then.
     pub(super) fn change(
         &mut self,
+        base: &Arc<Prepared>,
         offer: u64,
-        new: Option<Box<NewVersion>>,
+        purpose: Purpose,
         done: oneshot::Sender<()>,
     ) -> Result<(), RunError> {
-        let trial = new.as_ref().and_then(|new| new.trial);
-        if trial.is_some_and(|trial| trial.with_state) && self.target.is_some() {
-            // What is gone back to, should it fail.
+        if !Arc::ptr_eq(base, &self.shared.in_force.prepared()) {
+            return Ok(());
+        }
+        if purpose.is_trial_with_state() && self.target.is_some() && !self.holds_checkpoints() {
+            // What is gone back to, should it fail. Where another is on trial with its state, that is the one before both.
             self.trigger(SnapshotKind::Checkpoint, Last::No, None)?;
         }
         let (checkpoint, change) = (self.next_checkpoint, Some(offer));
         self.next_checkpoint += 1;
-        self.versions = latest_versions(self.versions.iter().chain(new.as_ref().map(|new| &new.version)));
-        if let Some(new) = &new {
-            self.shared.in_force.changing(&new.operator, &new.from);
+        match &purpose {
+            Purpose::Watch => {}
+            Purpose::Replay(operator, in_force) => self.shared.in_force.changing(operator, in_force),
+            Purpose::PutInForce(new) => {
+                self.versions = latest_versions(self.versions.iter().chain([&new.version]));
+                self.shared.in_force.changing(&new.operator, &new.from);
+            }
         }
         let pending = Pending::new(checkpoint, 0..self.tasks.len());
         let kind = SnapshotKind::Checkpoint;
         tracing::debug!(change, "the barrier of a change goes out");
-        self.changing = Some(Changing { checkpoint, pending, new, done });
+        self.changing = Some(Changing { checkpoint, pending, purpose, done });
         self.send(Barrier { checkpoint, kind, kept: false, last: Last::No, aligned: true, change })
+    }
+
+    /// Fails with what is to be taken back, unless its trial is over.
+    pub(super) fn take_back(&self, taken: TakenBack) -> Result<(), RunError> {
+        let now = self.environment.clock.monotonic();
+        match self.shared.in_force.trials().can_be_taken_back(&taken.operator, taken.kind, now) {
+            true => Err(RunError::TakenBack(taken)),
+            false => Ok(()),
+        }
     }
 
     /// The barrier of a change has passed a task.
@@ -67,7 +91,8 @@ impl Coordinator<'_> {
             self.changing = Some(changing);
             return;
         }
-        if let Some(new) = changing.new {
+        self.shared.in_force.changed();
+        if let Purpose::PutInForce(new) = changing.purpose {
             self.in_force(*new);
         }
         // Whoever asked may be gone.
@@ -77,25 +102,33 @@ impl Coordinator<'_> {
     /// A new version is in force.
     fn in_force(&mut self, new: NewVersion) {
         let NewVersion { version, prepared, from, operator, trial } = new;
-        let rejected = self.rejected(&operator);
-        self.pace = Pace::default();
-        let trial = trial.map(|spec| Trial {
-            until: self.environment.clock.monotonic() + spec.time,
-            with_state: spec.with_state,
-            rejected: spec.rejected_max.map(|max| (rejected, max)),
-            record_time_max: spec.record_time_max,
+        let before = self.counts(&operator);
+        let trial = trial.map(|spec| {
             // A canary that was promoted is not what is gone back to.
-            back: OperatorVersion { canary: None, ..from },
-            operator,
+            let back = OperatorVersion { canary: None, ..from.clone() };
+            Trial::new(
+                operator,
+                TrialLeft { change: version.change, spec, back },
+                before,
+                self.environment.clock.monotonic(),
+            )
         });
         let OperatorVersion { change, uid, plugin, .. } = &version;
         tracing::info!(change, operator = uid, plugin, "in force");
-        self.shared.in_force.accept(version, prepared, trial);
+        self.shared.in_force.trials().accept(&from, &version, trial);
+        self.shared.in_force.accept(version, prepared);
     }
 
-    /// How many rows an operator or sink has rejected.
-    fn rejected(&self, operator: &str) -> u64 {
-        self.sum(operator, |metrics| &metrics.rejected)
+    /// Whether no checkpoint is to be taken, lest a version on trial cannot be undone, be it that it is not in force everywhere yet.
+    pub(super) fn holds_checkpoints(&self) -> bool {
+        self.changing.as_ref().is_some_and(|changing| changing.purpose.is_trial_with_state())
+            || self.shared.in_force.trials().hold_checkpoints(self.environment.clock.monotonic())
+    }
+
+    /// What an operator or sink has rejected and failed on.
+    fn counts(&self, operator: &str) -> Counts {
+        let sum = |count| self.sum(operator, count);
+        Counts { rejected: sum(|metrics| &metrics.rejected), failed: sum(|metrics| &metrics.failed) }
     }
 
     /// A count of an operator or sink, over all its subtasks.
@@ -103,23 +136,15 @@ impl Coordinator<'_> {
         self.shared.counts(operator).iter().map(|metrics| count(metrics).load(Relaxed)).sum()
     }
 
-    /// Looks at a version on trial: fails if it has rejected too much or is too slow, otherwise says when to look again, and whether
-    /// checkpoints wait.
-    pub(super) fn on_trial(&mut self) -> Result<Option<(Duration, bool)>, RunError> {
-        let now = self.environment.clock.monotonic();
-        let Some(trial) = self.shared.in_force.trial(now) else { return Ok(None) };
-        let rejected = trial.rejected.map(|(before, max)| (self.rejected(&trial.operator).saturating_sub(before), max));
-        if let Some((rejected, max)) = rejected.filter(|(rejected, max)| rejected > max) {
-            return Err(RunError::OnTrial { operator: trial.operator, rejected, max });
-        }
-        if let Some(max) = trial.record_time_max {
-            let call_ns = self.sum(&trial.operator, |metrics| &metrics.call_ns);
-            let items = self.sum(&trial.operator, |metrics| &metrics.call_items);
-            let mean = self.pace.mean(Sample { at: now, call_ns, items });
-            if let Some(mean) = mean.filter(|mean| *mean > max) {
-                return Err(RunError::TooSlow { operator: trial.operator, mean, max });
-            }
-        }
-        Ok(Some(((now + TRIAL_LOOK).min(trial.until), trial.with_state)))
+    /// Looks at versions on trial: fails if one does not stand it, otherwise says when to look again.
+    pub(super) fn look_at_trials(&self, now: Duration) -> Result<Option<Duration>, RunError> {
+        self.shared.in_force.trials().look(now, |operator| Done {
+            counts: self.counts(operator),
+            calls: Sample {
+                at: now,
+                call_ns: self.sum(operator, |metrics| &metrics.call_ns),
+                items: self.sum(operator, |metrics| &metrics.call_items),
+            },
+        })
     }
 }

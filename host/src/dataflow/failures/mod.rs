@@ -16,6 +16,9 @@ use crate::{
     plugin::{CallError, CallFailure},
 };
 
+/// A call that took so long lets other tasks have their turn: one after the other they would hold up those for seconds.
+const YIELD_AFTER: Duration = Duration::from_millis(5);
+
 /// What becomes of the failed calls of one subtask of an operator or sink.
 pub struct Failures {
     spec: FailureSpec,
@@ -65,6 +68,12 @@ impl Failures {
         Failures::new(self.spec, (&self.node, self.subtask), key, self.clock.clone())
     }
 
+    /// From now on calls are those of another plugin in this place, of which nothing has failed yet.
+    pub(super) fn replaced(&mut self) {
+        self.breaker = self.spec.circuit_breaker.map(Breaker::new);
+        self.plugin = "".into();
+    }
+
     /// The part of the work that is to be tried next, if there is one. What may not be tried is poison.
     pub(super) fn next(&mut self, work: &mut Work) -> Option<Range<usize>> {
         if let Some(breaker) = &mut self.breaker
@@ -92,7 +101,11 @@ impl Failures {
         metrics: &NodeMetrics,
     ) -> Result<Option<T>, TaskError> {
         let items = work.current().map_or(0, |part| part.len());
-        metrics.called(self.clock.monotonic().saturating_sub(self.began), items);
+        let took = self.clock.monotonic().saturating_sub(self.began);
+        metrics.called(took, items);
+        if took >= YIELD_AFTER {
+            tokio::task::yield_now().await;
+        }
         let error = match result {
             Ok(value) => {
                 work.done();

@@ -175,7 +175,7 @@ impl Stage {
     }
 
     async fn snapshot(&mut self) -> SubtaskState {
-        let request = SnapshotRequest { checkpoint: 1, kind: SnapshotKind::Savepoint, prefix: "x".into(), kept: true };
+        let request = SnapshotRequest::new(1, SnapshotKind::Savepoint, "x");
         self.operator.snapshot(&request).await.unwrap()
     }
 

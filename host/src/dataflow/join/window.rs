@@ -135,7 +135,8 @@ impl WindowJoin {
         if batch.rows() == 0 {
             return Ok(());
         }
-        self.see(self.moments.now_ms());
+        let now_ms = self.moments.now_ms();
+        self.see(now_ms);
         let times = match self.time {
             TimeDomain::Event => batch.timestamps.clone(),
             TimeDomain::Processing => vec![self.now_ms; batch.rows()].into(),

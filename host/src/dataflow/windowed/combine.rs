@@ -79,7 +79,10 @@ impl Combiner {
         let AggregatePlugin { instance, reads } = &mut self.aggregate;
         // What it is told of event time is what the rows say: the stage alone knows how far all of them have come.
         let moment = self.moments.next(NO_WATERMARK);
-        let after = instance.accumulate(moment, &batch, reads, &groups, &none, records)?;
+        let began = self.moments.monotonic();
+        let after = instance.accumulate(moment, &batch, reads, &groups, &none, records);
+        self.outputs.metrics().called(self.moments.monotonic().saturating_sub(began), batch.rows());
+        let after = after?;
         let mut rows = vec![0; starts.len()];
         groups.iter().for_each(|group| rows[*group as usize] += 1);
         self.outputs.metrics().add(&self.outputs.metrics().records_in, batch.rows() - starts.len());

@@ -403,12 +403,17 @@ impl Operator for Windows {
         Ok(())
     }
 
+    fn moments(&mut self) -> Option<&mut Moments> {
+        Some(&mut self.moments)
+    }
+
     fn replace(&mut self, new: Replacement) -> Result<(), TaskError> {
         match new.kind {
             OperatorKind::Aggregate => self.contents.replace(new),
             OperatorKind::Trigger => self.firing.replace(new),
             _ => self.emission.replace(new),
         }
+        self.failures.replaced();
         Ok(())
     }
 

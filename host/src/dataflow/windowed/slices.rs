@@ -355,8 +355,13 @@ impl Operator for Slices {
         self.fire(EventTime::MIN, now_ms - 1, outputs).await
     }
 
+    fn moments(&mut self) -> Option<&mut Moments> {
+        Some(&mut self.moments)
+    }
+
     fn replace(&mut self, new: Replacement) -> Result<(), TaskError> {
         self.aggregate = AggregatePlugin { instance: new.instance, reads: new.reads };
+        self.failures.replaced();
         Ok(())
     }
 

@@ -11,13 +11,13 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use serde_saphyr::Spanned;
 
 use failures::on_failure;
-use operator::{limits, operator, plugin};
+use operator::{capabilities, limits, operator, plugin};
 
 pub(super) use rules::rule_settings;
 
 use super::{
     BATCH_BYTES_MAX, BATCH_RECORDS_MAX, BatchSpec, Code, ColumnRef, FLUSH_MAX, JobError, JobSpec, OperatorSpec, Place,
-    RestartStrategy, SPAN_MAX, SinkSpec, SourceSpec, TimeSpec,
+    RestartStrategy, SPAN_MAX, SinkSpec, SourceSpec, TimeSpec, Variables,
     error::{list, suggest},
     load::JobDefaults,
     raw::{Named, RawBatch, RawJob, RawOperator, RawSink, RawSource, RawTime, SINK_FIELDS, SOURCE_FIELDS},
@@ -70,6 +70,7 @@ pub(super) fn assemble(
         sources: named(sources, |at, raw| source(context, at, raw, base, checkpoints.is_some()))?,
         operators,
         sinks: named(sinks, |at, raw| sink(context, at, raw, base))?,
+        variables: Variables::default(),
         restart: restart.unwrap_or(match checkpoints {
             Some(_) => RestartStrategy::exponential_delay(),
             None => RestartStrategy::None,
@@ -241,6 +242,7 @@ fn sink(context: &Context<'_>, at: &Spanned<String>, raw: RawSink, base: &Path) 
         ("on_error", raw.on_error.as_ref().map(|on_error| on_error.referenced)),
         ("on_failure", raw.on_failure.as_ref().map(|on_failure| on_failure.referenced)),
         ("limits", raw.limits.as_ref().map(|limits| limits.referenced)),
+        ("capabilities", raw.capabilities.as_ref().map(|capabilities| capabilities.referenced)),
     ];
     for (field, location) in for_plugin {
         if let (Some(location), None) = (location, &raw.plugin) {
@@ -259,6 +261,7 @@ fn sink(context: &Context<'_>, at: &Spanned<String>, raw: RawSink, base: &Path) 
         on_error: raw.on_error.map(|on_error| on_error.value).unwrap_or_default(),
         on_failure: raw.on_failure.map(|raw| on_failure(context, raw)).transpose()?.unwrap_or_default(),
         limits: raw.limits.map(|raw| limits(context, raw.value)).transpose()?.unwrap_or_default(),
+        capabilities: raw.capabilities.map(|raw| capabilities(context, &raw)).transpose()?.unwrap_or_default(),
         format: raw.format.unwrap_or(Format::Json),
         columns: raw.columns.map(|columns| context.columns(&columns)).transpose()?,
         parallelism: parallelism(context, "parallelism", &raw.parallelism)?,

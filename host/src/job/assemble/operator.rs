@@ -1,11 +1,12 @@
 //! Operators: one step each, and whether key, window and second input go with it.
 use std::path::Path;
 
+use serde_json::Value;
 use serde_saphyr::{Location, Spanned};
 
 use super::{MILLISECOND, failures::on_failure, parallelism, rules::rules, window::window};
 use crate::job::{
-    BATCH_TIME_MAX, Code, IntervalSpec, JobError, LimitsSpec, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN,
+    BATCH_TIME_MAX, CapabilitiesSpec, Code, IntervalSpec, JobError, LimitsSpec, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN,
     OUTPUTS_PER_RECORD_MAX, OperatorSpec, PluginRef, PluginSpec, RECORD_TIME_MIN, RulesSpec, SPAN_MAX, SecondSpec,
     StepSpec,
     error::list,
@@ -90,6 +91,7 @@ pub(super) fn operator(
         on_error: raw.on_error.unwrap_or_default(),
         on_failure: raw.on_failure.map(|raw| on_failure(context, raw)).transpose()?.unwrap_or_default(),
         limits: raw.limits.map(|raw| limits(context, raw.value)).transpose()?.unwrap_or_default(),
+        capabilities: raw.capabilities.map(|raw| capabilities(context, &raw)).transpose()?.unwrap_or_default(),
     };
     match raw.rules {
         Some(raw_rules) => {
@@ -159,6 +161,10 @@ fn check_parts(context: &Context<'_>, at: &Spanned<String>, raw: &RawOperator, n
     }
     if let (Some(limits), true) = (&raw.limits, step.ends_with("_join")) {
         return useless(Code::Window, limits.referenced, "limits", "leave out `limits:`: no plugin runs");
+    }
+    if let (Some(capabilities), true) = (&raw.capabilities, step.ends_with("_join")) {
+        let help = "leave out `capabilities:`: no plugin runs";
+        return useless(Code::Window, capabilities.referenced, "capabilities", help);
     }
     if let (Some(output), false) = (&raw.output, step == "rules") {
         let help = "leave out `output:`: its columns are those its plugin writes";
@@ -245,6 +251,26 @@ pub(super) fn plugin(context: &Context<'_>, raw: Spanned<RawPlugin>, base: &Path
     }
     let plugin = PluginRef::uploaded(&path.value).unwrap_or_else(|| PluginRef::Path(base.join(&path.value)));
     Ok(PluginSpec { plugin, place: context.place(raw.referenced), config: raw.value.config.unwrap_or_default() })
+}
+
+/// One, or several.
+pub(super) fn capabilities(context: &Context<'_>, raw: &Spanned<Value>) -> Result<CapabilitiesSpec, JobError> {
+    let mut granted = CapabilitiesSpec::default();
+    let refuse = |message: String| {
+        Err(context
+            .refuse(Code::Capability, raw.referenced, message)
+            .help("there are `clocks` and `randomness`: write `capabilities: [clocks]`, or leave it out"))
+    };
+    for one in raw.value.as_array().map_or(std::slice::from_ref(&raw.value), Vec::as_slice) {
+        match one.as_str() {
+            Some("clocks") => granted.clocks = true,
+            Some("randomness") => granted.randomness = true,
+            Some("network") => return refuse("this host cannot grant `network` yet".to_owned()),
+            None if one.get("network").is_some() => return refuse("this host cannot grant `network` yet".to_owned()),
+            _ => return refuse(format!("there is no capability {one}")),
+        }
+    }
+    Ok(granted)
 }
 
 pub(super) fn limits(context: &Context<'_>, raw: RawLimits) -> Result<LimitsSpec, JobError> {

@@ -6,7 +6,7 @@ use serde_saphyr::Spanned;
 
 use super::{
     failures::on_failure,
-    operator::{limits, plugin},
+    operator::{capabilities, limits, plugin},
 };
 use crate::{
     job::{
@@ -54,7 +54,7 @@ fn rule(
     raw: RawRule,
     base: &Path,
 ) -> Result<OperatorSpec, JobError> {
-    let RawRule { transform, keyed_process, on_error, on_failure, limits } = raw;
+    let RawRule { transform, keyed_process, on_error, on_failure, limits, capabilities } = raw;
     let (kind, raw) = match (transform, keyed_process) {
         (Some(raw), None) => (OperatorKind::Transform, raw),
         (None, Some(raw)) => (OperatorKind::KeyedProcess, raw),
@@ -74,7 +74,7 @@ fn rule(
             .refuse(Code::Window, raw.referenced, message)
             .help("write `key:` with the columns whose rows belong together, beside `rules:`"));
     }
-    let settings = rule_settings(context, operator, RawRuleSettings { on_error, on_failure, limits })?;
+    let settings = rule_settings(context, operator, RawRuleSettings { on_error, on_failure, limits, capabilities })?;
     Ok(OperatorSpec {
         place: context.place(at.referenced),
         ..operator.rule(kind, plugin(context, raw, base)?, settings)
@@ -89,6 +89,11 @@ pub(in crate::job) fn rule_settings(
 ) -> Result<RuleSettings, JobError> {
     Ok(RuleSettings {
         limits: raw.limits.map(|raw| limits(context, raw.value)).transpose()?.unwrap_or(operator.limits),
+        capabilities: raw
+            .capabilities
+            .map(|raw| capabilities(context, &raw))
+            .transpose()?
+            .unwrap_or(operator.capabilities),
         on_failure: raw.on_failure.map(|raw| on_failure(context, raw)).transpose()?.unwrap_or(operator.on_failure),
         on_error: raw.on_error.unwrap_or(operator.on_error),
     })

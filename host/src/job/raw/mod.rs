@@ -189,6 +189,7 @@ pub(in crate::job) struct RawSink {
     pub on_error: Option<Spanned<OnError>>,
     pub on_failure: Option<Spanned<RawOnFailure>>,
     pub limits: Option<Spanned<RawLimits>>,
+    pub capabilities: Option<Spanned<serde_json::Value>>,
     pub format: Option<Format>,
     pub columns: Option<Spanned<OneOrMany>>,
     pub parallelism: Option<Spanned<i64>>,
@@ -196,8 +197,8 @@ pub(in crate::job) struct RawSink {
 }
 
 /// The fields of a sink beside its connector.
-pub(in crate::job) const SINK_FIELDS: [&str; 9] =
-    ["input", "sink", "on_error", "on_failure", "limits", "format", "columns", "parallelism", "uid"];
+pub(in crate::job) const SINK_FIELDS: [&str; 10] =
+    ["input", "sink", "on_error", "on_failure", "limits", "capabilities", "format", "columns", "parallelism", "uid"];
 
 impl<'de> Deserialize<'de> for RawSink {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -218,6 +219,7 @@ impl<'de> Deserialize<'de> for RawSink {
                         "on_error" => raw.on_error = map.next_value()?,
                         "on_failure" => raw.on_failure = map.next_value()?,
                         "limits" => raw.limits = map.next_value()?,
+                        "capabilities" => raw.capabilities = map.next_value()?,
                         "format" => raw.format = map.next_value()?,
                         "columns" => raw.columns = map.next_value()?,
                         "parallelism" => raw.parallelism = map.next_value()?,

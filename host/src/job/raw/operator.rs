@@ -35,6 +35,7 @@ pub(in crate::job) struct RawOperator {
     pub on_error: Option<OnError>,
     pub on_failure: Option<Spanned<RawOnFailure>>,
     pub limits: Option<Spanned<RawLimits>>,
+    pub capabilities: Option<Spanned<Value>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,6 +46,7 @@ pub(in crate::job) struct RawRule {
     pub on_error: Option<OnError>,
     pub on_failure: Option<Spanned<RawOnFailure>>,
     pub limits: Option<Spanned<RawLimits>>,
+    pub capabilities: Option<Spanned<Value>>,
 }
 
 /// A rule's without its plugin.
@@ -54,6 +56,7 @@ pub(in crate::job) struct RawRuleSettings {
     pub on_error: Option<OnError>,
     pub on_failure: Option<Spanned<RawOnFailure>>,
     pub limits: Option<Spanned<RawLimits>>,
+    pub capabilities: Option<Spanned<Value>>,
 }
 
 /// `{}`

@@ -17,6 +17,7 @@ pub use rules::*;
 pub use settings::*;
 pub use window::*;
 
+use super::Variables;
 use crate::{
     codec::Format,
     connector::{Sink, Source},
@@ -77,6 +78,8 @@ pub struct JobSpec {
     pub operators: IndexMap<String, OperatorSpec>,
     /// Where they go, by name; at least one.
     pub sinks: IndexMap<String, SinkSpec>,
+    /// What `${NAME}` stands for in configurations of plugins. Default: what it did when the file was read.
+    pub variables: Variables,
 }
 
 /// `batch: { records: 4096, bytes: 1MiB, flush: 5ms }`: a batch is handed on when it is full, or when its first record has
@@ -211,6 +214,8 @@ pub struct SinkSpec {
     pub on_failure: FailureSpec,
     /// Limits on the plugin.
     pub limits: LimitsSpec,
+    /// What the plugin is granted.
+    pub capabilities: CapabilitiesSpec,
     /// Default json.
     pub format: Format,
     /// `columns: [word, count]`: which columns are written, in this order. Default: all.

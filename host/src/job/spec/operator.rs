@@ -34,6 +34,8 @@ pub struct OperatorSpec {
     pub on_failure: FailureSpec,
     /// Limits on each of its plugins.
     pub limits: LimitsSpec,
+    /// What each of its plugins is granted.
+    pub capabilities: CapabilitiesSpec,
 }
 
 impl OperatorSpec {
@@ -42,6 +44,15 @@ impl OperatorSpec {
     pub fn plugins(&self) -> Vec<(OperatorKind, &PluginSpec)> {
         let mut plugins = self.step.plugins();
         if let Some(TriggerSpec::Plugin(plugin)) = self.window.as_ref().map(|window| &window.trigger) {
+            plugins.push((OperatorKind::Trigger, plugin));
+        }
+        plugins
+    }
+
+    /// The same, to be changed.
+    pub fn plugins_mut(&mut self) -> Vec<(OperatorKind, &mut PluginSpec)> {
+        let mut plugins = self.step.plugins_mut();
+        if let Some(TriggerSpec::Plugin(plugin)) = self.window.as_mut().map(|window| &mut window.trigger) {
             plugins.push((OperatorKind::Trigger, plugin));
         }
         plugins
@@ -95,10 +106,10 @@ pub enum StepSpec {
     Rules(RulesSpec),
 }
 
-impl StepSpec {
-    /// Its plugins, in the order rows go through them.
-    fn plugins(&self) -> Vec<(OperatorKind, &PluginSpec)> {
-        match self {
+/// The plugins of a step, in the order rows go through them, borrowed as the step is.
+macro_rules! plugins_of {
+    ($step:expr) => {
+        match $step {
             StepSpec::Transform(plugin) => vec![(OperatorKind::Transform, plugin)],
             StepSpec::KeyedProcess(plugin) => vec![(OperatorKind::KeyedProcess, plugin)],
             StepSpec::ConnectedProcess(plugin) => vec![(OperatorKind::ConnectedProcess, plugin)],
@@ -110,6 +121,16 @@ impl StepSpec {
             }
             StepSpec::WindowJoin | StepSpec::IntervalJoin(_) | StepSpec::Rules(_) => Vec::new(),
         }
+    };
+}
+
+impl StepSpec {
+    fn plugins(&self) -> Vec<(OperatorKind, &PluginSpec)> {
+        plugins_of!(self)
+    }
+
+    fn plugins_mut(&mut self) -> Vec<(OperatorKind, &mut PluginSpec)> {
+        plugins_of!(self)
     }
 }
 
@@ -130,7 +151,7 @@ pub struct PluginSpec {
     pub plugin: PluginRef,
     /// Where it is asked for.
     pub place: Place,
-    /// Handed to the plugin as a JSON object. Default: empty.
+    /// Handed to the plugin as a JSON object, its variables filled in ([`fill`](crate::job::fill)). Default: empty.
     pub config: BTreeMap<String, Value>,
 }
 
@@ -192,6 +213,15 @@ pub struct LimitsSpec {
     pub record_time: Option<Duration>,
     /// Bytes of state a call may write for one key, to [`MEMORY_BYTES_MAX`]. Default: no such limit.
     pub state_per_key: Option<usize>,
+}
+
+/// `capabilities: [clocks, randomness]`: what plugins get that does not follow from their calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CapabilitiesSpec {
+    /// The time it is, through `wasi:clocks`.
+    pub clocks: bool,
+    /// The operating system's random numbers, through `wasi:random`.
+    pub randomness: bool,
 }
 
 /// One page of WebAssembly memory.

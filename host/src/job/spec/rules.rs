@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::{FailureSpec, JobSpec, LimitsSpec, OnError, OperatorSpec, PluginSpec, StepSpec};
+use super::{CapabilitiesSpec, FailureSpec, JobSpec, LimitsSpec, OnError, OperatorSpec, PluginSpec, StepSpec};
 use crate::model::{Field, OperatorKind, RULE_SEPARATOR, split_rule};
 
 /// The most rules an operator has.
@@ -29,6 +29,8 @@ pub struct RulesSpec {
 pub struct RuleSettings {
     /// Limits on its plugin.
     pub limits: LimitsSpec,
+    /// What its plugin is granted.
+    pub capabilities: CapabilitiesSpec,
     /// What becomes of calls of its plugin that fail.
     pub on_failure: FailureSpec,
     /// What becomes of records it rejects.
@@ -51,12 +53,12 @@ impl OperatorSpec {
 
     /// A rule of this operator. `kind` is one of [`RULE_KINDS`].
     pub fn rule(&self, kind: OperatorKind, plugin: PluginSpec, settings: RuleSettings) -> OperatorSpec {
-        let RuleSettings { limits, on_failure, on_error } = settings;
+        let RuleSettings { limits, capabilities, on_failure, on_error } = settings;
         let step = match kind {
             OperatorKind::KeyedProcess => StepSpec::KeyedProcess(plugin),
             _ => StepSpec::Transform(plugin),
         };
-        OperatorSpec { step, limits, on_failure, on_error, ..self.clone_without_rules() }
+        OperatorSpec { step, limits, capabilities, on_failure, on_error, ..self.clone_without_rules() }
     }
 
     fn clone_without_rules(&self) -> OperatorSpec {
@@ -73,6 +75,7 @@ impl OperatorSpec {
             on_error: self.on_error,
             on_failure: self.on_failure,
             limits: self.limits,
+            capabilities: self.capabilities,
         }
     }
 }

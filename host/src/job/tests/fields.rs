@@ -4,8 +4,8 @@ use std::{path::Path, time::Duration};
 use super::{JOB, read, with};
 use crate::{
     job::{
-        AssignerSpec, Code, JobSpec, OnError, PluginRef, PluginSpec, RestartStrategy, StateSpec, TriggerSpec, load,
-        parse,
+        AssignerSpec, CapabilitiesSpec, Code, JobSpec, OnError, PluginRef, PluginSpec, RestartStrategy, StateSpec,
+        TriggerSpec, fill, load, parse,
     },
     model::{Field, Kind, TimeDomain},
 };
@@ -18,6 +18,20 @@ fn changed(old: &str, new: &str) -> JobSpec {
 
 fn first_plugin<'a>(job: &'a JobSpec, operator: &str) -> &'a PluginSpec {
     job.operators[operator].plugins()[0].1
+}
+
+#[test]
+fn capabilities_are_one_or_several() {
+    for (text, clocks, randomness) in [
+        ("clocks", true, false),
+        ("[randomness]", false, true),
+        ("[randomness, clocks]", true, true),
+        ("[]", false, false),
+    ] {
+        let job = changed("key: word", &format!("key: word, capabilities: {text}"));
+        assert_eq!(job.operators["counts"].capabilities, CapabilitiesSpec { clocks, randomness }, "{text}");
+        assert_eq!(job.operators["words"].capabilities, CapabilitiesSpec::default());
+    }
 }
 
 #[test]
@@ -102,7 +116,8 @@ fn an_uploaded_plugin_is_told_from_a_path() {
 fn variables_are_filled_in_everywhere_but_in_comments() {
     let config = |value: &str| {
         let job = changed("{ plugin: ../plugins/words }", &format!("{{ plugin: a, config: {{ x: {value}\n }} }}"));
-        first_plugin(&job, "words").config["x"].to_string()
+        let config = first_plugin(&job, "words").config.clone();
+        fill(&config.into_iter().collect(), &job.variables).unwrap().configuration["x"].to_string()
     };
     for (text, value) in [
         ("${PORT}", "9999"),

@@ -389,6 +389,27 @@ fn values_out_of_range_or_not_understood_are_refused() {
   --> job.yaml:6:74"#,
         ),
         (
+            "{ plugin: ../plugins/words }",
+            "{ plugin: a }, capabilities: [clocks, files]",
+            r#"error[J0113]: there is no capability "files"
+  --> job.yaml:6:66
+   = help: there are `clocks` and `randomness`: write `capabilities: [clocks]`, or leave it out"#,
+        ),
+        (
+            "{ plugin: ../plugins/words }",
+            "{ plugin: a }, capabilities: [{ network: [api.example.com] }]",
+            r#"error[J0113]: this host cannot grant `network` yet
+  --> job.yaml:6:66
+   = help: there are `clocks` and `randomness`: write `capabilities: [clocks]`, or leave it out"#,
+        ),
+        (
+            "print: {}",
+            "print: {}, capabilities: network",
+            r#"error[J0204]: sink `out` has `capabilities`, but no plugin
+  --> job.yaml:9:50
+   = help: leave out `capabilities:`, or write `sink: { plugin: ... }`"#,
+        ),
+        (
             "input: lines",
             "input: []",
             r#"error[J0107]: this list is empty

@@ -6,7 +6,7 @@ use super::{
     read,
 };
 use crate::{
-    job::{RULES_MAX, RuleSettings, StepSpec, check_rule, parse_rule_settings, rule_name},
+    job::{CapabilitiesSpec, RULES_MAX, RuleSettings, StepSpec, check_rule, parse_rule_settings, rule_name},
     model::OperatorKind,
 };
 
@@ -123,18 +123,24 @@ fn without_rules_the_output_is_written() {
 
 #[test]
 fn a_rule_has_what_it_says_and_else_what_its_operator_has() {
-    let rules = "a: { transform: { plugin: large }, limits: { memory: 1MiB } }, b: { transform: { plugin: large }, on_error: fail }";
-    let mut spec = read(&with_rules(rules, ", on_error: skip, limits: { memory: 2MiB }")).unwrap();
+    let rules = "a: { transform: { plugin: large }, limits: { memory: 1MiB }, capabilities: [] }, b: { transform: { plugin: large }, on_error: fail }";
+    let mut spec =
+        read(&with_rules(rules, ", on_error: skip, limits: { memory: 2MiB }, capabilities: clocks")).unwrap();
     let memory = |name: &str| spec.operator(name).unwrap().limits.memory;
     assert_eq!((memory("x"), memory("x:a"), memory("x:b")), (2 << 20, 1 << 20, 2 << 20));
+    let clocks = |name: &str| spec.operator(name).unwrap().capabilities.clocks;
+    assert_eq!((clocks("x"), clocks("x:a"), clocks("x:b")), (true, false, true));
     let on_error = |name: &str| format!("{:?}", spec.operator(name).unwrap().on_error);
     assert_eq!((on_error("x:a"), on_error("x:b")), ("Skip".to_owned(), "Fail".to_owned()));
     let names: Vec<_> = spec.operators_and_rules().map(|(name, _)| name).collect();
     assert_eq!(names, ["x", "x:a", "x:b"]);
 
     // One more, as it is added later.
-    let settings = parse_rule_settings(r#"{"limits": {"memory": "3MiB"}}"#, &spec.operators["x"]).unwrap();
-    let RuleSettings { limits, on_error, .. } = settings;
+    let settings =
+        parse_rule_settings(r#"{"limits": {"memory": "3MiB"}, "capabilities": ["randomness"]}"#, &spec.operators["x"])
+            .unwrap();
+    let RuleSettings { limits, capabilities, on_error, .. } = settings;
+    assert_eq!(capabilities, CapabilitiesSpec { clocks: false, randomness: true });
     assert_eq!((limits.memory, format!("{on_error:?}")), (3 << 20, "Skip".to_owned()));
     let error = parse_rule_settings(r#"{"limit": {}}"#, &spec.operators["x"]).unwrap_err();
     assert_eq!(error.code.as_str(), "J0104");

@@ -1,5 +1,7 @@
 //! Reading job files: variables and YAML that are refused.
-use super::check_refused as check;
+use std::path::Path;
+
+use super::{super::*, check_refused as check};
 
 #[test]
 fn variables_that_cannot_be_filled_in_are_refused() {
@@ -52,6 +54,27 @@ fn variables_that_cannot_be_filled_in_are_refused() {
    = help: did you mean `format`?"#,
         ),
     ]);
+}
+
+/// A job of this text in which the variable `A` has so many bytes.
+fn long(text: &str, bytes: usize) -> Result<(), String> {
+    let env = |name: &str| (name == "A").then(|| "a".repeat(bytes));
+    parse(text, "job.yaml", &env, Path::new("")).map(drop).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_text_that_grows_as_it_is_filled_in_is_refused() {
+    let quarter = JOB_FILE_BYTES_MAX as usize / 4;
+    let text = |references: usize| format!("{}\nname: x", "${A}".repeat(references));
+    let error = long(&text(17), quarter).unwrap_err();
+    let expected =
+        "error[J0102]: with its variables filled in the text has more than 4194304 bytes\n  --> job.yaml:1:65";
+    assert!(error.starts_with(expected), "{error}");
+    // As many as there may be fail on what they say only.
+    let error = long(&text(16), quarter).unwrap_err();
+    assert!(!error.contains("J0102"), "{error}");
+    let error = long(&text(JOB_FILE_BYTES_MAX as usize / 4), quarter).unwrap_err();
+    assert!(error.starts_with(expected), "{error}");
 }
 
 #[test]

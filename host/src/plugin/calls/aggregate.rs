@@ -63,7 +63,7 @@ impl Instance {
     ) -> Result<Accumulators, CallError> {
         let kind = self.description().states[0].value;
         let metrics = self.description().metrics.len();
-        self.run(records, batch.rows(), |Running { call, functions, .. }| {
+        self.run(Some(moment), records, batch.rows(), |Running { call, functions, .. }| {
             let projection = Projection::of(batch, columns);
             let refs = projection.refs();
             let parts = Realigned::of(accumulators);
@@ -90,7 +90,7 @@ impl Instance {
         records: Range<u64>,
     ) -> Result<ArrayRef, CallError> {
         let kind = self.description().states[0].value;
-        self.run(records, others.len(), |Running { call, functions, .. }| {
+        self.run(None, records, others.len(), |Running { call, functions, .. }| {
             let (parts, other_parts) = (Realigned::of(accumulators), Realigned::of(others));
             let (result,): MergeResult = functions[MERGE]
                 .call(call, (parts.accumulators(accumulators), other_parts.accumulators(others), groups))?;
@@ -107,7 +107,7 @@ impl Instance {
             Shape::Columns(fields) => fields.clone(),
             Shape::InputRows => Vec::new(),
         };
-        self.run(records, accumulators.len(), |Running { call, functions, .. }| {
+        self.run(None, records, accumulators.len(), |Running { call, functions, .. }| {
             let parts = Realigned::of(accumulators);
             let (result,): ResultsResult = functions[RESULTS].call(call, (parts.accumulators(accumulators),))?;
             columns_from_guest(result.map_err(fault)?, &declared, accumulators.len()).map_err(nonsense)

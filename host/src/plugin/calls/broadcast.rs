@@ -47,10 +47,10 @@ impl Instance {
         records: Range<u64>,
     ) -> Result<Written, CallError> {
         let description = self.shared_description();
-        self.run(records, batch.rows(), |Running { call, functions, .. }| {
+        self.run(Some(moment), records, batch.rows(), |Running { call, functions, .. }| {
             let projection = Projection::of(batch, reads);
             let refs = projection.refs();
-            let mut maps = Maps { reader: maps, states: &description.states, keys: 0 };
+            let mut maps = Maps { reader: &mut *maps, states: &description.states, keys: 0 };
             let parameters = (moment, batch_ref(batch, &refs));
             let (result,): BroadcastReturn = functions[PROCESS_BROADCAST].call_reading(call, &mut maps, parameters)?;
             let of = Changeable { states: &description.states, keys: 0, broadcast: true, budget: call.budget };

@@ -1,6 +1,6 @@
 //! What a call emitted, checked: rows that stem from where they may, rejections of rows that were there, readings of metrics that
 //! were declared.
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use arrow_array::{RecordBatch, UInt32Array};
 use arrow_buffer::ScalarBuffer;
@@ -9,13 +9,17 @@ use arrow_select::take::take_record_batch;
 use super::{
     super::{
         budget::Budget,
-        columns::{Nonsense, columns_from_guest},
+        columns::{Nonsense, bytes_of, columns_from_guest},
         contract::types::{Emission, Measurement, Rejection, Rows},
         error::CallFailure,
     },
     nonsense,
 };
 use crate::model::{Batch, Description, EventTime, Schema, Shape};
+
+/// Bytes of rows that are passed on from an input which some of them are repeated from: a row costs a guest four bytes, and the host as
+/// much as the row is large.
+const REPEATED_BYTES_MAX: usize = 256 << 20;
 
 /// What a call emitted, checked.
 #[derive(Debug)]
@@ -106,6 +110,7 @@ pub(super) fn emitted(
         return Err(CallFailure::Outputs { rows, max: origins.outputs_max });
     }
     let declared = &description.side_outputs;
+    let mut given = HashSet::new();
     let side_outputs = side_outputs
         .into_iter()
         .map(|side| {
@@ -113,6 +118,10 @@ pub(super) fn emitted(
             let (Some(output), Some(schema)) = (declared.get(index), schemas.get(index + 1)) else {
                 return Err(nonsense(format!("rows for side output {index}, {} are declared", declared.len())));
             };
+            // A batch costs the host more than the guest, also one without rows.
+            if !given.insert(index) {
+                return Err(nonsense(format!("rows for side output {index} twice")));
+            }
             let batch = batch_from_rows(side.rows, origins, &output.shape, schema)
                 .map_err(|what| nonsense(format!("side output {index}: {what}")))?;
             Ok((index, batch))
@@ -127,11 +136,14 @@ pub(super) fn emitted(
 }
 
 pub(super) fn checked_rejections(rejections: Vec<Rejection>, rows: usize) -> Result<Vec<(usize, String)>, CallFailure> {
+    // Each makes a copy of its row.
+    let mut rejected = HashSet::with_capacity(rejections.len().min(rows));
     rejections
         .into_iter()
         .map(|Rejection { row, reason }| match row as usize {
-            row if row < rows => Ok((row, reason)),
-            row => Err(nonsense(format!("it rejects row {row} of {rows}"))),
+            row if row >= rows => Err(nonsense(format!("it rejects row {row} of {rows}"))),
+            row if !rejected.insert(row) => Err(nonsense(format!("it rejects row {row} twice"))),
+            row => Ok((row, reason)),
         })
         .collect()
 }
@@ -176,6 +188,7 @@ fn batch_from_rows(rows: Rows, from: &Origins<'_>, shape: &Shape, schema: &Schem
         (Shape::InputRows, None) => RecordBatch::new_empty(schema.arrow().clone()),
         (Shape::InputRows, Some(input)) if identity => input.clone(),
         (Shape::InputRows, Some(input)) => {
+            check_repeated(input, &origins)?;
             take_record_batch(input, &UInt32Array::from(origins)).map_err(|error| error.to_string())?
         }
         (Shape::Columns(declared), _) => {
@@ -184,4 +197,59 @@ fn batch_from_rows(rows: Rows, from: &Origins<'_>, shape: &Shape, schema: &Schem
         }
     };
     Ok(Batch { columns, timestamps, arrived: from.arrived, key_hashes: None })
+}
+
+/// Refuses rows that are too large together. Where none is repeated they are no larger than the input.
+fn check_repeated(input: &RecordBatch, origins: &[u32]) -> Result<(), Nonsense> {
+    if origins.is_sorted_by(|one, next| one < next) {
+        return Ok(());
+    }
+    let mut bytes = 0_usize;
+    for column in input.columns() {
+        bytes += origins.iter().map(|row| bytes_of(column, *row as usize..*row as usize + 1)).sum::<usize>();
+        if bytes > REPEATED_BYTES_MAX {
+            return Err(format!("input rows were repeated to {bytes} bytes, at most {REPEATED_BYTES_MAX} are taken"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, StringArray};
+
+    use super::*;
+    use crate::model::{Field, Kind};
+
+    #[test]
+    fn rows_are_repeated_within_bounds() {
+        const ROW_BYTES: usize = 1 << 20;
+        let column: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(ROW_BYTES), String::new()]));
+        let schema = Schema::new(vec![Field::new("text", Kind::Utf8)]).unwrap();
+        let columns = schema.record_batch(vec![column], 2).unwrap();
+        let timestamps = vec![1, 2].into();
+        let input = Batch { columns, timestamps, arrived: Duration::ZERO, key_hashes: None };
+        let rows = |origins: Vec<u32>| {
+            let rows = Rows { origins, timestamps: None, columns: Vec::new() };
+            batch_from_rows(rows, &Origins::rows(&input), &Shape::InputRows, &schema)
+        };
+        assert_eq!(rows(vec![0, 1, 0]).unwrap().rows(), 3);
+        let too_many = REPEATED_BYTES_MAX / ROW_BYTES + 1;
+        let refused = rows(vec![0; too_many]).unwrap_err();
+        assert_eq!(refused, "input rows were repeated to 269484032 bytes, at most 268435456 are taken");
+        // What is not large may be repeated more often.
+        assert_eq!(rows(vec![1; too_many]).unwrap().rows(), too_many);
+    }
+
+    #[test]
+    fn a_row_is_rejected_once() {
+        let reject = |rows: &[u32]| {
+            let rejection = |row: &u32| Rejection { row: *row, reason: String::new() };
+            checked_rejections(rows.iter().map(rejection).collect(), 3)
+        };
+        assert_eq!(reject(&[2, 0]).unwrap(), [(2, String::new()), (0, String::new())]);
+        assert_eq!(reject(&[2, 0, 2]).unwrap_err(), nonsense("it rejects row 2 twice"));
+    }
 }

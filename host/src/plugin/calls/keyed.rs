@@ -91,7 +91,7 @@ impl Instance {
         outputs: &[Schema],
         records: Range<u64>,
     ) -> Result<KeyedEmitted, CallError> {
-        self.process(PROCESS, moment, (batch, reads), Origins::rows(batch), input, (outputs, records))
+        self.process(PROCESS, moment, (batch, reads), Origins::rows, input, (outputs, records))
     }
 
     /// Calls `connected-process.process-first`; arguments as for [`keyed_process`](Instance::keyed_process).
@@ -104,7 +104,7 @@ impl Instance {
         outputs: &[Schema],
         records: Range<u64>,
     ) -> Result<KeyedEmitted, CallError> {
-        self.process(PROCESS, moment, (batch, reads), Origins::rows(batch), input, (outputs, records))
+        self.process(PROCESS, moment, (batch, reads), Origins::rows, input, (outputs, records))
     }
 
     /// Calls `connected-process.process-second`; arguments as for [`keyed_process`](Instance::keyed_process).
@@ -117,29 +117,28 @@ impl Instance {
         outputs: &[Schema],
         records: Range<u64>,
     ) -> Result<KeyedEmitted, CallError> {
-        self.process(PROCESS_SECOND, moment, (batch, reads), Origins::rows_of_second(batch), input, (outputs, records))
+        self.process(PROCESS_SECOND, moment, (batch, reads), Origins::rows_of_second, input, (outputs, records))
     }
 
-    fn process(
+    fn process<'a>(
         &mut self,
         function: usize,
         moment: Moment,
-        (batch, reads): (&Batch, &[usize]),
-        origins: Origins<'_>,
-        input: KeyedInput<'_>,
+        (batch, reads): (&'a Batch, &[usize]),
+        origins: fn(&'a Batch) -> Origins<'a>,
+        KeyedInput { keys, states, maps }: KeyedInput<'_>,
         (outputs, records): (&[Schema], Range<u64>),
     ) -> Result<KeyedEmitted, CallError> {
         let description = self.shared_description();
-        self.run(records, batch.rows(), |Running { call, functions, .. }| {
-            let KeyedInput { keys, states, maps } = input;
+        self.run(Some(moment), records, batch.rows(), |Running { call, functions, .. }| {
             let (projection, key_columns) = (Projection::of(batch, reads), Projection::all(keys.columns));
             let (refs, key_refs) = (projection.refs(), key_columns.refs());
             let states = States::of(states);
             let state_refs = states.refs();
-            let mut maps = Maps { reader: maps, states: &description.states, keys: keys.count };
+            let mut maps = Maps { reader: &mut *maps, states: &description.states, keys: keys.count };
             let parameters = (moment, batch_ref(batch, &refs), keys_ref(&keys, &key_refs), &state_refs[..]);
             let (result,): KeyedReturn = functions[function].call_reading(call, &mut maps, parameters)?;
-            let origins = origins.within(call.budget, batch.rows());
+            let origins = origins(batch).within(call.budget, batch.rows());
             keyed_emitted(result.map_err(fault)?, &origins, &description, outputs, (keys.count, call.budget))
         })
     }
@@ -150,20 +149,19 @@ impl Instance {
         &mut self,
         moment: Moment,
         timers: &[(EventTime, TimeDomain)],
-        input: KeyedInput<'_>,
+        KeyedInput { keys, states, maps }: KeyedInput<'_>,
         outputs: &[Schema],
         arrived: Duration,
         records: Range<u64>,
     ) -> Result<KeyedEmitted, CallError> {
         let description = self.shared_description();
-        self.run(records, timers.len(), |Running { call, functions, .. }| {
-            let KeyedInput { keys, states, maps } = input;
+        self.run(Some(moment), records, timers.len(), |Running { call, functions, .. }| {
             let timers = Timers::of(timers);
             let key_columns = Projection::all(keys.columns);
             let key_refs = key_columns.refs();
             let states = States::of(states);
             let state_refs = states.refs();
-            let mut maps = Maps { reader: maps, states: &description.states, keys: keys.count };
+            let mut maps = Maps { reader: &mut *maps, states: &description.states, keys: keys.count };
             let parameters = (moment, timers.as_ref(), keys_ref(&keys, &key_refs), &state_refs[..]);
             let (result,): KeyedReturn = functions[FIRE].call_reading(call, &mut maps, parameters)?;
             let items = timers.times.len();

@@ -4,6 +4,8 @@ mod aggregate;
 mod broadcast;
 mod changes;
 mod emission;
+#[cfg(test)]
+mod fuzz;
 mod input;
 mod keyed;
 mod optional;
@@ -21,6 +23,8 @@ pub use sink::Written;
 pub use trigger::Verdict;
 
 pub use super::contract::types::Moment as CallMoment;
+use arrow_array::ArrayRef;
+
 use super::{
     contract::types::Fault,
     error::{CallFailure, LoadError},
@@ -42,6 +46,48 @@ pub(super) fn functions_of(kind: OperatorKind, interface: &str, call: &mut Call)
         OperatorKind::AsyncFunction => {
             Err(LoadError::Contract(format!("this host cannot run operators of kind {} yet", kind.interface())))
         }
+    }
+}
+
+/// The result of a call, checked.
+pub(super) trait Measured {
+    /// Its metric readings, by index in the description.
+    fn measurements(&self) -> &[(usize, f64)] {
+        &[]
+    }
+}
+
+impl Measured for () {}
+impl Measured for ArrayRef {}
+impl Measured for Vec<ArrayRef> {}
+
+impl Measured for Emitted {
+    fn measurements(&self) -> &[(usize, f64)] {
+        &self.measurements
+    }
+}
+
+impl Measured for KeyedEmitted {
+    fn measurements(&self) -> &[(usize, f64)] {
+        &self.emitted.measurements
+    }
+}
+
+impl Measured for Written {
+    fn measurements(&self) -> &[(usize, f64)] {
+        &self.emitted.measurements
+    }
+}
+
+impl Measured for Accumulators {
+    fn measurements(&self) -> &[(usize, f64)] {
+        &self.measurements
+    }
+}
+
+impl Measured for Verdict {
+    fn measurements(&self) -> &[(usize, f64)] {
+        &self.measurements
     }
 }
 

@@ -53,11 +53,11 @@ impl Instance {
         self.tell(checkpoint, |optional| optional.aborted)
     }
 
-    fn tell(&mut self, checkpoint: u64, which: impl FnOnce(&Optional) -> Option<Function>) -> Result<(), CallError> {
+    fn tell(&mut self, checkpoint: u64, which: impl Fn(&Optional) -> Option<Function>) -> Result<(), CallError> {
         if !self.plugin().listens() {
             return Ok(());
         }
-        self.run(0..0, usize::MAX, |Running { call, optional, .. }| match which(optional) {
+        self.run(None, 0..0, usize::MAX, |Running { call, optional, .. }| match which(optional) {
             Some(function) => function.call::<(u64,), ()>(call, (checkpoint,)),
             None => Ok(()),
         })
@@ -68,7 +68,7 @@ impl Instance {
     /// [`migrates`](Instance::migrates) is false.
     pub fn migrate(&mut self, state: usize, from_version: u32, values: &ArrayRef) -> Result<ArrayRef, CallError> {
         let description = self.shared_description();
-        self.run(0..0, usize::MAX, |Running { call, optional, .. }| {
+        self.run(None, 0..0, usize::MAX, |Running { call, optional, .. }| {
             let (Some(migrate), Some(declared)) = (optional.migrate, description.states.get(state)) else {
                 return Err(nonsense(format!("state {state} cannot be migrated: it exports no `migration` of it")));
             };

@@ -69,7 +69,7 @@ impl Instance {
         records: Range<u64>,
     ) -> Result<Written, CallError> {
         let description = self.shared_description();
-        self.run(records, batch.rows(), |Running { call, functions, .. }| {
+        self.run(Some(moment), records, batch.rows(), |Running { call, functions, .. }| {
             let projection = Projection::of(batch, reads);
             let refs = projection.refs();
             let states = States::of(states);
@@ -95,7 +95,7 @@ impl Instance {
         let description = self.shared_description();
         let end = if moment.watermark == NO_WATERMARK { 0 } else { moment.watermark };
         // The end is of no rows: what it may put out and take has no measure.
-        self.run(records, usize::MAX, |Running { call, functions, .. }| {
+        self.run(Some(moment), records, usize::MAX, |Running { call, functions, .. }| {
             let states = States::of(states);
             let state_refs = states.refs();
             let (result,): SinkReturn = functions[FINISH].call(call, (moment, &state_refs[..]))?;

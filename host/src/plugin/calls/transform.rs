@@ -37,7 +37,7 @@ impl Instance {
         records: Range<u64>,
     ) -> Result<Emitted, CallError> {
         let description = self.shared_description();
-        self.run(records, batch.rows(), |Running { call, functions, .. }| {
+        self.run(Some(moment), records, batch.rows(), |Running { call, functions, .. }| {
             let projection = Projection::of(batch, columns);
             let refs = projection.refs();
             let (result,): ProcessResult = functions[PROCESS].call(call, (moment, batch_ref(batch, &refs)))?;

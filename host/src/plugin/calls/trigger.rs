@@ -50,7 +50,7 @@ pub struct Verdict {
 }
 
 /// The verdict in the host's terms; `wanted` is how many decisions there must be.
-fn verdict(
+pub(super) fn verdict(
     wire: WireVerdict,
     description: &Description,
     windows: usize,
@@ -86,7 +86,7 @@ impl Instance {
         records: Range<u64>,
     ) -> Result<Verdict, CallError> {
         let description = self.shared_description();
-        self.run(records, elements.batch.rows(), |Running { call, functions, .. }| {
+        self.run(Some(moment), records, elements.batch.rows(), |Running { call, functions, .. }| {
             let Elements { batch, reads, groups } = elements;
             let projection = Projection::of(batch, reads);
             let refs = projection.refs();
@@ -109,7 +109,7 @@ impl Instance {
         records: Range<u64>,
     ) -> Result<Verdict, CallError> {
         let description = self.shared_description();
-        self.run(records, timers.len(), |Running { call, functions, .. }| {
+        self.run(Some(moment), records, timers.len(), |Running { call, functions, .. }| {
             let (times, wire, states) = (Timers::of(timers), Windows::of(windows), States::of(states));
             let state_refs = states.refs();
             let parameters = (moment, times.as_ref(), wire.as_ref(), groups, &state_refs[..]);
@@ -129,7 +129,7 @@ impl Instance {
         records: Range<u64>,
     ) -> Result<Verdict, CallError> {
         let description = self.shared_description();
-        self.run(records, windows.len(), |Running { call, functions, .. }| {
+        self.run(Some(moment), records, windows.len(), |Running { call, functions, .. }| {
             let (wire, states) = (Windows::of(windows), States::of(states));
             let state_refs = states.refs();
             let (result,): VerdictReturn =

@@ -25,28 +25,27 @@ pub(super) fn functions(interface: &str, call: &mut Call) -> Result<Vec<Function
 }
 
 impl Instance {
-    /// Calls `process-window.process` with windows that fire: `input.keys.rows` are their keys, `input.states` and
-    /// `input.maps` are per window, and so are the changes. What is emitted has the last time of its window for event time. There
+    /// Calls `process-window.process` with windows that fire: `keys.rows` are their keys, `states` and
+    /// `maps` are per window, and so are the changes. What is emitted has the last time of its window for event time. There
     /// are no timers. `outputs` and `records` as for [`keyed_process`](Instance::keyed_process).
     pub fn process_window(
         &mut self,
         moment: Moment,
         windows: &[Window],
         elements: Elements<'_>,
-        input: KeyedInput<'_>,
+        KeyedInput { keys, states, maps }: KeyedInput<'_>,
         outputs: &[Schema],
         records: Range<u64>,
     ) -> Result<KeyedEmitted, CallError> {
         let description = self.shared_description();
         let items = windows.len() + elements.batch.rows();
-        self.run(records, items, |Running { call, functions, .. }| {
+        self.run(Some(moment), records, items, |Running { call, functions, .. }| {
             let Elements { batch, reads, groups } = elements;
-            let KeyedInput { keys, states, maps } = input;
             let (projection, key_columns) = (Projection::of(batch, reads), Projection::all(keys.columns));
             let (refs, key_refs) = (projection.refs(), key_columns.refs());
             let states = States::of(states);
             let state_refs = states.refs();
-            let mut maps = Maps { reader: maps, states: &description.states, keys: windows.len() };
+            let mut maps = Maps { reader: &mut *maps, states: &description.states, keys: windows.len() };
             let wire = Windows::of(windows);
             let parameters =
                 (moment, wire.as_ref(), keys_ref(&keys, &key_refs), batch_ref(batch, &refs), groups, &state_refs[..]);

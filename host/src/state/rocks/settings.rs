@@ -2,8 +2,12 @@
 use std::path::PathBuf;
 
 use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, Env, Options, WriteBufferManager};
+use tempfile::TempDir;
 
 use crate::state::error::StateError;
+
+/// What names of directories for a while begin with; no uid does.
+const BESIDE: &str = ".beside-";
 
 /// How blocks on disk are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,6 +68,8 @@ pub(in crate::state) struct Shared {
     cache: Cache,
     buffers: WriteBufferManager,
     env: Env,
+    /// The directory, if it goes with the last database.
+    _temporary: Option<TempDir>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -83,7 +89,21 @@ impl Shared {
         env.set_high_priority_background_threads((jobs / 2).max(1));
         let cache = Cache::new_lru_cache(settings.block_cache_bytes);
         let buffers = WriteBufferManager::new_write_buffer_manager(settings.write_buffer_bytes, false);
-        Ok(Shared { settings, cache, buffers, env })
+        Ok(Shared { settings, cache, buffers, env, _temporary: None })
+    }
+
+    /// For databases in a directory of their own, below this one's, which goes with the last of them.
+    pub(in crate::state) fn beside(&self) -> Result<Shared, StateError> {
+        let directory = &self.settings.directory;
+        let temporary =
+            tempfile::Builder::new().prefix(BESIDE).tempdir_in(directory).map_err(StateError::file(directory))?;
+        Ok(Shared {
+            settings: RocksDbSettings { directory: temporary.path().to_owned(), ..self.settings.clone() },
+            cache: self.cache.clone(),
+            buffers: self.buffers.clone(),
+            env: self.env.clone(),
+            _temporary: Some(temporary),
+        })
     }
 
     /// Options of one database.

@@ -73,7 +73,7 @@ fn newer() -> Vec<StateDescription> {
     newer
 }
 
-fn touch(store: &mut KeyedStore, keys: &[i64]) -> Touched {
+pub(super) fn touch(store: &mut KeyedStore, keys: &[i64]) -> Touched {
     let (keys, hashes) = rows(keys);
     let windows = vec![WINDOW; hashes.len()];
     let windows = (store.settings.layout != Layout::Keys).then_some(&windows[..]);
@@ -103,7 +103,7 @@ fn filled(backend: &StateBackend, layout: Layout) -> KeyedStore {
 }
 
 fn snapshot(store: &mut KeyedStore, checkpoint: u64, kind: SnapshotKind) -> StoreSnapshot {
-    let request = SnapshotRequest { checkpoint, kind, kept: true, prefix: format!("p{checkpoint}") };
+    let request = SnapshotRequest::new(checkpoint, kind, format!("p{checkpoint}"));
     let mut snapshot = store.snapshot(&request).expect("a snapshot");
     snapshot.finish().expect("parts");
     snapshot

@@ -101,7 +101,7 @@ impl World {
         let checkpoint = self.checkpoint;
         let snapshots = self.stores.iter_mut().enumerate().map(|(subtask, store)| {
             let prefix = format!("{}-{subtask}-{checkpoint}", self.start);
-            store.snapshot(&SnapshotRequest { checkpoint, kind, kept: true, prefix }).expect("a snapshot")
+            store.snapshot(&SnapshotRequest::new(checkpoint, kind, prefix)).expect("a snapshot")
         });
         let snapshots: Vec<_> = snapshots.collect();
         self.pending.insert(checkpoint, (snapshots, self.oracle.clone()));

@@ -40,7 +40,7 @@ fn ints(store: &mut KeyedStore, keys: &[i64]) -> Vec<Option<i64>> {
 }
 
 fn snapshot(store: &mut KeyedStore, checkpoint: u64, kind: SnapshotKind) -> StoreSnapshot {
-    let request = SnapshotRequest { checkpoint, kind, kept: true, prefix: format!("p{checkpoint}") };
+    let request = SnapshotRequest::new(checkpoint, kind, format!("p{checkpoint}"));
     let mut snapshot = store.snapshot(&request).expect("a snapshot");
     snapshot.finish().expect("parts");
     snapshot
@@ -62,8 +62,7 @@ fn one(states: Vec<crate::model::StateDescription>) -> StoreSettings {
 fn what_nobody_keeps_has_no_parts_and_later_checkpoints_miss_nothing() {
     let mut store = memory(one(states()), Vec::new()).expect("opens");
     put(&mut store, &[1, 2], vec![Some(10), Some(20)]);
-    let request =
-        SnapshotRequest { checkpoint: 1, kind: SnapshotKind::Checkpoint, kept: false, prefix: "p1".to_owned() };
+    let request = SnapshotRequest { kept: false, ..SnapshotRequest::new(1, SnapshotKind::Checkpoint, "p1") };
     assert!(store.snapshot(&request).expect("a snapshot").parts.is_empty());
     store.completed(1);
     let kept = snapshot(&mut store, 2, SnapshotKind::Checkpoint);
@@ -128,6 +127,61 @@ fn what_was_restored_is_not_sent_again_if_it_is_durable_where_checkpoints_go() {
         let folder = tempfile::tempdir().expect("a folder");
         check_built_on(&super::random::rocksdb(folder.path()));
     }
+}
+
+/// A store, and one that was opened beside it; each was changed since.
+fn beside(backend: &StateBackend) -> [KeyedStore; 2] {
+    let mut store = KeyedStore::open(backend, one(states()), Vec::new()).expect("opens");
+    let keys: Vec<i64> = (0..20_000).collect();
+    put(&mut store, &keys, keys.iter().copied().map(Some).collect());
+    let whole = sent(&snapshot(&mut store, 1, SnapshotKind::Checkpoint));
+    store.completed(1);
+    put(&mut store, &[1], vec![Some(10)]);
+    let request = SnapshotRequest { beside: true, ..SnapshotRequest::new(2, SnapshotKind::Savepoint, "p2") };
+    let mut copy = store.snapshot(&request).expect("a snapshot");
+    copy.finish().expect("parts");
+    let folder = backend.beside().expect("a backend");
+    let mut other = KeyedStore::open(&folder, one(states()), vec![copy]).expect("opens beside it");
+    put(&mut store, &[2], vec![Some(20)]);
+    put(&mut other, &[3], vec![Some(30)]);
+    assert_eq!(ints(&mut store, &[1, 2, 3, 4]), [Some(10), Some(20), Some(3), Some(4)]);
+    assert_eq!(ints(&mut other, &[1, 2, 3, 4]), [Some(10), Some(2), Some(30), Some(4)]);
+    assert!(sent(&snapshot(&mut store, 3, SnapshotKind::Checkpoint)) * 4 < whole, "it builds on the first");
+    store.completed(3);
+    [store, other]
+}
+
+#[test]
+fn a_store_beside_another_has_what_that_had() {
+    beside(&StateBackend::memory());
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn a_database_beside_another_shares_its_files_and_leaves_nothing() {
+    use std::os::unix::fs::MetadataExt;
+
+    let below = |folder: &std::path::Path| {
+        let mut folders = vec![folder.to_owned()];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+            let (inner, own): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+            folders.extend(inner);
+            files.extend(own);
+        }
+        files
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let [_store, other] = beside(&super::random::rocksdb(folder.path()));
+    let files = below(folder.path()).into_iter().filter(|path| path.display().to_string().contains("/.beside-"));
+    let tables: Vec<_> = files.filter(|path| path.extension().is_some_and(|it| it == "sst")).collect();
+    assert!(!tables.is_empty());
+    assert!(tables.iter().any(|path| path.metadata().expect("a file").nlink() > 1), "{tables:?}");
+    drop(other);
+    let left: Vec<_> =
+        below(folder.path()).into_iter().filter(|it| it.display().to_string().contains("beside")).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{
     model::{
         Kind, MapReader, NoMaps, OperatorState, Redistribution, StateChange, StateDescription, StateKind, StateValues,
     },
-    state::{BroadcastMaps, OperatorLists, StateError, TASK_STATE_BYTES_MAX, TaskSettings},
+    state::{BroadcastMaps, OperatorLists, StateError, TASK_STATE_BYTES_MAX, TaskSettings, maps::READ_BYTES_MAX},
 };
 
 fn state(name: &str, kind: StateKind, value: Kind, key: Option<Kind>) -> StateDescription {
@@ -81,6 +81,18 @@ fn broadcast_maps_read_what_was_changed_in_order() {
     maps.apply(&[StateChange::Clear { state: 1, keys: vec![] }, put(&[(1, Some("a"))])]).expect("applied");
     let page = maps.beside(NoMaps).scan(1, 0, None, 5).expect("a page");
     assert_eq!(&page.map_keys.as_primitive::<Int64Type>().values()[..], [1]);
+}
+
+#[test]
+fn no_read_of_broadcast_maps_is_larger_than_it_may_be() {
+    let large = "x".repeat(TASK_STATE_BYTES_MAX / 2);
+    let mut maps = BroadcastMaps::open(broadcast(), &[]).expect("opens");
+    maps.apply(&[put(&[(1, Some(&large)), (2, Some(""))])]).expect("applied");
+    let mut reader = maps.beside(NoMaps);
+    let times = READ_BYTES_MAX / large.len() + 1;
+    let mut get = |key| reader.get(1, &[], &ints(&vec![key; times])).map(|values| values.len());
+    assert_eq!(get(1), Err("more than 268435456 bytes of a map's values were asked for at once".to_owned()));
+    assert_eq!(get(2), Ok(times));
 }
 
 #[test]

@@ -21,11 +21,13 @@ struct Settings {
     trap: i64,
     /// Steps of nothing for each event.
     dawdle: u64,
+    /// Its sums are of processing times and chance, and timers by processing time show them.
+    chance: bool,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { mark: 0, trap: -1, dawdle: 0 }
+        Settings { mark: 0, trap: -1, dawdle: 0, chance: false }
     }
 }
 
@@ -93,6 +95,11 @@ impl SumUp {
         self.settings.meet(id);
         *sums.sum.or_default() += id;
         context.set_event_timer(id + TIMER_MS);
+        if self.settings.chance {
+            let now_ms = context.processing_time_ms();
+            *sums.sum.or_default() ^= context.random() as i64 ^ now_ms;
+            context.set_processing_timer(now_ms + 1);
+        }
         out.emit(Marked { user, what: "row", id, sum: sums.sum.value().unwrap_or(0), mark: self.settings.mark });
     }
 

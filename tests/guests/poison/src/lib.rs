@@ -1,5 +1,5 @@
 //! Fails on what it is told to fail on: rows with mark 1 and all that comes of users called `poison...` later, timers and windows. Rows with
-//! a larger mark put out, and keep, as much as that.
+//! a larger mark put out, and keep, as much as that. Counts the rows, also before it fails.
 //!
 //! Guarantees: what comes out otherwise follows from the other rows alone.
 
@@ -27,8 +27,24 @@ struct Passed {
     id: i64,
 }
 
+#[derive(Metrics)]
+struct Seen {
+    rows: Counter,
+    latest: Gauge,
+    ids: Histogram,
+}
+
+impl Seen {
+    fn note(&mut self, id: i64) {
+        self.rows.add(1);
+        self.latest.set(id as f64);
+        self.ids.observe(id as f64);
+    }
+}
+
 #[flat_map]
-fn pass(event: Event, out: &mut Output<Passed>) {
+fn pass(event: Event, seen: &mut Seen, out: &mut Output<Passed>) {
+    seen.note(event.id);
     (0..event.mark.max(1)).for_each(|_| out.emit(Passed { id: event.id }));
     assert!(event.mark != TRAP, "told to fail");
 }
@@ -49,7 +65,15 @@ struct SumUp;
 
 #[keyed_process]
 impl SumUp {
-    fn process(&mut self, event: Event, sums: &mut Sums, context: &mut KeyedContext<Key>, out: &mut Output<Sum>) {
+    fn process(
+        &mut self,
+        event: Event,
+        sums: &mut Sums,
+        seen: &mut Seen,
+        context: &mut KeyedContext<Key>,
+        out: &mut Output<Sum>,
+    ) {
+        seen.note(event.id);
         *sums.sum.or_default() += event.id;
         if event.mark > TRAP {
             sums.text.set("x".repeat(event.mark as usize));

@@ -4,6 +4,15 @@
 
 use wasmill_sdk::prelude::*;
 
+/// What is broken.
+#[config]
+#[serde(default)]
+#[derive(Default)]
+struct Settings {
+    /// It stops after so many payments.
+    payments: Option<u64>,
+}
+
 #[derive(Record)]
 struct Payment {
     user: i64,
@@ -34,12 +43,21 @@ struct Purse<'a> {
     last: ListState<'a, i64>,
 }
 
-struct Purses;
+struct Purses {
+    settings: Settings,
+    seen: u64,
+}
 
 #[keyed_process]
 impl Purses {
+    fn new(settings: Settings) -> Self {
+        Purses { settings, seen: 0 }
+    }
+
     fn process(&mut self, payment: Payment, purse: &mut Purse, out: &mut Output<Spent>) {
         let Payment { user, amount, timestamp } = payment;
+        self.seen += 1;
+        assert!(self.settings.payments.is_none_or(|most| self.seen <= most), "told to stop");
         *purse.payments.or_default() += 1;
         let before: i64 = purse.total.get().map_or(0, |total| total.parse().expect("a number"));
         let cents = before + amount * 100;
