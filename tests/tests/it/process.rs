@@ -19,8 +19,14 @@ use super::jobs;
 /// What it logs once a checkpoint is complete.
 pub const COMPLETE: &str = ": complete checkpoint=";
 
+/// What it is to log.
+const LOG: &str = "info,wasmill::control=debug,wasmill::connector::kafka::discovery=debug";
+
 /// The longest wait for something that is to happen: long enough for any machine.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How much of what it said is shown where a test fails.
+const LINES_SHOWN: usize = 100;
 
 /// The input files.
 const FILES: [&str; 2] = ["left", "right"];
@@ -216,6 +222,12 @@ pub struct Life {
 
 impl Drop for Life {
     fn drop(&mut self) {
+        // What it said last may tell why the test fails.
+        if std::thread::panicking() {
+            self.said.extend(self.lines.try_iter().map(|line| line + "\n"));
+            let skipped = self.said.lines().count().saturating_sub(LINES_SHOWN);
+            self.said.lines().skip(skipped).for_each(|line| eprintln!("{line}"));
+        }
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -228,7 +240,7 @@ impl Life {
         let job = folder.join("job.yaml");
         fs::write(&job, text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill-for-tests"));
-        command.arg("run").arg(job).args(arguments).env("WASMILL_LOG", "info,wasmill::control=debug");
+        command.arg("run").arg(job).args(arguments).env("WASMILL_LOG", LOG);
         command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         Life::of(command)
     }

@@ -35,8 +35,12 @@ impl ConsumerContext for SourceContext {
     }
 }
 
-/// Why nobody answers, if it is not that nobody is there: before anything is assigned there are no records that could be lost.
+/// Why nobody answers, if it is not that nobody is there. Only a consumer that nothing is assigned to can be asked: what it has to say comes
+/// in between records, and those would be lost.
 pub fn refusal(consumer: &BaseConsumer<SourceContext>) -> Option<KafkaError> {
+    if consumer.assignment().is_ok_and(|assigned| assigned.count() > 0) {
+        return None;
+    }
     (0..EVENTS_MAX)
         .filter_map(|_| consumer.poll(std::time::Duration::ZERO))
         .filter_map(Result::err)
