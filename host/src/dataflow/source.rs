@@ -121,10 +121,12 @@ impl SourceTask {
             // Nobody is to wait for it either.
             self.align(self.clock.monotonic());
         }
+        self.times.grow(self.reader.splits(), self.clock.monotonic());
         loop {
-            self.times.grow(self.reader.splits(), self.clock.monotonic());
             let before = gathered(&self.raw);
             let event = self.next().await?;
+            // What was read may be of a split that was found meanwhile.
+            self.times.grow(self.reader.splits(), self.clock.monotonic());
             match event {
                 Event::Read(ReadStatus::More) => self.gathered(before).await?,
                 Event::Read(ReadStatus::End) => {

@@ -5,7 +5,7 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
@@ -13,7 +13,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     config::ClientConfig,
-    consumer::BaseConsumer,
+    consumer::{BaseConsumer, Consumer as _},
     error::{KafkaError, KafkaResult},
     message::ToBytes,
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext},
@@ -106,6 +106,12 @@ impl Topic {
             partitions.map(|partition| read::end(&client, &self.name, partition, until)).collect::<Vec<_>>()
         });
         settled.iter().zip(&all).any(|(settled, all)| settled < all)
+    }
+
+    /// Whether nobody answers a client that asks about it for so long.
+    pub fn is_out_of_reach(&self, time: Duration) -> bool {
+        let client: BaseConsumer = self.config.create().expect("a client");
+        client.fetch_metadata(Some(&self.name), time).is_err()
     }
 
     /// Waits until all transactions are committed or aborted, which becomes known shortly after it is done.
@@ -205,7 +211,7 @@ impl Producer {
             match self.0.send(record) {
                 Ok(()) => {}
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) if Instant::now() < until => {
-                    self.0.poll(std::time::Duration::from_millis(10));
+                    self.0.poll(Duration::from_millis(10));
                     left = Some(record);
                 }
                 // It looks for partitions that are new every few minutes only.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use wasmill_tests::kafka::{Broker, Topic};
+use wasmill_tests::kafka::Broker;
 
 use super::{
     kafka_jobs::{Fraud, Writer},
@@ -134,32 +134,6 @@ fn while_brokers_are_away_the_job_says_so_and_then_goes_on() {
 }
 
 #[test]
-fn what_was_read_ahead_is_not_lost_when_brokers_are_asked_in_vain() {
-    let (broker, folder) = (Broker::own(), tempfile::tempdir().unwrap());
-    let [input, output] = ["ahead", "written"].map(|name| Topic::new(&broker, name, 1));
-    let numbers: Vec<String> = (0..10_000).map(|number| format!(r#"{{"n":{number}}}"#)).collect();
-    input.produce(numbers.iter().map(|number| ("", number)));
-    // So few records may be on their way that the sink holds up the source, which has read far ahead.
-    let text = format!(
-        "name: ahead\nparallelism: 1\ncheckpoints: {{ directory: checkpoints, interval: {INTERVAL} }}\n\
-         sources:\n  in: {{ kafka: {{ brokers: '{brokers}', topic: {input}, discover: 10ms }}, format: json, schema: {{ n: i64 }} }}\n\
-         sinks:\n  out: {{ input: in, kafka: {{ brokers: '{brokers}', topic: {output}, \
-         properties: {{ queue.buffering.max.messages: 10, linger.ms: 0 }} }} }}\n",
-        brokers = broker.address(),
-        input = input.name(),
-        output = output.name(),
-    );
-    let mut life = Life::start(folder.path(), &text, &[]);
-    life.wait_for(COMPLETE);
-    broker.kill(None);
-    life.wait_for("asking the brokers again");
-    broker.restart(None);
-    let mut reader = output.reader();
-    let found: Vec<&str> = reader.wait_for(numbers.len()).iter().map(|record| record.text()).collect();
-    assert!(found == numbers, "they are not the same, or in another order");
-}
-
-#[test]
 fn of_three_brokers_any_may_be_killed_and_come_back() {
     let broker = Broker::own_with(3, &[]);
     let job = Fraud::new(&broker, "three");
@@ -178,6 +152,33 @@ fn of_three_brokers_any_may_be_killed_and_come_back() {
     life.signal("-TERM");
     let (code, said) = life.end();
     assert_eq!(code, Some(0), "{said}");
+    let written = writer.stop();
+    job.finish();
+    job.check(&written);
+}
+
+#[test]
+fn what_the_latest_checkpoint_counts_on_is_there_after_a_start_from_a_savepoint() {
+    let (job, folder) = (Fraud::new(Broker::shared(), "back"), tempfile::tempdir().unwrap());
+    let saved = folder.path().join("saved").display().to_string();
+    let writer = Writer::start(&job.input, 2, Rng::with_seed(9));
+    let mut life = job.start(INTERVAL, &["--savepoint-on-stop", &saved]);
+    life.wait_for(COMPLETE);
+    life.signal("-TERM");
+    let (code, said) = life.end();
+    assert_eq!(code, Some(0), "{said}");
+    for attempt in 0.. {
+        assert!(attempt < 100, "checkpoints never count on a transaction");
+        // Complete, and nothing of it is committed.
+        let (code, said) = job.start(INTERVAL, &["--crash-at-checkpoint", "3"]).end();
+        assert_eq!(code, None, "it was to crash: {said}");
+        // This one has no checkpoint of its own.
+        let mut life = job.start("1h", &["--from-savepoint", &saved]);
+        life.wait_for("starting task=");
+        if life.kill().contains(SETTLED) {
+            break;
+        }
+    }
     let written = writer.stop();
     job.finish();
     job.check(&written);

@@ -1,6 +1,6 @@
 //! Kafka as a source, against a real broker: what is read, from where to where, and what is said when it cannot be. What is read is
 //! compared with what was written. Must not know how partitions are read.
-use std::path::Path;
+use std::{path::Path, sync::Arc, time::Duration};
 
 use rdkafka::{
     TopicPartitionList,
@@ -8,7 +8,12 @@ use rdkafka::{
     message::{Header, OwnedHeaders},
     producer::{BaseRecord, Producer as _},
 };
-use wasmill::control::RunError;
+use wasmill::{
+    connector::{BatchLimits, Opening},
+    control::RunError,
+    job::parse,
+    model::{RawBatch, SystemClock},
+};
 use wasmill_tests::kafka::{Broker, PATIENCE, Topic};
 
 use super::jobs;
@@ -229,4 +234,41 @@ sinks: {{ out: {{ input: in, file: {{ path: out }} }} }}",
     );
     jobs::run(&text, base.path(), &Default::default()).unwrap();
     assert_eq!(jobs::lines(&base.path().join("out")), numbers(0..3));
+}
+
+#[tokio::test]
+async fn what_was_read_ahead_is_not_lost_while_brokers_are_asked_in_vain() {
+    let broker = Broker::own();
+    let topic = Topic::new(&broker, "ahead", 1);
+    let texts: Vec<String> = (0..10_000).map(|number| number.to_string()).collect();
+    topic.produce(texts.iter().map(|text| ("", text)));
+    let text = format!(
+        "name: ahead\nsources: {{ in: {{ kafka: {{ brokers: '{}', topic: {}, discover: 1ms }}, format: text }} }}\n\
+         sinks: {{ out: {{ input: in, discard: {{}} }} }}",
+        broker.address(),
+        topic.name()
+    );
+    let source = parse(&text, "job.yaml", &|_| None, Path::new("")).unwrap().sources.swap_remove("in").unwrap();
+    let (clock, uid) = (Arc::new(SystemClock::new()), "in".to_owned());
+    let opening =
+        Opening { job: "ahead".into(), uid, subtask: 0, parallelism: 1, start: 1, metadata: Vec::new(), clock };
+    let mut reader = source.connector.open(&opening, None).unwrap();
+    reader.start().await.unwrap();
+    let (mut found, mut raw) = (Vec::new(), RawBatch::default());
+    let mut read = async |records| {
+        raw.clear();
+        reader.read(&mut raw, BatchLimits { records, bytes: 1 << 20 }).await.unwrap();
+        found.extend((0..raw.len()).map(|record| String::from_utf8(raw.record(record).to_vec()).unwrap()));
+        assert!(found == texts[..found.len()], "they are not the same, or in another order");
+        found.len()
+    };
+    // From then on the client has more, and at each read it is time to look for new partitions.
+    read(1).await;
+    broker.kill(None);
+    read(1).await;
+    // Longer than the source waits for an answer.
+    assert!(topic.is_out_of_reach(Duration::from_secs(5)));
+    broker.restart(None);
+    let all = async { while read(1000).await < texts.len() {} };
+    tokio::time::timeout(PATIENCE, all).await.unwrap();
 }

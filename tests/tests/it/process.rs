@@ -19,9 +19,6 @@ use super::jobs;
 /// What it logs once a checkpoint is complete.
 pub const COMPLETE: &str = ": complete checkpoint=";
 
-/// What it is to log.
-const LOG: &str = "info,wasmill::control=debug,wasmill::connector::kafka::discovery=debug";
-
 /// The longest wait for something that is to happen: long enough for any machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -240,7 +237,7 @@ impl Life {
         let job = folder.join("job.yaml");
         fs::write(&job, text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill-for-tests"));
-        command.arg("run").arg(job).args(arguments).env("WASMILL_LOG", LOG);
+        command.arg("run").arg(job).args(arguments).env("WASMILL_LOG", "info,wasmill::control=debug");
         command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         Life::of(command)
     }

@@ -1,6 +1,7 @@
 //! What it takes to make parts of a file sink visible, and doing so. Guarantees that doing it again does no harm, however far it
 //! came before, and that no file of another content is taken for a part or overwritten.
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Read},
     path::Path,
@@ -121,12 +122,19 @@ fn checksum_of(path: &Path) -> io::Result<u64> {
     }
 }
 
-/// Makes parts visible that are not yet.
+/// Makes parts visible that are not yet. Of a part that is there several times, since it was written to between checkpoints, the latest and longest
+/// is meant.
 pub fn commit(directory: &Path, committables: &[Committable]) -> Result<(), ConnectorError> {
     let Some(first) = committables.first() else { return Ok(()) };
+    let mut longest: BTreeMap<&str, &Committable> = BTreeMap::new();
     for committable in committables {
-        committable.link(directory)?;
+        let size = |of: &Committable| (of.length, of.checksum.is_some());
+        let known = longest.entry(&committable.name).or_insert(committable);
+        if size(committable) > size(known) {
+            *known = committable;
+        }
     }
+    longest.values().try_for_each(|committable| committable.link(directory))?;
     // The new names must be durable before the old ones are gone.
     let failed = |error: io::Error| first.failed(directory, &format!("cannot be made durable: {error}"));
     sync_directory(directory).map_err(failed)?;
@@ -139,4 +147,27 @@ pub fn commit(directory: &Path, committables: &[Committable]) -> Result<(), Conn
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_part_that_was_written_to_between_checkpoints_all_is_kept_that_one_counts_on() {
+        let part = |length, checksum| Committable { hidden: ".a".into(), name: "a".into(), length, checksum };
+        let content = b"one two three";
+        let checksum = {
+            let mut checksum = Xxh3::new();
+            checksum.update(content);
+            checksum.digest()
+        };
+        for (later, kept) in [(part(7, None), &content[..7]), (part(13, Some(checksum)), &content[..])] {
+            let directory = tempfile::tempdir().unwrap();
+            fs::write(directory.path().join(".a"), content).unwrap();
+            commit(directory.path(), &[part(3, None), later]).unwrap();
+            assert_eq!(fs::read(directory.path().join("a")).unwrap(), kept);
+            assert!(!directory.path().join(".a").exists());
+        }
+    }
 }

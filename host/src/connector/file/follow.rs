@@ -4,6 +4,7 @@
 //! once. After a restart it is the same, but that one replaced meanwhile cannot be read to its end.
 use std::{
     fs::Metadata,
+    io::ErrorKind,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -50,7 +51,7 @@ struct Tail {
     lines: Lines,
     /// What tells the open file from another of the same name.
     identity: (u64, u64),
-    /// Another file has its name now; the open one is read to its end.
+    /// Its name is that of another file now, or of none; the open one is read to its end.
     replaced: bool,
     /// A compressed file that was read.
     finished: bool,
@@ -60,12 +61,10 @@ struct Tail {
 enum Fate {
     /// There may be more later.
     Grows,
-    /// Its name belongs to another file, which was seen only now.
+    /// Its name belongs to another file, or to none, which was seen only now: it may have grown before.
     Replaced,
-    /// To be read from the beginning.
+    /// To be read from the beginning, if there is one of its name.
     Restarts,
-    /// It is no more.
-    Gone,
 }
 
 fn identity(metadata: &Metadata) -> (u64, u64) {
@@ -82,19 +81,29 @@ impl Tail {
         Ok(Tail { name: name.into(), path: path.into(), chunks, lines, identity, replaced: false, finished })
     }
 
+    /// The same, `None` if it is not there.
+    fn found(name: &str, path: &Path, from: Option<&FilePosition>) -> Result<Option<Tail>, ConnectorError> {
+        match Tail::open(name, path, from) {
+            Err(_) if path.try_exists().is_ok_and(|is_there| !is_there) => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
     fn position(&self) -> SplitPosition {
         self.chunks.position(&self.lines, self.finished).split(&self.name)
     }
 
-    async fn fate(&mut self) -> Fate {
+    async fn fate(&mut self) -> Result<Fate, ConnectorError> {
         if self.replaced {
-            return Fate::Restarts;
+            return Ok(Fate::Restarts);
         }
         match tokio::fs::metadata(&self.path).await {
-            Ok(found) if identity(&found) != self.identity => Fate::Replaced,
-            Ok(found) if found.len() < self.chunks.total() => Fate::Restarts,
-            Ok(_) => Fate::Grows,
-            Err(_) => Fate::Gone,
+            Ok(found) if identity(&found) != self.identity => Ok(Fate::Replaced),
+            Ok(found) if found.len() < self.chunks.total() => Ok(Fate::Restarts),
+            Ok(_) => Ok(Fate::Grows),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Fate::Replaced),
+            // What cannot be looked at now is not gone: taken for new later, it would be read twice.
+            Err(error) => Err(failed(&self.path, &error)),
         }
     }
 }
@@ -131,7 +140,7 @@ impl FollowReader {
     fn look(&mut self) -> Result<(), ConnectorError> {
         for (name, path) in self.paths.list()? {
             if owner(&name, self.parallelism) == self.subtask && !self.tails.iter().any(|tail| tail.path == path) {
-                self.tails.push(Tail::open(&name, &path, self.restored.get(&name))?);
+                self.tails.extend(Tail::found(&name, &path, self.restored.get(&name))?);
                 self.restored.remove(&name);
             }
         }
@@ -150,25 +159,30 @@ impl FollowReader {
             self.at += usize::from(tail.finished);
             return Ok(());
         }
-        match tail.fate().await {
+        match tail.fate().await? {
             Fate::Grows => self.at += 1,
             Fate::Replaced => tail.replaced = true,
-            Fate::Restarts => self.restart(),
-            Fate::Gone => drop(self.tails.remove(self.at)),
+            Fate::Restarts => self.restart()?,
         }
         Ok(())
     }
 
     /// Reads the current file from its beginning.
-    fn restart(&mut self) {
+    fn restart(&mut self) -> Result<(), ConnectorError> {
         let tail = &mut self.tails[self.at];
-        let (file, bytes) = (tail.path.display(), tail.lines.partial_bytes());
-        tracing::warn!(message = "file was cut off or replaced, reading it from its beginning", %file, bytes);
-        match Tail::open(&tail.name, &tail.path, None) {
-            Ok(new) => *tail = new,
-            // Moved away again: should it come back, it is new.
-            Err(_) => drop(self.tails.remove(self.at)),
+        let (file, bytes) = (tail.path.display().to_string(), tail.lines.partial_bytes());
+        match Tail::found(&tail.name, &tail.path, None)? {
+            Some(new) => {
+                *tail = new;
+                tracing::warn!(message = "file was cut off or replaced, reading it from its beginning", file, bytes);
+            }
+            // Moved away: should it come back, it is new.
+            None => {
+                self.tails.remove(self.at);
+                tracing::warn!(message = "file is no more", file, bytes);
+            }
         }
+        Ok(())
     }
 }
 
@@ -192,7 +206,7 @@ impl SourceReader for FollowReader {
             let filled = match tail.chunks.fill().await {
                 // What it was in an earlier run.
                 Err(error) if is_changed(&error) => {
-                    self.restart();
+                    self.restart()?;
                     continue;
                 }
                 filled => filled.map_err(|e| failed(&tail.path, &e))?,

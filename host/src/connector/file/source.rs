@@ -74,6 +74,10 @@ impl<'de> Deserialize<'de> for Paths {
     }
 }
 
+/// What is hidden is none of it unless asked for: sinks hide what they are not done with.
+const AS_IN_A_SHELL: glob::MatchOptions =
+    glob::MatchOptions { require_literal_leading_dot: true, case_sensitive: true, require_literal_separator: false };
+
 impl Paths {
     /// The files there are now, sorted by path, with their names in checkpoints.
     pub fn list(&self) -> Result<Vec<Listed>, ConnectorError> {
@@ -85,7 +89,7 @@ impl Paths {
         };
         let mut files = Vec::new();
         for pattern in &self.patterns {
-            for path in glob::glob(pattern).map_err(|e| failed(pattern, e.to_string()))? {
+            for path in glob::glob_with(pattern, AS_IN_A_SHELL).map_err(|e| failed(pattern, e.to_string()))? {
                 let path = path.map_err(|e| failed(pattern, format!("cannot be listed: {e}")))?;
                 if !path.is_dir() {
                     files.push(path);
@@ -289,6 +293,11 @@ mod tests {
         fs::remove_file(path("b")).unwrap();
         append("a", "a4\n");
         assert_eq!(read_some(&mut *reader, 1).await.unwrap(), ["a4"]);
+        // Moved away, with none in its place, while the last line was not read yet.
+        append("a", "a5\n");
+        fs::rename(path("a"), directory.path().join(".a.old")).unwrap();
+        append("d", "d1\n");
+        assert_eq!(read_some(&mut *reader, 2).await.unwrap(), ["a5", "d1"]);
     }
 
     #[tokio::test]

@@ -176,8 +176,10 @@ pub fn reached(
             };
             Reached { next, until: None }
         });
-        if settings.until.is_some() {
-            reached.until.get_or_insert(end);
+        match settings.until {
+            Some(_) => drop(reached.until.get_or_insert(end)),
+            // It was read to an end once, and is to be read on for ever now.
+            None => reached.until = None,
         }
         all.insert(partition.clone(), reached);
     }

@@ -1,17 +1,18 @@
 //! A part of a source: reads the partitions that are its own, and looks for new ones. Guarantees that the records of a partition come
 //! in order, each once; that a batch is of one partition; and that nothing here blocks a thread of the runtime.
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ffi::CString, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use rdkafka::{
     Message, Offset, TopicPartitionList,
+    bindings::{rd_kafka_get_watermark_offsets, rd_kafka_resp_err_t},
     consumer::{BaseConsumer, CommitMode, Consumer},
     error::KafkaError,
     message::{BorrowedMessage, OwnedMessage},
 };
 use tokio::{
     sync::Notify,
-    task::{JoinHandle, spawn_blocking},
+    task::{JoinError, JoinHandle, spawn_blocking},
 };
 
 use super::{
@@ -29,6 +30,9 @@ use crate::{
 
 /// What a consumer keeps ready beyond what it was asked for.
 const QUEUED_KBYTES: &str = "32768";
+
+/// Events in a row that are none of ours: one for each time that a group was told of positions, and for statistics.
+const EVENTS_MAX: usize = 3;
 
 type KafkaConsumer = BaseConsumer<SourceContext>;
 type Found = BTreeMap<Partition, Reached>;
@@ -132,10 +136,10 @@ impl KafkaReader {
 
     /// Asks which partitions are this part's, and where to begin with those that are not read yet.
     fn look(&self, known: Found, start: Start) -> JoinHandle<Result<Found, ConnectorError>> {
-        let (settings, consumer, ready) = (self.settings.clone(), self.consumers[0].clone(), self.ready.clone());
+        let (settings, consumer) = (self.settings.clone(), self.consumers[0].clone());
         let (subtask, parallelism) = (self.subtask, self.parallelism);
         spawn_blocking(move || {
-            let found = discovery::partitions(&consumer, &settings.topics).and_then(|partitions| {
+            discovery::partitions(&consumer, &settings.topics).and_then(|partitions| {
                 let mine = |partition: &Partition| partition.is_read_by(subtask, parallelism);
                 let partitions: Vec<Partition> = partitions.into_iter().filter(mine).collect();
                 if let Some(gone) = known.keys().find(|partition| !partitions.contains(partition)) {
@@ -143,9 +147,7 @@ impl KafkaReader {
                     return Err(Failure::Missing.at(gone.to_string(), what));
                 }
                 discovery::reached(&consumer, &settings, &partitions, &known, &start)
-            });
-            ready.notify_one();
-            found
+            })
         })
     }
 
@@ -178,15 +180,23 @@ impl KafkaReader {
         Ok(())
     }
 
+    /// Reads those too that were found.
+    fn found(&mut self, found: Result<Result<Found, ConnectorError>, JoinError>) -> Result<(), ConnectorError> {
+        self.discovery = None;
+        match found {
+            Ok(Ok(found)) => self.assign(found)?,
+            Ok(Err(error)) if error.retry => tracing::warn!("looking for new partitions: {error}"),
+            Ok(Err(error)) => return Err(error),
+            Err(panic) => tracing::error!("looking for new partitions: {panic}"),
+        }
+        Ok(())
+    }
+
     /// Looks for new partitions if it is time, and reads those that were found.
     async fn discover(&mut self) -> Result<(), ConnectorError> {
-        if let Some(discovery) = self.discovery.take_if(|discovery| discovery.is_finished()) {
-            match discovery.await {
-                Ok(Ok(found)) => self.assign(found)?,
-                Ok(Err(error)) if error.retry => tracing::warn!("looking for new partitions: {error}"),
-                Ok(Err(error)) => return Err(error),
-                Err(panic) => tracing::error!("looking for new partitions: {panic}"),
-            }
+        if let Some(discovery) = self.discovery.as_mut().filter(|discovery| discovery.is_finished()) {
+            let found = discovery.await;
+            self.found(found)?;
         }
         let now = self.clock.monotonic();
         if self.settings.until.is_none() && self.discovery.is_none() && self.discover_at <= now {
@@ -244,9 +254,17 @@ impl KafkaReader {
     fn at_end(&mut self, consumer: usize, number: i32) -> Result<(), ConnectorError> {
         let is = |split: &Split| split.consumer == consumer && split.partition.number == number && !split.done;
         match self.splits.iter().position(is) {
-            Some(split) => self.finish(split),
-            None => Ok(()),
+            Some(split) if self.knows_all(split) => self.finish(split),
+            // A broker that has just come to lead the partition, or follows another, does not know yet how far it goes. There will be another end.
+            _ => Ok(()),
         }
+    }
+
+    /// Whether the broker that a partition is read from has told of all that is to be read.
+    fn knows_all(&self, split: usize) -> bool {
+        let Split { partition, consumer, reached, .. } = &self.splits[split];
+        let end = known_end(&self.consumers[*consumer], partition);
+        reached.until.zip(end).is_none_or(|(until, end)| end >= until)
     }
 
     /// What is the matter with a partition, or all of them.
@@ -283,7 +301,8 @@ impl KafkaReader {
         for index in 0..self.consumers.len() {
             let consumer = self.consumers[index].clone();
             while into.len() + into.refused.len() < limits.records && into.data.len() < limits.bytes {
-                let Some(polled) = consumer.poll(Duration::ZERO) else { break };
+                // `None` is also said of an event of the client's own, and behind that there may be records, of which nobody is told again.
+                let Some(polled) = (0..EVENTS_MAX).find_map(|_| consumer.poll(Duration::ZERO)) else { break };
                 match polled {
                     Ok(message) => {
                         if !self.taken(&message, into)? {
@@ -308,6 +327,23 @@ impl KafkaReader {
         }
         Ok(!other)
     }
+}
+
+/// Where a partition ends, as the latest answer to a request for its records has it; `None` if there was none.
+fn known_end(consumer: &KafkaConsumer, partition: &Partition) -> Option<i64> {
+    let topic = CString::new(&*partition.topic).ok()?;
+    let (mut low, mut high) = (-1, -1);
+    // SAFETY: the client lives as long as `consumer` is borrowed, the name ends with a zero, and the two numbers are there to be written to.
+    let error = unsafe {
+        rd_kafka_get_watermark_offsets(
+            consumer.client().native_ptr(),
+            topic.as_ptr(),
+            partition.number,
+            &raw mut low,
+            &raw mut high,
+        )
+    };
+    (error == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
 }
 
 /// What became of a record.
@@ -377,9 +413,17 @@ impl SourceReader for KafkaReader {
                 return Ok(ReadStatus::End);
             }
             let ready = self.ready.clone();
+            let looking = self.discovery.is_some();
+            let looked = async {
+                match &mut self.discovery {
+                    Some(discovery) => discovery.await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = ready.notified() => {}
-                () = self.clock.sleep_until(self.discover_at), if self.settings.until.is_none() && self.discovery.is_none() => {}
+                found = looked => self.found(found)?,
+                () = self.clock.sleep_until(self.discover_at), if self.settings.until.is_none() && !looking => {}
             }
         }
     }
