@@ -84,12 +84,11 @@ impl Schedule {
             let (failures, tolerable) = (progress.failures, self.tolerable_failures);
             return Decision::Fail(CheckpointsFailing { failures, tolerable });
         }
-        let over = |since: &Duration| since.saturating_add(self.timeout);
-        if let Some((checkpoint, _)) = progress.in_flight.iter().find(|(_, since)| over(since) <= now) {
+        if let Some((checkpoint, _)) = progress.in_flight.iter().find(|(_, since)| self.over(since) <= now) {
             return Decision::Abort(*checkpoint);
         }
         let concurrent = if self.min_pause.is_zero() { self.max_concurrent.max(1) as usize } else { 1 };
-        let timeout = progress.in_flight.values().map(over).min();
+        let timeout = self.times_out(progress);
         if let Some(timeout) = timeout.filter(|_| progress.in_flight.len() >= concurrent) {
             return Decision::WaitUntil(timeout);
         }
@@ -99,6 +98,15 @@ impl Schedule {
             return Decision::Trigger;
         }
         Decision::WaitUntil(timeout.map_or(due, |timeout| timeout.min(due)))
+    }
+
+    /// When the first of those under way is to be given up.
+    pub fn times_out(&self, progress: &Progress) -> Option<Duration> {
+        progress.in_flight.values().map(|since| self.over(since)).min()
+    }
+
+    fn over(&self, since: &Duration) -> Duration {
+        since.saturating_add(self.timeout)
     }
 }
 

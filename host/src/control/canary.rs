@@ -211,7 +211,8 @@ pub(super) fn ready_step(shared: &Shared, operator: &str, step: CanaryStep) -> R
                 plugin: canary.plugin.clone(),
                 what: error.to_string(),
             };
-            can_last(&prepared.spec, &node.name, spec)?;
+            let held = shared.in_force.trials().held_for(shared.environment.clock.monotonic());
+            can_last(&prepared.spec, &node.name, spec, held)?;
             prepared = prepared.with([(id, bound.bound.clone())]).map_err(unplanned)?;
             let CanaryVersion { plugin, digest, configuration, .. } = canary;
             (to, trial) = (OperatorVersion { plugin, digest, configuration, ..to }, spec);

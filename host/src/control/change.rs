@@ -160,7 +160,8 @@ pub(super) fn all_versions(shared: &Shared) -> Vec<(String, OperatorVersion)> {
 pub(super) fn ready(shared: &Arc<Shared>, request: ChangeRequest) -> Result<ReadyChange, ChangeError> {
     let trial = request.trial;
     let Checked { base, prepared, id, node, from, to, bound, fit } = check(shared, request)?;
-    can_last(&prepared.spec, &node.name, trial)?;
+    let held = shared.in_force.trials().held_for(shared.environment.clock.monotonic());
+    can_last(&prepared.spec, &node.name, trial, held)?;
     let prepared = Arc::new(prepared);
     let node = &node;
     let failed = |error| ChangeError::Plugin { operator: node.name.clone(), error };

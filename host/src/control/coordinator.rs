@@ -14,6 +14,7 @@ use super::{
     publish::{Header, Published, Savepoint, Target, publish_all},
     restore::Restored,
     run::{Command, Shared},
+    trials::SoFar,
 };
 use crate::{
     checkpoint::{self, Decision, Pending, Progress, Schedule, StoreError},
@@ -63,6 +64,8 @@ struct InFlight {
     began_ms: i64,
     /// The latest that was complete then.
     base: Option<u64>,
+    /// What versions on trial had done then.
+    so_far: SoFar,
 }
 
 pub(super) struct Coordinator<'a> {
@@ -120,7 +123,7 @@ impl<'a> Coordinator<'a> {
         let retain = spec.map_or(1, |spec| spec.retain as usize);
         let durable = restored.durable;
         let target = options.checkpoints.clone().map(|store| Target { store, durable, retain });
-        Coordinator {
+        let coordinator = Coordinator {
             shared,
             environment,
             tasks,
@@ -144,7 +147,9 @@ impl<'a> Coordinator<'a> {
             last: None,
             cancelled: false,
             disconnected: false,
-        }
+        };
+        shared.in_force.trials().again(|operator| coordinator.counts(operator));
+        coordinator
     }
 
     /// Until all tasks have ended, or one has failed.
@@ -167,6 +172,8 @@ impl<'a> Coordinator<'a> {
                 // What whoever asked has given up on.
                 Event::Command(Command::Savepoint { done, .. }) if done.is_closed() => {}
                 Event::Command(Command::Checkpoint { done, .. }) if done.is_closed() => {}
+                Event::Command(Command::Change { done, .. }) if done.is_closed() => {}
+                Event::Command(Command::TakeBack(taken)) if taken.done.is_closed() => {}
                 Event::Command(Command::Savepoint { directory, last, done }) => {
                     self.savepoint(directory, last, Some(done))?;
                 }
@@ -222,8 +229,9 @@ impl<'a> Coordinator<'a> {
             let Some(schedule) = &self.schedule else { return Ok(look) };
             match schedule.next(now, &self.progress) {
                 // Nothing comes after the last.
-                Decision::Trigger if self.last.is_some() => return Ok(None),
-                Decision::Trigger if self.holds_checkpoints() => return Ok(look),
+                Decision::Trigger if self.last.is_some() || self.holds_checkpoints() => {
+                    return Ok(look.into_iter().chain(schedule.times_out(&self.progress)).min());
+                }
                 Decision::Trigger => self.trigger(SnapshotKind::Checkpoint, Last::No, None)?,
                 Decision::Abort(checkpoint) => {
                     let timeout = humantime::format_duration(schedule.timeout);
@@ -278,7 +286,9 @@ impl<'a> Coordinator<'a> {
         let pending = Some(Pending::new(checkpoint, 0..self.tasks.len()));
         let base = self.complete;
         let versions = self.versions.clone();
-        self.in_flight.insert(checkpoint, InFlight { barrier, pending, versions, savepoint, began, began_ms, base });
+        let so_far = self.shared.in_force.trials().so_far(|operator| self.counts(operator));
+        let in_flight = InFlight { barrier, pending, versions, savepoint, began, began_ms, base, so_far };
+        self.in_flight.insert(checkpoint, in_flight);
         self.progress.triggered(checkpoint, began);
         if last != Last::No {
             self.last = Some(barrier);
@@ -390,6 +400,8 @@ impl<'a> Coordinator<'a> {
             self.complete = Some(checkpoint);
         }
         if let Some(permit) = complete.permit {
+            self.shared.in_force.trials().keep(&in_flight.so_far);
+            self.shared.set_complete(checkpoint);
             // It holds all that earlier ones would have held.
             let earlier = self.in_flight.range(..checkpoint).filter(|(_, it)| it.savepoint.is_none());
             for id in earlier.map(|(id, _)| *id).collect::<Vec<_>>() {

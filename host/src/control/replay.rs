@@ -5,19 +5,22 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 
 use super::{
-    Bound, ChangeError, ChangeRequest, PluginId, Prepared,
+    Bound, ChangeError, ChangeRequest, JobView, PluginId, Prepared,
     change::{Checked, check, columns, replacement},
-    run::Shared,
+    run::{Purpose, Shared},
 };
 use crate::{
     codec::{Format, NoSchemas},
-    dataflow::{Offer, Place, Replay, partition},
+    dataflow::{Last, Offer, Place, Replay, partition},
     job::{InputSide, PlanNode, Role},
     model::{Batch, EventTime, OperatorVersion, RawBatch},
 };
 
 /// Letters of one request.
 pub const REPLAY_LETTERS_MAX: usize = 1000;
+
+/// Checkpoints begun for letters that were replayed, until one is complete.
+const REPLAY_CHECKPOINTS_MAX: usize = 3;
 
 /// A row that was rejected, or that a call has failed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +52,44 @@ pub struct ReadyReplay {
     /// What is to process them.
     pub(super) by: OperatorVersion,
     pub(super) offers: Vec<(Place, Offer)>,
+}
+
+impl JobView {
+    /// Checks dead letters as a change is checked. Blocks as long as a plugin takes to be configured.
+    pub fn prepare_replay(&self, request: ReplayRequest) -> Result<ReadyReplay, ChangeError> {
+        ready_replay(&self.shared, request)
+    }
+
+    /// Gives letters to an operator at a barrier, as rows that come after all before it. When this returns they are processed, and a checkpoint
+    /// has all that came of it, if the job keeps any. If it fails the job may have failed with them, which undoes what came of them, unless a
+    /// checkpoint was complete just then.
+    pub async fn replay(&self, ready: ReadyReplay) -> Result<(), ChangeError> {
+        let ReadyReplay { base, operator, in_force, offers, .. } = ready;
+        let _one_at_a_time = self.shared.changing.lock().await;
+        self.is_current(&base)?;
+        if self.holds_checkpoints() {
+            let what = "a version is on trial with its state, so no checkpoint is taken now".to_owned();
+            return Err(ChangeError::Replay { operator, what });
+        }
+        let start = self.starts();
+        let purpose = Purpose::Replay(operator, Box::new(in_force));
+        let barrier = self.pass(&base, offers, purpose).await.map_err(|_| ChangeError::Undone)?;
+        if self.shared.prepared.spec.checkpoints.is_none() {
+            return Ok(());
+        }
+        for _ in 0..REPLAY_CHECKPOINTS_MAX {
+            // Any that comes after the letters has what came of them, also the last.
+            let asked = self.checkpoint(Last::No).await;
+            if self.shared.has_complete(start, barrier) {
+                return Ok(());
+            }
+            if self.starts() != start {
+                break;
+            }
+            asked.map_or_else(|what| tracing::debug!("no checkpoint after a replay yet: {what}"), drop);
+        }
+        Err(ChangeError::Undone)
+    }
 }
 
 impl ReadyReplay {

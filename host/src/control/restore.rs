@@ -1,6 +1,7 @@
 //! What a start of a job begins with: its latest checkpoint, a savepoint, or nothing, divided among the subtasks there are now.
 use std::{
     collections::{HashMap, HashSet},
+    path::Path,
     sync::Arc,
 };
 
@@ -41,6 +42,8 @@ pub(super) struct Restored {
     states: HashMap<(String, u32), SubtaskState>,
     /// By uid of a sink.
     pub(super) committables: HashMap<String, Vec<Vec<u8>>>,
+    /// The same of the latest complete checkpoint, where a savepoint is gone back to in its stead.
+    pub(super) passed_over: HashMap<String, Vec<Vec<u8>>>,
 }
 
 impl Restored {
@@ -133,10 +136,9 @@ async fn take_over(
     if let StartFrom::Savepoint(path) = &options.from
         && !latest.as_ref().is_some_and(|(manifest, _)| is_own(manifest))
     {
-        let store = (options.open)(path)?;
-        let savepoint = find(&*store, None, &mut restored).await?;
-        let (savepoint, _) = savepoint.ok_or_else(|| RunError::NoSavepoint(path.clone()))?;
-        latest = Some((savepoint, store));
+        let passed_over = latest.iter().flat_map(|(manifest, _)| &manifest.nodes);
+        restored.passed_over = passed_over.map(|node| (node.uid.clone(), committables(node))).collect();
+        latest = Some(savepoint(options, path, &mut restored).await?);
     }
     while let Some((manifest, store)) = latest {
         let (checkpoint, start) = (manifest.checkpoint, restored.start);
@@ -152,9 +154,19 @@ async fn take_over(
             Err(RunError::Store(error)) if error.is_loss() => {
                 tracing::error!(checkpoint, "cannot be restored, an earlier one is tried: {error}");
                 let earlier = find(&*store, Some(checkpoint), &mut restored).await?;
-                let (earlier, id) = earlier.ok_or(error)?;
-                base = if is_here { Some(id) } else { base };
-                latest = Some((earlier, store));
+                if is_here {
+                    base = earlier.as_ref().map(|(_, id)| *id);
+                }
+                latest = match (&options.from, earlier) {
+                    // What is before this run's own was passed over.
+                    (StartFrom::Savepoint(path), earlier)
+                        if is_here && !earlier.as_ref().is_some_and(|(it, _)| is_own(it)) =>
+                    {
+                        Some(savepoint(options, path, &mut restored).await?)
+                    }
+                    (_, Some((earlier, _))) => Some((earlier, store)),
+                    (_, None) => return Err(error.into()),
+                };
             }
             Err(error) => return Err(error),
             Ok(()) => {
@@ -169,6 +181,18 @@ async fn take_over(
     }
     own.first.get_or_insert(restored.start);
     Ok(restored)
+}
+
+/// What is in the folder of a savepoint.
+async fn savepoint(
+    options: &JobOptions,
+    path: &Path,
+    restored: &mut Restored,
+) -> Result<(Manifest, Arc<dyn CheckpointStore>), RunError> {
+    let store = (options.open)(path)?;
+    let found = find(&*store, None, restored).await?;
+    let (manifest, _) = found.ok_or_else(|| RunError::NoSavepoint(path.to_owned()))?;
+    Ok((manifest, store))
 }
 
 async fn find(
@@ -192,6 +216,8 @@ async fn divide(
     store: &dyn CheckpointStore,
     restored: &mut Restored,
 ) -> Result<(), RunError> {
+    // A later checkpoint may have been tried before, and have had more.
+    (restored.states, restored.committables) = Default::default();
     let plan = &rules.prepared.plan;
     manifest.accepts(plan.max_parallelism)?;
     let homes: HashMap<&str, Option<&PlanNode>> =

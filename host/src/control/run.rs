@@ -9,19 +9,18 @@ use std::{
 
 use tokio::{
     runtime::Runtime,
-    sync::{mpsc, oneshot},
+    sync::{MutexGuard, mpsc, oneshot, watch},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     CanaryReport, CanaryRequest, CanaryStep, ChangeError, ChangeRequest, Changed, CheckpointCounts, JobOptions,
-    JobReport, MetricReport, NodeReport, Placement, Prepared, ReadyChange, ReadyReplay, ReadyShadow, ReplayRequest,
-    RuleRequest, RulesReport, RunError, ShadowReport, ShadowRequest, TakenBack, TrialSpec,
+    JobReport, MetricReport, NodeReport, Placement, Prepared, ReadyChange, ReadyShadow, RuleRequest, RulesReport,
+    RunError, ShadowReport, ShadowRequest, TakenBack, TrialSpec,
     canary::{ready_canary, ready_step, reports},
     change::{all_versions, ready},
     in_force::InForce,
     migration::{Rehearsing, all_migrate},
-    replay::ready_replay,
     rules::{RuleCounts, ready_rule, reports as rule_reports},
     shadow::{Shadows, discard, ready_shadow},
     supervise::Supervisor,
@@ -38,9 +37,6 @@ const HOST_STACK_BYTES_MAX: usize = 1 << 20;
 
 /// Checkpoints and savepoints asked for that nobody has begun yet; whoever asks for one more waits.
 const COMMANDS_MAX: usize = 16;
-
-/// Checkpoints begun for letters that were replayed, until one is complete.
-const REPLAY_CHECKPOINTS_MAX: usize = 3;
 
 /// The threads of the data path: as many as there are processors, each with room for a guest's stack. Nothing else may run
 /// there, since guests keep them busy.
@@ -77,8 +73,8 @@ pub(super) enum Command {
         /// The number of the offers.
         offer: u64,
         purpose: Purpose,
-        /// Told once all have taken it; dropped if it does not come to that.
-        done: oneshot::Sender<()>,
+        /// Told the barrier's number once all have taken it; dropped if it does not come to that.
+        done: oneshot::Sender<u64>,
     },
     /// The end of this run, and what was before a version on trial.
     TakeBack(TakenBack),
@@ -119,6 +115,10 @@ pub(super) struct Shared {
     offers: AtomicU64,
     /// Changes are made one after the other.
     pub(super) changing: tokio::sync::Mutex<()>,
+    /// False from a failure until the next start knows what it runs.
+    pub(super) running: watch::Sender<bool>,
+    /// The latest complete checkpoint of a start: which start, and the checkpoint.
+    complete: Mutex<(u64, u64)>,
     pub(super) rule_counts: RuleCounts,
     /// Per node and subtask.
     pub(super) metrics: Vec<Vec<Arc<NodeMetrics>>>,
@@ -278,7 +278,7 @@ impl JobView {
         counted.unwrap_or(Err(ChangeError::Ended))
     }
 
-    fn is_current(&self, base: &Arc<Prepared>) -> Result<(), ChangeError> {
+    pub(super) fn is_current(&self, base: &Arc<Prepared>) -> Result<(), ChangeError> {
         let current = self.shared.in_force.prepared();
         if Arc::ptr_eq(base, &current) { Ok(()) } else { Err(ChangeError::Overtaken) }
     }
@@ -325,39 +325,6 @@ impl JobView {
         Ok(())
     }
 
-    /// Checks dead letters as a change is checked. Blocks as long as a plugin takes to be configured.
-    pub fn prepare_replay(&self, request: ReplayRequest) -> Result<ReadyReplay, ChangeError> {
-        ready_replay(&self.shared, request)
-    }
-
-    /// Gives letters to an operator at a barrier, as rows that come after all before it. When this returns they are processed, and a checkpoint
-    /// has all that came of it, if the job keeps any. If it fails the job may have failed with them, which undoes what came of them, unless a
-    /// checkpoint was complete just then.
-    pub async fn replay(&self, ready: ReadyReplay) -> Result<(), ChangeError> {
-        let ReadyReplay { base, operator, in_force, offers, .. } = ready;
-        let _one_at_a_time = self.shared.changing.lock().await;
-        self.is_current(&base)?;
-        if self.holds_checkpoints() {
-            let what = "a version is on trial with its state, so no checkpoint is taken now".to_owned();
-            return Err(ChangeError::Replay { operator, what });
-        }
-        let start = self.starts();
-        let purpose = Purpose::Replay(operator, Box::new(in_force));
-        self.pass(&base, offers, purpose).await.map_err(|_| ChangeError::Undone)?;
-        if self.shared.prepared.spec.checkpoints.is_none() {
-            return Ok(());
-        }
-        for _ in 0..REPLAY_CHECKPOINTS_MAX {
-            let durable = self.checkpoint(Last::No).await.is_ok();
-            match self.starts() == start {
-                true if durable => return Ok(()),
-                true => {}
-                false => break,
-            }
-        }
-        Err(ChangeError::Undone)
-    }
-
     /// Checks a version for a share of an operator's keys as a change is checked, and makes everything ready for it; [`change`](Self::change)
     /// then has it begin at a barrier. From then on each key is processed by one of the two, with the one state it has, until the canary is
     /// promoted or discarded; if it fails the job, it ends, and the job starts again at once. Blocks as long as the plugin takes to be
@@ -382,26 +349,55 @@ impl JobView {
     }
 
     /// Has the barrier of these offers, laid ready for the job as it runs with `base`, pass all tasks.
-    async fn pass(
+    pub(super) async fn pass(
         &self,
         base: &Arc<Prepared>,
         offers: Vec<(Place, Offer)>,
         purpose: Purpose,
-    ) -> Result<(), ChangeError> {
+    ) -> Result<u64, ChangeError> {
+        let mut running = self.shared.running.subscribe();
+        if !*running.borrow() {
+            return Err(ChangeError::Ended);
+        }
         let changes = &self.shared.changes;
         let number = self.shared.offers.fetch_add(1, Relaxed) + 1;
         for (place, offer) in offers {
             changes.offer(number, place, offer);
         }
         let (done, wait) = oneshot::channel();
-        let sent = self.commands.send(Command::Change { base: base.clone(), offer: number, purpose, done }).await;
-        let made = sent.is_ok() && wait.await.is_ok();
+        let command = Command::Change { base: base.clone(), offer: number, purpose, done };
+        let made = async {
+            self.commands.send(command).await.ok()?;
+            wait.await.ok()
+        };
+        let made = tokio::select! {
+            biased;
+            made = made => made,
+            // What the next start runs is something else, so that it does not take this.
+            _ = running.wait_for(|running| !running) => None,
+        };
         changes.withdraw(number);
-        if made { Ok(()) } else { Err(ChangeError::Ended) }
+        made.ok_or(ChangeError::Ended)
+    }
+
+    /// Waits for the change that is being made, if one is; no other is made as long as what this gives is there.
+    pub async fn unchanged(&self) -> MutexGuard<'_, ()> {
+        self.shared.changing.lock().await
     }
 }
 
 impl Shared {
+    /// A checkpoint of the latest start is complete.
+    pub(super) fn set_complete(&self, checkpoint: u64) {
+        *self.complete.lock().unwrap_or_else(PoisonError::into_inner) = (self.starts.load(Relaxed), checkpoint);
+    }
+
+    /// Whether a start has had a complete checkpoint after a barrier of this number, as far as that is known: not after the next has one.
+    pub(super) fn has_complete(&self, start: u64, barrier: u64) -> bool {
+        let (of, checkpoint) = *self.complete.lock().unwrap_or_else(PoisonError::into_inner);
+        of == start && checkpoint > barrier
+    }
+
     /// Where the job keeps state; nothing unless it runs.
     pub(super) fn backend(&self) -> Option<StateBackend> {
         self.backend.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -458,6 +454,8 @@ impl Job {
             backend: Mutex::default(),
             offers: AtomicU64::new(0),
             changing: tokio::sync::Mutex::default(),
+            running: watch::Sender::new(true),
+            complete: Mutex::default(),
             prepared,
         });
         let (commands, asked) = mpsc::channel(COMMANDS_MAX);

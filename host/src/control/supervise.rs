@@ -72,6 +72,10 @@ impl Supervisor {
                 }
                 Err(error) => error,
             };
+            // A version that is taken back by request is waited for.
+            if !matches!(error, RunError::TakenBack(_)) {
+                self.shared.running.send_replace(false);
+            }
             let now = clock.monotonic();
             if let Some(back) = self.shared.in_force.give_up(&error).filter(|_| !self.stop.is_cancelled()) {
                 let OperatorVersion { uid, plugin, .. } = &back;
@@ -140,6 +144,18 @@ impl Supervisor {
                 start: restored.start,
                 clock: self.environment.clock.clone(),
             };
+            // That checkpoint is complete: until there is another, a start without the savepoint goes on from it, and counts on what was prepared.
+            let passed_over = restored.passed_over.remove(uid).unwrap_or_default();
+            if !passed_over.is_empty() {
+                let all = [&*passed_over, &*committables].concat();
+                match sink.connector.recover(&recovery, &all).await {
+                    Ok(()) => continue,
+                    // It may be what the savepoint is gone back to for.
+                    Err(error) => {
+                        tracing::warn!(sink = name, "not all that the latest checkpoint counts on is visible: {error}")
+                    }
+                }
+            }
             sink.connector.recover(&recovery, &committables).await.map_err(failed)?;
         }
         if restored.finished {
@@ -151,6 +167,7 @@ impl Supervisor {
         self.shared.shadows.end_all();
         let unknown = self.shared.in_force.unknown(&restored.versions);
         let current = self.shared.in_force.start(&restored.versions, self.options.plugins.as_deref())?;
+        self.shared.running.send_replace(true);
         restored.changed = self.shared.in_force.newer(&restored.versions);
         self.shared.metrics.iter().flatten().for_each(|metrics| metrics.start());
         self.shared.starts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

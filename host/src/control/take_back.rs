@@ -2,7 +2,7 @@
 use tokio::sync::oneshot;
 
 use super::{ChangeError, Changed, JobView, run::Command};
-use crate::model::OperatorKind;
+use crate::model::{OperatorKind, OperatorVersion};
 
 /// A version that is to be taken back.
 #[derive(Debug)]
@@ -26,14 +26,36 @@ impl JobView {
 
     /// Ends this run of the job and has it start again at once from the checkpoint before such a version, with what was in force before it. `by` is
     /// who asks. When this returns the observer has heard of it. Fails if the job, or the trial, ends before.
-    pub async fn take_back(&self, operator: &str, kind: OperatorKind, by: &str) -> Result<Changed, ChangeError> {
+    /// Fails too if another change than this one is in force there by now.
+    pub async fn take_back(
+        &self,
+        operator: &str,
+        (kind, change): (OperatorKind, u64),
+        by: &str,
+    ) -> Result<Changed, ChangeError> {
         let _one_at_a_time = self.shared.changing.lock().await;
+        let is_it = |(name, version): &(String, OperatorVersion)| {
+            (name.as_str(), version.kind, version.change) == (operator, kind, change)
+        };
+        if !self.versions().iter().any(is_it) {
+            return Err(ChangeError::Overtaken);
+        }
         if self.prepared().canary(operator).is_some() {
             return Err(ChangeError::HasCanary(operator.to_owned()));
         }
         let (done, wait) = oneshot::channel();
         let taken = TakenBack { operator: operator.to_owned(), kind, by: by.to_owned(), done };
-        self.commands.send(Command::TakeBack(taken)).await.map_err(|_| ChangeError::Ended)?;
-        wait.await.map_err(|_| ChangeError::Ended)
+        let mut running = self.shared.running.subscribe();
+        let taken = async {
+            self.commands.send(Command::TakeBack(taken)).await.ok()?;
+            wait.await.ok()
+        };
+        let taken = tokio::select! {
+            biased;
+            taken = taken => taken,
+            // It has failed of something else.
+            _ = running.wait_for(|running| !running) => None,
+        };
+        taken.ok_or(ChangeError::Ended)
     }
 }

@@ -303,7 +303,7 @@ impl Inner {
 /// Has a version that is on trial with its state be undone with all it has done, which is noted as it is put back; or notes that it was not.
 pub(super) async fn take_back(entry: &Arc<Entry>, target: Target, who: String) -> Result<Swapped, ServiceError> {
     let Target { view, operator, version } = target;
-    match view.take_back(&operator, version.kind, &who).await {
+    match view.take_back(&operator, (version.kind, version.change), &who).await {
         Ok(Changed { from, to }) => {
             let (from, to) = (Version::from(&from), Version::from(&to));
             Ok(Swapped { operator, from, to, in_force: true, migration: Vec::new() })

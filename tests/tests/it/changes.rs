@@ -41,6 +41,9 @@ const EVENTS: u64 = 100_000;
 /// Payments a second while changes are made, so that there are some left for all of them on any machine.
 const RATE: &str = ", rate: 2000";
 
+/// The longest wait for something that is to happen: long enough for any machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// The rules of a version, built.
 fn rules(version: &str) -> PathBuf {
     guests::rust_plugin(&guests::root().join("examples/live-rules").join(format!("rules-{version}")))
@@ -140,7 +143,16 @@ fn start(
     rate: &str,
     versions: Vec<OperatorVersion>,
 ) -> Result<Job, RunError> {
-    let prepared = jobs::prepared(JOB, folder, &variables(parallelism, rocksdb, rate, folder))?;
+    start_text(JOB, folder, &variables(parallelism, rocksdb, rate, folder), versions)
+}
+
+fn start_text(
+    text: &str,
+    folder: &Path,
+    variables: &Variables,
+    versions: Vec<OperatorVersion>,
+) -> Result<Job, RunError> {
+    let prepared = jobs::prepared(text, folder, variables)?;
     let source = |reference: &PluginRef| {
         let PluginRef::Digest(digest) = reference else { panic!("{reference}") };
         let plugin = ["1.0", "2.0", "2.1"].map(load).into_iter().find(|plugin| plugin.digest() == digest);
@@ -185,6 +197,28 @@ fn rules_change_often_and_every_payment_is_reported_once() {
         to_end(folder.path(), parallelism, false, versions);
         assert_eq!(check(folder.path(), expected, parallelism as usize), 21);
     }
+}
+
+#[test]
+fn a_change_does_not_wait_for_a_job_that_waits_to_start_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!("{JOB}restart: {{ fixed_delay: {{ attempts: 1, delay: 1h }} }}\n");
+    let checkpoints = folder.path().join("checkpoints");
+    jobs::runtime().block_on(async {
+        let job = start_text(&text, folder.path(), &variables(1, false, RATE, folder.path()), Vec::new()).unwrap();
+        let view = job.view();
+        let change = async |mark| view.change(view.prepare_change(request(None, mark)).unwrap()).await;
+        reported(&view, 1).await;
+        change(1).await.unwrap();
+        std::fs::remove_dir_all(&checkpoints).unwrap();
+        std::fs::write(&checkpoints, "no folder").unwrap();
+        let mut mark = 2;
+        while change(mark).await.is_ok() {
+            mark += 1;
+        }
+        let after = tokio::time::timeout(PATIENCE, change(mark)).await.unwrap();
+        assert!(matches!(after, Err(ChangeError::Ended)), "{:?}", after.err());
+    });
 }
 
 #[test]

@@ -262,7 +262,9 @@ fn a_version_on_trial_that_migrates_can_be_taken_back_with_its_state() {
                 tokio::task::yield_now().await;
             }
             assert!(view.can_be_taken_back("purses", OperatorKind::KeyedProcess));
-            let changed = view.take_back("purses", OperatorKind::KeyedProcess, "ann").await.unwrap();
+            let other = view.take_back("purses", (OperatorKind::KeyedProcess, 7), "ann").await;
+            assert!(matches!(other, Err(ChangeError::Overtaken)), "{other:?}");
+            let changed = view.take_back("purses", (OperatorKind::KeyedProcess, 1), "ann").await.unwrap();
             assert_eq!((changed.from.change, changed.to.change), (1, 2));
             assert!(!view.can_be_taken_back("purses", OperatorKind::KeyedProcess));
         };

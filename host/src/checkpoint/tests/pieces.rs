@@ -27,6 +27,8 @@ fn checkpoints_are_triggered_at_the_interval_as_many_at_once_as_allowed() {
     assert_eq!(schedule.next(31 * SECOND, &progress), Decision::WaitUntil(36 * SECOND));
     progress.completed(1, 32 * SECOND);
     assert_eq!(schedule.next(32 * SECOND, &progress), Decision::Trigger);
+    // Where none is to be begun, that is still to be waited for.
+    assert_eq!(schedule.times_out(&progress), Some(46 * SECOND));
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub(super) struct Changing {
     pub(super) checkpoint: u64,
     pending: Pending,
     purpose: Purpose,
-    done: oneshot::Sender<()>,
+    done: oneshot::Sender<u64>,
 }
 
 impl Purpose {
@@ -48,7 +48,7 @@ impl Coordinator<'_> {
         base: &Arc<Prepared>,
         offer: u64,
         purpose: Purpose,
-        done: oneshot::Sender<()>,
+        done: oneshot::Sender<u64>,
     ) -> Result<(), RunError> {
         if !Arc::ptr_eq(base, &self.shared.in_force.prepared()) {
             return Ok(());
@@ -96,7 +96,7 @@ impl Coordinator<'_> {
             self.in_force(*new);
         }
         // Whoever asked may be gone.
-        let _ = changing.done.send(());
+        let _ = changing.done.send(changing.checkpoint);
     }
 
     /// A new version is in force.
@@ -107,7 +107,7 @@ impl Coordinator<'_> {
             // A canary that was promoted is not what is gone back to.
             let back = OperatorVersion { canary: None, ..from.clone() };
             Trial::new(
-                operator,
+                operator.clone(),
                 TrialLeft { change: version.change, spec, back },
                 before,
                 self.environment.clock.monotonic(),
@@ -117,6 +117,8 @@ impl Coordinator<'_> {
         tracing::info!(change, operator = uid, plugin, "in force");
         self.shared.in_force.trials().accept(&from, &version, trial);
         self.shared.in_force.accept(version, prepared);
+        let after = self.counts(&operator);
+        self.shared.in_force.trials().counted(&operator, before, after);
     }
 
     /// Whether no checkpoint is to be taken, lest a version on trial cannot be undone, be it that it is not in force everywhere yet.
@@ -125,26 +127,28 @@ impl Coordinator<'_> {
             || self.shared.in_force.trials().hold_checkpoints(self.environment.clock.monotonic())
     }
 
-    /// What an operator or sink has rejected and failed on.
-    fn counts(&self, operator: &str) -> Counts {
-        let sum = |count| self.sum(operator, count);
-        Counts { rejected: sum(|metrics| &metrics.rejected), failed: sum(|metrics| &metrics.failed) }
+    /// What an operator or sink has rejected and failed on, without what a canary has.
+    pub(super) fn counts(&self, operator: &str) -> Counts {
+        self.done(operator, Duration::ZERO).counts
     }
 
-    /// A count of an operator or sink, over all its subtasks.
-    fn sum(&self, operator: &str, count: fn(&NodeMetrics) -> &AtomicU64) -> u64 {
-        self.shared.counts(operator).iter().map(|metrics| count(metrics).load(Relaxed)).sum()
+    /// What an operator or sink has done by now, without what a canary has, over all its subtasks.
+    fn done(&self, operator: &str, now: Duration) -> Done {
+        let all = self.shared.counts(operator);
+        let counts: [fn(&NodeMetrics) -> &AtomicU64; 4] =
+            [|of| &of.rejected, |of| &of.failed, |of| &of.call_ns, |of| &of.call_items];
+        let by_all = counts.map(|count| all.iter().map(|of| count(of).load(Relaxed)).sum::<u64>());
+        // Only now: what a canary rejects and fails on it counts as its own first.
+        let of_canary = self.shared.in_force.prepared().canary(operator).map(|(_, canary)| canary.counts.canary());
+        let canary = of_canary.unwrap_or_default();
+        let by_canary = [canary.rejected, canary.failed, canary.time_us * 1000, canary.rows + canary.timers];
+        let [rejected, failed, call_ns, items] =
+            std::array::from_fn(|index| by_all[index].saturating_sub(by_canary[index]));
+        Done { counts: Counts { rejected, failed }, calls: Sample { at: now, call_ns, items } }
     }
 
     /// Looks at versions on trial: fails if one does not stand it, otherwise says when to look again.
     pub(super) fn look_at_trials(&self, now: Duration) -> Result<Option<Duration>, RunError> {
-        self.shared.in_force.trials().look(now, |operator| Done {
-            counts: self.counts(operator),
-            calls: Sample {
-                at: now,
-                call_ns: self.sum(operator, |metrics| &metrics.call_ns),
-                items: self.sum(operator, |metrics| &metrics.call_items),
-            },
-        })
+        self.shared.in_force.trials().look(now, |operator| self.done(operator, now))
     }
 }
