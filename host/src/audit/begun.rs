@@ -17,6 +17,9 @@ pub(super) struct Beginning {
     pub(super) what: String,
     /// When, in ms since 1970-01-01 UTC.
     pub(super) time_ms: i64,
+    /// What whoever has begun it wants to know at the next start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) memo: Option<String>,
 }
 
 /// A change that was begun. Drop it once it is noted what came of it, or nothing will.

@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::model::beginning;
+
 /// The hash before the first entry.
 pub(super) const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -24,7 +26,7 @@ pub struct Event {
     pub from: Option<String>,
     /// What it is now, if it is something.
     pub to: Option<String>,
-    /// SHA-256 of the component concerned.
+    /// SHA-256 of the component concerned, or of the text of a job.
     pub digest: Option<String>,
     /// `done`, or why not.
     pub outcome: String,
@@ -36,7 +38,7 @@ pub struct Event {
 pub struct Entry {
     /// What was done, such as `plugin.push`.
     pub action: String,
-    /// SHA-256 of the component concerned, in hexadecimal digits.
+    /// SHA-256 of the component concerned, or of the text of a job, in hexadecimal digits.
     pub digest: Option<String>,
     /// What it was before.
     pub from: Option<String>,
@@ -59,9 +61,8 @@ pub struct Entry {
     pub who: String,
 }
 
-fn short(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
-    text
+fn short(text: String) -> String {
+    beginning(text, TEXT_BYTES_MAX)
 }
 
 impl Entry {

@@ -40,6 +40,16 @@ pub struct AuditLog {
     folder: PathBuf,
     /// How many were begun.
     begun: AtomicU64,
+    left: Vec<Left>,
+}
+
+/// What was begun by an earlier process, which ended before it was noted what came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Who has asked for it.
+    pub who: String,
+    /// The memo it was begun with.
+    pub memo: String,
 }
 
 /// Where the log ends.
@@ -76,7 +86,8 @@ impl AuditLog {
         }
         let Scan { bytes, next, hash, places } = read;
         let tail = Mutex::new(Tail { file, bytes, next, hash, places, broken: false });
-        let log = AuditLog { path: path.to_owned(), clock, tail, folder: begun, begun: AtomicU64::new(0) };
+        let (path, folder, begun, left) = (path.to_owned(), begun, AtomicU64::new(0), Vec::new());
+        let mut log = AuditLog { path, clock, tail, folder, begun, left };
         if torn > 0 {
             log.append(Event {
                 who: "server".into(),
@@ -87,7 +98,8 @@ impl AuditLog {
             })?;
         }
         for (left, beginning) in Begun::left(&log.folder).map_err(AuditError::io(&log.folder))? {
-            if let Some(Beginning { who, what, time_ms }) = beginning {
+            if let Some(Beginning { who, what, time_ms, memo }) = beginning {
+                log.left.extend(memo.map(|memo| Left { who: who.clone(), memo }));
                 let outcome = format!("asked for at {time_ms}; the server ended before it was noted what came of it");
                 log.append(Event { who, action: "request".into(), subject: what, outcome, ..Event::default() })?;
             }
@@ -99,10 +111,16 @@ impl AuditLog {
 
     /// Notes that something is about to be done, durably: if the process ends before what this gives is dropped, opening the log the next time
     /// adds an entry that says so.
-    pub fn begin(&self, who: &str, what: &str) -> Result<Begun, AuditError> {
+    /// What has a memo is among what is [left](AuditLog::left) then.
+    pub fn begin(&self, who: &str, what: &str, memo: Option<String>) -> Result<Begun, AuditError> {
         let number = self.begun.fetch_add(1, Relaxed);
-        let beginning = Beginning { who: who.to_owned(), what: what.to_owned(), time_ms: self.clock.now_ms() };
+        let beginning = Beginning { who: who.to_owned(), what: what.to_owned(), time_ms: self.clock.now_ms(), memo };
         Begun::new(&self.folder, number, &beginning).map_err(AuditError::io(&self.folder))
+    }
+
+    /// What earlier processes had begun with a memo when they ended.
+    pub fn left(&self) -> &[Left] {
+        &self.left
     }
 
     /// Adds an entry, and returns once it is durable.

@@ -106,17 +106,22 @@ fn what_was_begun_is_noted_by_the_next_process_if_this_one_did_not() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.jsonl");
     let log = open(&path).unwrap();
-    let [noted, other, left] = ["POST /a", "POST /b", "DELETE /c"].map(|what| log.begin("ann", what).unwrap());
+    let [noted, other, left] = ["POST /a", "POST /b", "DELETE /c"]
+        .map(|what| log.begin("ann", what, Some(format!("memo of {what}"))).unwrap());
     log.append(event(0)).unwrap();
     drop((noted, other));
     // As if it was killed.
     std::mem::forget(left);
     drop(log);
     fs::write(directory.path().join("audit.begun/torn.json"), "{\"who\":").unwrap();
-    let entries = open(&path).unwrap().read(0, 10).unwrap();
+    let log = open(&path).unwrap();
+    assert_eq!(log.left(), [Left { who: "ann".into(), memo: "memo of DELETE /c".into() }]);
+    let entries = log.read(0, 10).unwrap();
     let told: Vec<_> = entries.iter().map(|it| [&*it.who, &*it.action, &*it.subject]).collect();
     assert_eq!(told, [["ann", "plugin.push", "p@1.0.0"], ["ann", "request", "DELETE /c"]]);
     assert!(entries[1].outcome.contains("before it was noted"), "{}", entries[1].outcome);
     assert_eq!(fs::read_dir(directory.path().join("audit.begun")).unwrap().count(), 0);
-    assert_eq!(open(&path).unwrap().verify().unwrap(), 2);
+    drop(log);
+    let log = open(&path).unwrap();
+    assert_eq!((log.verify().unwrap(), log.left()), (2, &[][..]));
 }

@@ -28,6 +28,6 @@ pub use snapshot::{
     Blob, LaterParts, OperatorState, Part, Redistribution, SnapshotKind, SnapshotRequest, SplitPosition, StoreFormat,
     StoreSnapshot, SubtaskState,
 };
-pub use text::{key_text, value_text};
+pub use text::{beginning, key_text, value_text};
 pub use time::{Clock, EventTime, NO_WATERMARK, SystemClock, TimeDomain, WATERMARK_END, thread_processor_time};
 pub use version::{CanaryVersion, OperatorVersion, RULE_SEPARATOR, RuleVersion, latest_versions, split_rule};

@@ -1,4 +1,4 @@
-//! Values and keys as text, for messages: short, and on one line.
+//! Text for messages: cut short where it is long, and values and keys as such, on one line.
 use arrow_array::{
     ArrayRef,
     cast::AsArray,
@@ -9,6 +9,12 @@ use super::{Kind, decode_keys};
 
 /// Characters of a value that are shown.
 const SHOWN_MAX: usize = 100;
+
+/// The beginning of a text, of so many bytes at most.
+pub fn beginning(mut text: String, bytes_max: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text
+}
 
 /// Row `row` of a column, which is not null: text in quotes, bytes in hexadecimal, cut off where it is long.
 pub fn value_text(column: &ArrayRef, row: usize) -> String {
@@ -45,6 +51,11 @@ mod tests {
 
     use super::*;
     use crate::model::KeyRows;
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!([2, 3, 9].map(|max| beginning("aää".into(), max)), ["a", "aä", "aää"]);
+    }
 
     #[test]
     fn keys_are_shown_as_they_were_and_on_one_line() {

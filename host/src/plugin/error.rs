@@ -1,6 +1,8 @@
 //! What can go wrong with a plugin, in words for the person who runs the job.
 use std::{fmt, path::PathBuf, time::Duration};
 
+use crate::model::beginning;
+
 /// Why a component cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -46,6 +48,14 @@ pub enum LoadError {
     /// It says of itself what cannot be.
     #[error("[P0207] the plugin's description is invalid: {0}")]
     Description(String),
+}
+
+/// Bytes of what a plugin says of a failure; the rest is cut off, for it is kept and shown.
+const WORDS_BYTES_MAX: usize = 8 << 10;
+
+/// What a plugin says of a failure, as much of it as is kept.
+pub(super) fn words(said: String) -> String {
+    beginning(said, WORDS_BYTES_MAX)
 }
 
 /// Why a call failed. Nothing of it took effect.

@@ -17,7 +17,7 @@ use super::{
     component::{Plugin, interface},
     contract::types,
     engine::EPOCH_TICK,
-    error::{CallError, CallFailure, LoadError},
+    error::{CallError, CallFailure, LoadError, words},
     guest::GuestState,
     maps::{Lent, Maps},
     measures::{Measures, Series},
@@ -231,11 +231,11 @@ fn failure(store: &Store<GuestState>, error: &wasmtime::Error) -> CallFailure {
                 .find(|text| text.starts_with("error while executing"))
                 .unwrap_or_default();
             let logged = state.last_error.as_ref().map(|line| format!("{line}; ")).unwrap_or_default();
-            CallFailure::Trap(format!("{logged}{trap}{}{place}", if place.is_empty() { "" } else { "; " }))
+            CallFailure::Trap(words(format!("{logged}{trap}{}{place}", if place.is_empty() { "" } else { "; " })))
         }
         None => match error.downcast_ref::<Refused>() {
             Some(refused) => CallFailure::Trap(refused.to_string()),
-            None => CallFailure::Nonsense(format!("{error:#}")),
+            None => CallFailure::Nonsense(words(format!("{error:#}"))),
         },
     }
 }
@@ -350,7 +350,7 @@ impl Instance {
         let (configured,): (Result<(), String>,) = configure
             .call(&mut call, (self.configuration.as_str(), placement))
             .map_err(|failure| LoadError::Start(format!("`configure`: {failure}")))?;
-        configured.map_err(LoadError::Configuration)?;
+        configured.map_err(|said| LoadError::Configuration(words(said)))?;
         let functions = super::calls::functions_of(self.kind, &interface, &mut call)?;
         let optional = Optional::of(exports, &mut call)?;
         Ok(Running { call, functions, optional })

@@ -316,17 +316,18 @@ impl JobObserver for Arc<Entry> {
         self.promise([to], None);
         let entry = self.clone();
         Box::pin(async move {
-            entry.persist_or_log().await;
             // Whoever has asked for it notes it.
-            if change.who.is_some() {
-                return;
+            if change.who.is_none() {
+                let noting = entry.clone();
+                let noted = tokio::task::spawn_blocking(move || {
+                    let name = noting.record().name.clone();
+                    noting.changes.note(&name, &noting.id, &change);
+                });
+                // A panic was told when it happened.
+                let _ = noted.await;
             }
-            let noted = tokio::task::spawn_blocking(move || {
-                let name = entry.record().name.clone();
-                entry.changes.note(&name, &entry.id, &change);
-            });
-            // A panic was told when it happened.
-            let _ = noted.await;
+            // Only now: after a crash in between, what has failed is on trial again, and the log has it twice rather than not at all.
+            entry.persist_or_log().await;
         })
     }
 

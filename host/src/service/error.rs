@@ -113,6 +113,16 @@ impl ServiceError {
     pub fn code(&self) -> String {
         code(&self.to_string())
     }
+
+    /// Whether it may pass by itself, as what a disk says does.
+    pub(super) fn retry_helps(&self) -> bool {
+        match self {
+            ServiceError::Run(error) => error.retry_helps(),
+            ServiceError::Folder(error) => matches!(error, StoreError::Io { .. }),
+            ServiceError::Records { .. } => true,
+            _ => false,
+        }
+    }
 }
 
 impl From<JobError> for ServiceError {

@@ -141,11 +141,11 @@ impl Jobs {
         let JobsSettings { directory, secrets, variables, crash_at_checkpoint, changes } = settings;
         let now_ms = environment.clock.now_ms();
         let (opened, clock) = (directory.clone(), environment.clock.clone());
-        let (folders, records, events) = blocking(move || {
-            let (folders, records) = reopen(&opened, now_ms)?;
+        let (folders, records, cancelling, events) = blocking(move || {
+            let (folders, records, cancelling) = reopen(&opened, now_ms)?;
             let folders = Arc::new(folders);
             let events = Arc::new(Events::new(folders.clone(), clock)?);
-            Ok((folders, records, events))
+            Ok((folders, records, cancelling, events))
         })
         .await?;
         let inner = Arc::new(Inner {
@@ -165,7 +165,10 @@ impl Jobs {
         });
         for record in records {
             let entry = inner.add(record);
-            if entry.state() == State::Starting {
+            if cancelling.contains(&entry.id) {
+                inner.clear_or_log(&entry, None).await;
+                entry.persist_or_log().await;
+            } else if entry.state() == State::Starting {
                 inner.start(&entry, None);
             }
         }
@@ -226,18 +229,22 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(RunError::Panic(panic.to_string()).into()))
 }
 
-/// What earlier servers have left, each job in the phase it has now.
-fn reopen(directory: &Path, now_ms: i64) -> Result<(Folders, Vec<Record>), ServiceError> {
+/// What earlier servers have left, each job in the phase it has now; and the jobs that they were cancelling, whose records still say so.
+fn reopen(directory: &Path, now_ms: i64) -> Result<(Folders, Vec<Record>, Vec<String>), ServiceError> {
     let folders = Folders::open(directory)?;
-    let mut records = folders.load()?;
+    let (mut records, mut cancelling) = (folders.load()?, Vec::new());
     for record in &mut records {
-        let phase = record.phase.reopened();
-        if phase != record.phase {
+        let before = record.phase;
+        let phase = before.reopened();
+        if phase != before {
             (record.phase, record.changed_ms) = (phase, now_ms);
-            folders.write(record)?;
+            match before.state {
+                State::Cancelling => cancelling.push(record.id.clone()),
+                _ => folders.write(record)?,
+            }
         }
     }
-    Ok((folders, records))
+    Ok((folders, records, cancelling))
 }
 
 /// Takes samples of all running jobs, for as long as there is a server.
@@ -432,12 +439,17 @@ impl Inner {
     /// version on trial with its state: of that no checkpoint is to be taken.
     async fn suspend(&self, entry: &Arc<Entry>) {
         let view = entry.live().view.as_ref().map(|(view, _)| view.clone());
+        // A version that comes into force just now may be one on trial with its state.
+        let _unchanged = match &view {
+            Some(view) => Some(view.unchanged().await),
+            None => None,
+        };
         let holds = view.as_ref().is_some_and(JobView::holds_checkpoints);
         if holds && entry.state() == State::Running {
             return;
         }
         if entry.step(Step::Suspend).is_ok()
-            && let Some(view) = view
+            && let Some(view) = &view
             && let Err(what) = entry.reply(view.checkpoint(Last::Stop), |state| state != State::Stopping).await
         {
             tracing::warn!(job = entry.id, "no last checkpoint: {what}");

@@ -89,7 +89,7 @@ pub(super) fn open(
     parallelism: Parallelism,
     allow_non_restored_state: bool,
 ) -> Result<Ready, ServiceError> {
-    let options = JobOptions::of(&prepared.spec).map_err(RunError::from)?;
+    let options = JobOptions::of(&prepared.spec).map_err(ServiceError::Folder)?;
     Ok(Ready { prepared, options: JobOptions { allow_non_restored_state, ..options }, parallelism })
 }
 

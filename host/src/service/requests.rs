@@ -12,7 +12,7 @@ use super::{
     places::Places,
 };
 use crate::{
-    checkpoint::{LocalStore, StoreError, remove_all},
+    checkpoint::{LocalStore, remove_all},
     control::{JobView, Prepared, RunError},
     dataflow::Last,
     job::OnCancel,
@@ -129,17 +129,13 @@ impl Inner {
             let name = format!("savepoint-{}", self.environment.clock.now_ms());
             folder.map(|folder| folder.join(name))
         };
-        let refused: fn(StoreError) -> ServiceError = match asked {
-            Some(_) => ServiceError::Folder,
-            None => |error| RunError::from(error).into(),
-        };
         let folder = asked.or_else(default).ok_or_else(|| not_done(request)("the job has no folder for it".into()))?;
         let (server, own) = (self.shared.directory.clone(), self.folders.of(&entry.id));
         let folder = own.join(folder);
         let opened = folder.clone();
         blocking(move || {
             Places::new(&server, &own)?.check(&opened)?;
-            LocalStore::open(opened).map(drop).map_err(refused)
+            LocalStore::open(opened).map(drop).map_err(ServiceError::Folder)
         })
         .await?;
         Ok(folder)
@@ -169,8 +165,12 @@ impl Inner {
             // A job that has come to its end by itself has stopped too.
             (State::Finished, Err(_)) if savepoint.is_none() => {}
             (State::Stopped | State::Finished, Ok(())) => {}
-            (_, Err(what)) => return Err(not_done(Request::Stop)(what)),
-            (state, Ok(())) => return Err(not_done(Request::Stop)(format!("the job is {state} now"))),
+            (state, done) => {
+                // It runs on, and is to after a crash of the server, which would take it for stopped.
+                entry.persist_or_log().await;
+                let what = done.err().unwrap_or_else(|| format!("the job is {state} now"));
+                return Err(not_done(Request::Stop)(what));
+            }
         }
         entry.persist().await.and(persisted)?;
         Ok(Stopped { job: entry.info(), savepoint })
@@ -182,9 +182,7 @@ impl Inner {
         let prepared = entry.live().view.as_ref().map(|(_, prepared)| prepared.clone());
         self.abort(entry).await;
         entry.live().next = None;
-        if let Err(error) = self.clear(entry, prepared).await {
-            tracing::error!(job = entry.id, "not all checkpoints of the cancelled job could be deleted: {error}");
-        }
+        self.clear_or_log(entry, prepared).await;
         // It may have ended by itself in the same moment.
         let _ = entry.end(Step::Cancelled, None).await;
         entry.persist().await.and(persisted)?;
@@ -205,6 +203,13 @@ impl Inner {
         match store.await? {
             Some(store) => Ok(remove_all(&store).await.map_err(RunError::from)?),
             None => Ok(()),
+        }
+    }
+
+    /// The same, where nobody can be told that it failed.
+    pub(super) async fn clear_or_log(self: &Arc<Self>, entry: &Arc<Entry>, prepared: Option<Arc<Prepared>>) {
+        if let Err(error) = self.clear(entry, prepared).await {
+            tracing::error!(job = entry.id, "not all checkpoints of the cancelled job could be deleted: {error}");
         }
     }
 

@@ -1,7 +1,8 @@
 //! The life of a job that is to run: prepared if it is not yet, started, waited for, and what its end means. One task for each job;
 //! whatever happens in it concerns no other.
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -21,6 +22,10 @@ use crate::{
     dataflow::Environment,
 };
 
+/// Between two attempts to start a job that an earlier server has run, at first and at most.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
 impl Inner {
     /// Has a job run that is about to start; it is prepared first unless it is ready. Does nothing, and says so, if it was cancelled meanwhile or the
     /// server ends.
@@ -29,10 +34,7 @@ impl Inner {
         let work = async move {
             let ready = match ready {
                 Some(ready) => Ok(ready),
-                None => {
-                    let parallelism = job.record().parallelism.clone();
-                    inner.prepare(&job, parallelism).await
-                }
+                None => inner.prepare_again(&job).await,
             };
             match ready {
                 Ok(ready) => inner.run(&job, ready).await,
@@ -54,6 +56,30 @@ impl Inner {
         live.restarts = 0;
         live.work = Some(tokio::spawn(work.instrument(logs::span(&entry.id))));
         true
+    }
+
+    /// Prepares a job that an earlier server has run. What may pass by itself is waited for: a disk that comes late is no reason to give a job up.
+    async fn prepare_again(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<Ready, ServiceError> {
+        let pauses = ExponentialBuilder::new().with_min_delay(PAUSE_MIN).with_max_delay(PAUSE_MAX).without_max_times();
+        let mut pauses = pauses.build();
+        loop {
+            let ready = async {
+                let parallelism = entry.record().parallelism.clone();
+                let ready = self.prepare(entry, parallelism).await?;
+                prepare::latest_checkpoint(&ready.options).await?;
+                Ok(ready)
+            };
+            match ready.await {
+                Err(error) if ServiceError::retry_helps(&error) => {
+                    let pause = pauses.next().unwrap_or(PAUSE_MAX);
+                    tracing::warn!("the job cannot start yet, trying again in {pause:?}: {error}");
+                    entry.record().error = Some(error.to_string());
+                    let clock = &self.environment.clock;
+                    clock.sleep_until(clock.monotonic() + pause).await;
+                }
+                ready => return ready,
+            }
+        }
     }
 
     /// Runs a job to its end, over changes of its parallelism.

@@ -49,9 +49,10 @@ async fn list(State(state): State<AppState>, _: Viewer, Query(part): Query<Part>
 
 impl AppState {
     /// Notes that a request is about to be seen through, for the case that the server ends meanwhile.
-    pub(super) async fn begin(&self, who: &str, what: String) -> Result<Begun, Problem> {
+    pub(super) async fn begin(&self, who: &str, what: String, memo: Option<String>) -> Result<Begun, Problem> {
         let (audit, who) = (self.audit.clone(), who.to_owned());
-        let begun = tokio::task::spawn_blocking(move || audit.begin(&who, &what)).await.map_err(Problem::internal)?;
+        let begun = tokio::task::spawn_blocking(move || audit.begin(&who, &what, memo));
+        let begun = begun.await.map_err(Problem::internal)?;
         begun.map_err(|error: AuditError| error.into())
     }
 

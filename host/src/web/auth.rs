@@ -208,7 +208,7 @@ pub(super) async fn authenticate(State(state): State<AppState>, mut request: Req
 }
 
 /// The caller of a request, if it is one of this role or a higher one.
-fn allowed(parts: &Parts, role: Role) -> Result<Caller, Problem> {
+pub(super) fn allowed(parts: &Parts, role: Role) -> Result<Caller, Problem> {
     let Some(caller) = parts.extensions.get::<Caller>() else {
         let denied = parts.extensions.get::<Denied>();
         return Err(

@@ -17,8 +17,11 @@ use sha2::{Digest, Sha256};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    AppState, Caller, describe,
+    AppState, Caller, Role,
+    auth::allowed,
+    describe,
     idempotency::{self, Turn, fingerprint},
+    limits::{CHANGES_MAX, busy},
 };
 
 /// Work that goes on if nobody waits for it any more: of a change that is made, its entry in the log and its answer are as well.
@@ -33,18 +36,24 @@ async fn seen_through<T: Send + 'static>(tasks: &TaskTracker, work: impl Future<
     }
 }
 
-/// The same for the answer to a request, of which the log has an entry even if the server is killed meanwhile. `what` names the request.
+/// The same for the answer to a request, of which the log has an entry even if the server is killed meanwhile. `what` names the request, and `memo`
+/// is what the next server is to know of it then.
 async fn noted(
     state: &AppState,
     caller: &Caller,
     what: String,
+    memo: Option<String>,
     answer: impl Future<Output = Response> + Send + 'static,
 ) -> Response {
-    match state.begin(&caller.name, what).await {
+    // It is not let go with the request, whose caller may have left.
+    let Ok(permit) = state.changes.clone().try_acquire_owned() else {
+        return busy(format!("{CHANGES_MAX} other changes are being made; ask again later")).into_response();
+    };
+    match state.begin(&caller.name, what, memo).await {
         Ok(begun) => {
             let answered = async {
                 let response = answer.await;
-                drop(begun);
+                drop((begun, permit));
                 response
             };
             seen_through(&state.tasks, answered).await
@@ -59,19 +68,23 @@ pub(super) async fn whole(State(state): State<AppState>, request: Request, next:
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
+    // Nothing is received of those who may change nothing.
+    let caller = match allowed(&parts, Role::Operator) {
+        Ok(caller) => caller,
+        Err(problem) => return problem.into_response(),
+    };
     let body = match Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await {
         Ok(body) => body,
         Err(rejection) => return rejection.into_response(),
     };
     let headers = parts.headers.clone();
-    let (is_post, caller) = (parts.method == Method::POST, parts.extensions.get::<Caller>().cloned());
+    let is_post = parts.method == Method::POST;
     let what = format!("{} {}", parts.method, parts.uri.path());
     let print = fingerprint(&parts.uri.to_string(), &format!("{:x}", Sha256::digest(&body)));
     let answer = next.run(Request::from_parts(parts, Body::from(body)));
-    match caller {
-        Some(caller) if is_post => once(&state, &caller, &headers, (&print, what), answer).await,
-        Some(caller) => noted(&state, &caller, what, answer).await,
-        None => answer.await,
+    match is_post {
+        true => once(&state, &caller, &headers, (&print, what), answer).await,
+        false => noted(&state, &caller, what, None, answer).await,
     }
 }
 
@@ -85,7 +98,10 @@ pub(super) async fn once(
 ) -> Response {
     match state.idempotency.turn(caller, headers, fingerprint).await {
         Ok(Turn::Before(response)) => response,
-        Ok(Turn::Now(reserved)) => noted(state, caller, what, async { reserved.answer(answer.await).await }).await,
+        Ok(Turn::Now(reserved)) => {
+            let memo = reserved.memo();
+            noted(state, caller, what, memo, async { reserved.answer(answer.await).await }).await
+        }
         Err(problem) => problem.into_response(),
     }
 }

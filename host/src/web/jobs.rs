@@ -244,9 +244,13 @@ async fn submit(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let submitted = state.jobs.submit(submission(&headers, &body)?).await;
+    let submission = submission(&headers, &body)?;
+    let digest = Some(format!("{:x}", Sha256::digest(&submission.text)));
+    let from = submission.from_savepoint.as_ref().map(|folder| folder.display().to_string());
+    let submitted = state.jobs.submit(submission).await;
     let subject = submitted.as_ref().map_or_else(|_| "a job".to_owned(), subject);
-    note(&state, &caller, "job.submit", subject, &submitted).await?;
+    let about = Event { from, digest, ..Event::default() };
+    note(&state, &caller, "job.submit", subject, &submitted, about).await?;
     let job = submitted?;
     let location = [(header::LOCATION, format!("/v1/jobs/{}", job.id))];
     Ok((StatusCode::CREATED, location, Json(job)).into_response())
@@ -267,7 +271,7 @@ async fn delete(
     let info = state.jobs.get(&job)?;
     conditions.check(&tag(&info))?;
     let deleted = state.jobs.delete(&info.id).await;
-    note(&state, &caller, "job.delete", subject(&info), &deleted).await?;
+    note(&state, &caller, "job.delete", subject(&info), &deleted, Event::default()).await?;
     deleted?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -291,17 +295,18 @@ pub(super) fn subject(job: &JobInfo) -> String {
     format!("{} {}", job.name, job.id)
 }
 
-/// Notes what was asked of a job, and what came of it.
+/// Notes what was asked of a job, and what came of it. `about` says what else there is to say.
 pub(super) async fn note<T>(
     state: &AppState,
     caller: &Caller,
     action: &str,
     subject: String,
     done: &Result<T, ServiceError>,
+    about: Event,
 ) -> Result<(), Problem> {
     let outcome = done.as_ref().map_or_else(ToString::to_string, |_| "done".to_owned());
     let (who, action) = (caller.name.clone(), action.to_owned());
-    state.note(Event { who, action, subject, outcome, ..Event::default() }).await.map(drop)
+    state.note(Event { who, action, subject, outcome, ..about }).await.map(drop)
 }
 
 impl From<ServiceError> for Problem {

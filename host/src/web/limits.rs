@@ -17,6 +17,9 @@ use crate::model::Clock;
 /// Requests that are answered at a time; those beyond are refused.
 pub(super) const REQUESTS_MAX: usize = 256;
 
+/// Requests that change something and are seen through at a time, with those whose callers have left; those beyond are refused.
+pub(super) const CHANGES_MAX: usize = 256;
+
 /// Event streams that are open at a time; those beyond are refused.
 pub(super) const EVENT_STREAMS_MAX: usize = 64;
 

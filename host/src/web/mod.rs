@@ -1,6 +1,7 @@
 //! The server's HTTP interface: routes, who may ask for what, how errors look, and what of it is described by OpenAPI. axum and aide are
 //! named in this folder only. A resource is a file with one function that makes its routes. Must not know how plugins are checked and
 //! kept, nor how jobs run.
+mod answers;
 mod audit;
 mod auth;
 mod canaries;

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::describe;
-use crate::{audit::AuditError, registry::RegistryError};
+use crate::{audit::AuditError, model::beginning, registry::RegistryError};
 
 /// The media type of problems.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -63,8 +63,7 @@ impl Problem {
 
     /// Of an error whose text begins with its code, as that of all errors with codes does.
     pub fn of(status: StatusCode, title: &str, error: &impl ToString) -> Problem {
-        let mut text = error.to_string();
-        text.truncate(text.floor_char_boundary(DETAIL_BYTES_MAX));
+        let text = beginning(error.to_string(), DETAIL_BYTES_MAX);
         match split(&text) {
             Some((code, detail)) => Problem::new(status, code, title, detail),
             None => Problem::new(status, Problem::code_of(status), title, text),

@@ -21,7 +21,10 @@ use super::{
     jobs::{Named, found, note, subject, tag},
     optional::Optional,
 };
-use crate::service::{JobInfo, Parallelism, Stop, Stopped};
+use crate::{
+    audit::Event,
+    service::{JobInfo, Parallelism, Stop, Stopped},
+};
 
 /// What can be asked of a job, which takes as long as its checkpoints do.
 pub(super) fn routes() -> ApiRouter<AppState> {
@@ -113,7 +116,9 @@ async fn stop(
         Some(Where::Folder(folder)) => Some(Some(folder)),
     };
     let stopped = state.jobs.stop(&job.id, Stop { savepoint, drain }).await;
-    note(&state, &caller, "job.stop", subject(&job), &stopped).await?;
+    let folder = stopped.as_ref().ok().and_then(|stopped| stopped.savepoint.as_ref());
+    let to = folder.map(|folder| folder.display().to_string()).or(drain.then(|| "drained".to_owned()));
+    note(&state, &caller, "job.stop", subject(&job), &stopped, Event { to, ..Event::default() }).await?;
     Ok(Json(stopped?))
 }
 
@@ -124,7 +129,7 @@ async fn cancel(
 ) -> Result<Json<JobInfo>, Problem> {
     let job = state.jobs.get(&job)?;
     let cancelled = state.jobs.cancel(&job.id).await;
-    note(&state, &caller, "job.cancel", subject(&job), &cancelled).await?;
+    note(&state, &caller, "job.cancel", subject(&job), &cancelled, Event::default()).await?;
     Ok(Json(cancelled?))
 }
 
@@ -135,7 +140,7 @@ async fn restart(
 ) -> Result<Json<JobInfo>, Problem> {
     let job = state.jobs.get(&job)?;
     let restarted = state.jobs.restart(&job.id).await;
-    note(&state, &caller, "job.restart", subject(&job), &restarted).await?;
+    note(&state, &caller, "job.restart", subject(&job), &restarted, Event::default()).await?;
     Ok(Json(restarted?))
 }
 
@@ -162,7 +167,8 @@ async fn savepoint(
 ) -> Result<Response, Problem> {
     let job = state.jobs.get(&job)?;
     let taken = state.jobs.savepoint(&job.id, path).await;
-    note(&state, &caller, "job.savepoint", subject(&job), &taken).await?;
+    let to = taken.as_ref().ok().map(|folder| folder.display().to_string());
+    note(&state, &caller, "job.savepoint", subject(&job), &taken, Event { to, ..Event::default() }).await?;
     Ok((StatusCode::CREATED, Json(Savepoint { path: taken? })).into_response())
 }
 
@@ -182,6 +188,12 @@ async fn checkpoint(
     Ok((StatusCode::CREATED, Json(Checkpoint { checkpoint })).into_response())
 }
 
+/// A parallelism, in the log of changes.
+fn words(parallelism: &Parallelism) -> String {
+    // Numbers by name always have a JSON form.
+    serde_json::to_string(parallelism).unwrap_or_default()
+}
+
 async fn rescale(
     State(state): State<AppState>,
     Operator(caller): Operator,
@@ -192,6 +204,8 @@ async fn rescale(
     let job = state.jobs.get(&job)?;
     conditions.check(&tag(&job))?;
     let rescaled = state.jobs.rescale(&job.id, parallelism).await;
-    note(&state, &caller, "job.rescale", subject(&job), &rescaled).await?;
+    let from = Some(words(&job.parallelism));
+    let to = rescaled.as_ref().ok().map(|job| words(&job.parallelism));
+    note(&state, &caller, "job.rescale", subject(&job), &rescaled, Event { from, to, ..Event::default() }).await?;
     Ok(Json(rescaled?))
 }

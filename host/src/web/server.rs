@@ -35,7 +35,7 @@ use super::{
     describe, events,
     job_metrics::JobCollector,
     jobs::{self, JobsInUse},
-    limits::{self, EVENT_STREAMS_MAX, REQUEST_TIME_MAX, REQUESTS_MAX, Rate, TimeLimit, UPLOAD_TIME_MAX},
+    limits::{self, CHANGES_MAX, EVENT_STREAMS_MAX, REQUEST_TIME_MAX, REQUESTS_MAX, Rate, TimeLimit, UPLOAD_TIME_MAX},
     metrics, operations, operators, plugins, problem, replays, requests, rules, shadows,
 };
 use crate::{
@@ -89,6 +89,7 @@ impl Server {
         let listener = TcpListener::bind(settings.address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        let idempotency = Arc::new(Idempotency::open(&data.path("answers"), audit.left(), clock.clone())?);
         // Last: jobs begin to run.
         let jobs = open_jobs(settings, &data, &registry, &audit, clock.clone(), threads, logs).await?;
         let metrics = Arc::new(Metrics::default());
@@ -99,7 +100,8 @@ impl Server {
             jobs,
             audit,
             tasks: TaskTracker::new(),
-            idempotency: Arc::new(Idempotency::new(clock.clone())),
+            changes: Arc::new(Semaphore::new(CHANGES_MAX)),
+            idempotency,
             metrics,
             ready: Arc::new(AtomicBool::new(true)),
             stopping: CancellationToken::new(),

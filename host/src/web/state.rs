@@ -27,6 +27,8 @@ pub struct AppState {
     pub audit: Arc<AuditLog>,
     /// Requests that change something, and are seen through.
     pub tasks: TaskTracker,
+    /// A permit for each of them.
+    pub(super) changes: Arc<Semaphore>,
     /// Answers that were given.
     pub idempotency: Arc<Idempotency>,
     /// What the server counts.

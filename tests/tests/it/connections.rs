@@ -135,6 +135,21 @@ async fn whoever_asks_too_often_is_told_so_and_others_are_answered() {
     }
 }
 
+#[test]
+fn nothing_is_received_of_those_who_may_change_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let tokens = data.path().join("tokens");
+    let digest: String = Sha256::digest("eve").iter().map(|byte| format!("{byte:02x}")).collect();
+    fs::write(&tokens, format!("{digest} eve viewer\n")).unwrap();
+    let server = Server::start_in(data, &["--tokens", tokens.to_str().unwrap()]);
+    let head =
+        "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/yaml\r\nContent-Length: 4000000\r\n";
+    for (token, status) in [("", "401"), ("Authorization: Bearer eve\r\n", "403")] {
+        let answer = hear(&connect(&server, &format!("{head}{token}\r\n")));
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_answers_as_many_requests_as_it_can_refuses_others() {
     let server = Server::start(&RATE);

@@ -44,6 +44,7 @@ mod secrets;
 mod server;
 mod service;
 mod service_races;
+mod service_reopen;
 mod shadows;
 mod simulated;
 mod swaps;

@@ -108,6 +108,12 @@ fn a_plugin_is_pushed_and_a_job_with_it_is_submitted_watched_and_stopped() {
     let [last] = &rest["items"].as_array().unwrap()[..] else { panic!("{rest}") };
     assert_eq!((&last["sequence"], &last["action"]), (&3.into(), &"job.stop".into()));
     assert!(rows[4].ends_with(last["hash"].as_str().unwrap()), "{log}");
+    assert_eq!(last["to"], folder);
+    let all: Value = serde_json::from_str(&done(&run(&["audit", "--output", "json"]))).unwrap();
+    assert_eq!(
+        (&all["items"][2]["from"], &all["items"][2]["to"]),
+        (&"{}".into(), &r#"{"operators":{"split":2}}"#.into())
+    );
 
     let listed: Value = serde_json::from_str(&done(&run(&["job", "list", "--output", "json"]))).unwrap();
     assert_eq!((&listed["items"][0]["id"], &listed["items"][0]["state"]), (&id.as_str().into(), &"stopped".into()));

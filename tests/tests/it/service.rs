@@ -33,7 +33,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    fn open(directory: &Path) -> Server {
+    pub fn open(directory: &Path) -> Server {
         Server::with(directory, BTreeMap::new(), None)
     }
 

@@ -19,6 +19,9 @@ use crate::{
     model::Clock,
 };
 
+/// Bytes of the letters of a request: fewer than a server takes.
+const PORTION_BYTES_MAX: usize = 2 << 20;
+
 /// Arguments of `replay`.
 #[derive(Args)]
 pub(in crate::cli) struct Replay {
@@ -78,6 +81,35 @@ fn letters(operator: &str, lines: impl BufRead) -> Result<Vec<Value>, String> {
     Ok(letters)
 }
 
+/// Letters that a request has, as many as it may.
+fn portions(letters: &[Value]) -> Vec<&[Value]> {
+    let (mut portions, mut start, mut bytes) = (Vec::new(), 0, 0);
+    for (at, letter) in letters.iter().enumerate() {
+        let more = letter.to_string().len();
+        if at > start && (at - start == REPLAY_LETTERS_MAX || bytes + more > PORTION_BYTES_MAX) {
+            portions.push(&letters[start..at]);
+            (start, bytes) = (at, 0);
+        }
+        bytes += more;
+    }
+    portions.extend(Some(&letters[start..]).filter(|rest| !rest.is_empty()));
+    portions
+}
+
+/// An error, with how many letters were processed before it.
+fn after(done: usize, error: CommandError) -> CommandError {
+    let more = |text: String| match done {
+        0 => text,
+        _ => format!("{text}\nThe first {done} letters are processed: leave them out the next time"),
+    };
+    match error {
+        CommandError::CommandLine(text) => CommandError::CommandLine(more(text)),
+        CommandError::Refused(text) => CommandError::Refused(more(text)),
+        CommandError::Failed(text) => CommandError::Failed(more(text)),
+        other => other,
+    }
+}
+
 impl Replay {
     fn letters(&self) -> Result<Vec<Value>, CommandError> {
         let file: Box<dyn Read> = match self.file.as_os_str() == "-" {
@@ -96,7 +128,8 @@ impl Replay {
         let input = if self.second { "second" } else { "first" };
         let asked = async |client: &Client| {
             let mut last = Answer { text: String::new(), value: Value::Null };
-            for some in letters.chunks(REPLAY_LETTERS_MAX) {
+            let mut done = 0;
+            for some in portions(&letters) {
                 let body = object([
                     ("plugin", self.plugin.clone().map(Value::from)),
                     ("kind", self.kind.clone().map(Value::from)),
@@ -104,7 +137,9 @@ impl Replay {
                     ("input", Some(json!(input))),
                     ("letters", Some(json!(some))),
                 ]);
-                last = client.create(&self.place.path("replay"), &body).await?;
+                let answer = client.create(&self.place.path("replay"), &body).await;
+                last = answer.map_err(|error| after(done, error.into()))?;
+                done += some.len();
             }
             if last.value.is_object() {
                 last.value["letters"] = json!(letters.len());
@@ -135,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_of_the_operator_are_read_and_others_passed_over() {
+    fn letters_of_the_operator_are_read_in_portions_and_others_passed_over() {
         let text = concat!(
             r#"{"operator":"rules","reason":"r","record":"{\"a\":1}","plugin":"p","position":"x","event_time":5}"#,
             "\n\n",
@@ -148,6 +183,11 @@ mod tests {
             found,
             Ok(vec![json!({"record": "{\"a\":1}", "event_time": 5}), json!({"record": "{}", "event_time": 7})])
         );
+        let large: Vec<Value> = [1, PORTION_BYTES_MAX, 1, 1].map(|bytes| json!("x".repeat(bytes))).to_vec();
+        assert_eq!(portions(&large).iter().map(|some| some.len()).collect::<Vec<_>>(), [1, 1, 2]);
+        let many = vec![json!(1); REPLAY_LETTERS_MAX + 1];
+        assert_eq!(portions(&many).iter().map(|some| some.len()).collect::<Vec<_>>(), [REPLAY_LETTERS_MAX, 1]);
+        assert_eq!(portions(&[]).len(), 0);
         let wrong = letters("rules", "\n{\"record\":1}".as_bytes());
         assert_eq!(wrong, Err("line 2: a letter has a `record` and an `event_time`".to_owned()));
     }

@@ -27,7 +27,7 @@ use arrow_array::ArrayRef;
 
 use super::{
     contract::types::Fault,
-    error::{CallFailure, LoadError},
+    error::{CallFailure, LoadError, words},
     instance::{Call, Function},
 };
 use crate::model::OperatorKind;
@@ -93,11 +93,11 @@ impl Measured for Verdict {
 
 fn fault(fault: Fault) -> CallFailure {
     match fault {
-        Fault::Retry(message) => CallFailure::Fault { retry: true, message },
-        Fault::Fail(message) => CallFailure::Fault { retry: false, message },
+        Fault::Retry(message) => CallFailure::Fault { retry: true, message: words(message) },
+        Fault::Fail(message) => CallFailure::Fault { retry: false, message: words(message) },
     }
 }
 
 fn nonsense(what: impl Into<String>) -> CallFailure {
-    CallFailure::Nonsense(what.into())
+    CallFailure::Nonsense(words(what.into()))
 }
