@@ -333,7 +333,12 @@ impl Instance {
         self.series = measures.series(&self.description.metrics);
     }
 
+    /// A fresh guest. Starting and configuring it may take as long as a call may, and nobody else is to wait for that.
     fn start(&self) -> Result<Running, LoadError> {
+        aside(|| self.started())
+    }
+
+    fn started(&self) -> Result<Running, LoadError> {
         let mut call = Call::open(&self.plugin, self.kind, &self.placement, &self.limits)?;
         let exports = &self.plugin.exports;
         let version =
@@ -344,6 +349,9 @@ impl Instance {
             subtask: self.placement.subtask,
             parallelism: self.placement.parallelism,
         };
+        // First: a guest that refuses this configuration may take another, and is to be one that can be called then.
+        let functions = super::calls::functions_of(self.kind, &interface, &mut call)?;
+        let optional = Optional::of(exports, &mut call)?;
         let configure = call
             .function(&interface, "configure")?
             .check::<(&str, types::Placement), (Result<(), String>,)>(&call, "configure")?;
@@ -351,8 +359,6 @@ impl Instance {
             .call(&mut call, (self.configuration.as_str(), placement))
             .map_err(|failure| LoadError::Start(format!("`configure`: {failure}")))?;
         configured.map_err(|said| LoadError::Configuration(words(said)))?;
-        let functions = super::calls::functions_of(self.kind, &interface, &mut call)?;
-        let optional = Optional::of(exports, &mut call)?;
         Ok(Running { call, functions, optional })
     }
 

@@ -32,6 +32,9 @@ pub(super) struct Lent(NonNull<Maps<'static>>);
 // that goes from thread to thread.
 unsafe impl Send for Lent {}
 
+/// Map keys looked up in one call of `get`, which nothing interrupts.
+const MAP_KEYS_MAX: usize = 1 << 18;
+
 impl Lent {
     /// # Safety
     /// `maps` must outlive what is returned, and not be touched while it lasts.
@@ -74,6 +77,9 @@ impl Maps<'_> {
             }
             keys.len()
         };
+        if count > MAP_KEYS_MAX {
+            return Err(named(format!("{count} map keys were given at once, {MAP_KEYS_MAX} are the most")));
+        }
         let map_keys = column_from_guest(map_keys, key_kind, false, count)
             .map_err(|what| named(format!("the map keys: {what}")))?;
         let values = self.reader.get(index, keys, &map_keys)?;

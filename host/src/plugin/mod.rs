@@ -21,6 +21,7 @@ mod guest;
 mod instance;
 mod maps;
 mod measures;
+pub mod schema;
 mod wasi;
 
 pub use budget::{Budget, OUTPUT_ROWS_FLOOR};

@@ -16,6 +16,7 @@ use crate::{
     plugin::{
         Budget, GUEST_STACK_BYTES_MAX, Limits, LoadError, Placement, Plugin, PluginEngine,
         build::{check_bounds, is_component},
+        schema,
     },
 };
 
@@ -131,8 +132,7 @@ fn check_schema(description: &Description) -> Result<(), RegistryError> {
     if text.len() > SCHEMA_BYTES_MAX {
         return Err(wrong(format!("it has {} bytes, {SCHEMA_BYTES_MAX} are allowed", text.len())));
     }
-    let schema = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
-    jsonschema::validator_for(&schema).map(|_| ()).map_err(|error| wrong(error.to_string()))
+    schema::validator(text).map(drop).map_err(wrong)
 }
 
 /// A plugin that needs settings may say so; it may not break down.

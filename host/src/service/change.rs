@@ -19,7 +19,7 @@ use crate::{
     },
     job::{PluginRef, Variables, fill},
     model::{OperatorKind, OperatorVersion, Share},
-    plugin::{LoadError, Plugin},
+    plugin::{LoadError, Plugin, schema::validator},
 };
 
 /// Bytes of a configuration as JSON.
@@ -144,8 +144,7 @@ pub(super) fn fits(
         return Ok(());
     }
     let broken = |error: String| wrong(format!("the plugin's schema cannot be used: {error}"));
-    let schema = serde_json::from_str(schema).map_err(|error| broken(error.to_string()))?;
-    let validator = jsonschema::validator_for(&schema).map_err(|error| broken(error.to_string()))?;
+    let validator = validator(schema).map_err(broken)?;
     let mistakes = validator.iter_errors(&filled.configuration).take(MISTAKES_MAX);
     let mistakes = mistakes.map(|mistake| match filled.has_variables() {
         true => filled.hide(format!("`{}`: {}", mistake.instance_path(), mistake.masked())),

@@ -148,6 +148,7 @@ async fn hostile_uploads_are_refused_and_survived() {
     let instance = |what: &str| wat(&format!("(component (instance $i) {what})"));
     let functions: String = (0..5000).map(|at| format!(r#"(export "f{at}" (func))"#)).collect();
     let much_wasi = format!(r#"(component (import "wasi:cli/environment@0.2.0" (instance {functions})))"#);
+    let elements = format!("(component (core module (func $f) (elem func {})))", "$f ".repeat(100_001));
     let memory = "it wanted more memory than `limits.memory`, 256.0 MiB";
     let hostile = [
         ("nothing", Vec::new(), "P0202", "no component"),
@@ -155,6 +156,7 @@ async fn hostile_uploads_are_refused_and_survived() {
         ("truncated", good[..good.len() / 2].to_vec(), "P0202", "cut off"),
         ("a core module", wat("(module)"), "P0202", "no component"),
         ("a core module with a component type", refused::fine_with(""), "P0202", "no component"),
+        ("elements", wat(&elements), "R0103", "elements of tables"),
         ("another world", instance(r#"(export "acme:home/phone" (instance $i))"#), "P0203", "exports no operator"),
         (
             "another contract",

@@ -1,7 +1,7 @@
 //! How large and how nested a component from outside may be, looked at in one pass before anything is made of it: what compiling it
 //! costs follows from these numbers. Must not know where the bytes come from.
 use wasmparser::{
-    BlockType, ComponentInstance, CompositeInnerType, FunctionBody, Operator, Parser, Payload, RecGroup,
+    BlockType, ComponentInstance, CompositeInnerType, ElementItems, FunctionBody, Operator, Parser, Payload, RecGroup,
     Result as Parsed, SectionLimited,
 };
 
@@ -29,6 +29,10 @@ const BRANCH_PAIRS_PER_US: u64 = 200;
 const LOOPS_MAX: u64 = 256;
 /// Bytes of all bodies together.
 const CODE_BYTES_MAX: u64 = 48 << 20;
+/// Elements of all tables that modules write out: the compiler makes code of each. CPython, as a component, has some 10 000.
+const ELEMENTS_MAX: u64 = 100_000;
+/// The same, as if every instance had all of them.
+const INSTANCE_ELEMENTS_MAX: u64 = 2_000_000;
 /// Modules and components together.
 const MODULES_MAX: u64 = 256;
 /// Components within components.
@@ -57,6 +61,10 @@ struct Counts {
     /// Parameters and results of the longest type of a function.
     arity: u64,
     modules: u64,
+    /// Of tables, in segments.
+    elements: u64,
+    /// Of core modules.
+    instances: u64,
     items: u64,
     /// Of each component that is not over yet, its instantiations of other components.
     open: Vec<u64>,
@@ -122,7 +130,21 @@ impl Counts {
                 }
                 instances.count()
             }
-            Payload::InstanceSection(instances) => instances.count(),
+            Payload::InstanceSection(instances) => {
+                self.instances += u64::from(instances.count());
+                self.check_elements()?;
+                instances.count()
+            }
+            Payload::ElementSection(elements) => {
+                let items = elements.into_iter().map_while(Parsed::ok).map(|element| match element.items {
+                    ElementItems::Functions(functions) => u64::from(functions.count()),
+                    ElementItems::Expressions(_, expressions) => u64::from(expressions.count()),
+                });
+                self.elements += items.sum::<u64>();
+                within("elements of tables", self.elements, ELEMENTS_MAX)?;
+                self.check_elements()?;
+                0
+            }
             Payload::ComponentAliasSection(aliases) => aliases.count(),
             Payload::ComponentCanonicalSection(functions) => functions.count(),
             Payload::ComponentImportSection(imports) => imports.count(),
@@ -132,6 +154,12 @@ impl Counts {
         self.items += u64::from(items);
         let open = self.open.iter().fold(self.copies, |copies, open| copies.saturating_mul(1 + open));
         within("items, written out,", self.items.saturating_mul(open), ITEMS_MAX)
+    }
+
+    /// Each instance of a module has memory for its elements, wherever it is.
+    fn check_elements(&self) -> Result<(), BoundsError> {
+        let instances = self.instances.max(1).saturating_mul(self.copies);
+        within("elements of tables, in all instances,", self.elements.saturating_mul(instances), INSTANCE_ELEMENTS_MAX)
     }
 
     fn functions(&mut self, count: u32) -> Result<(), BoundsError> {

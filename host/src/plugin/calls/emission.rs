@@ -1,6 +1,6 @@
 //! What a call emitted, checked: rows that stem from where they may, rejections of rows that were there, readings of metrics that
 //! were declared.
-use std::{collections::HashSet, time::Duration};
+use std::{cell::Cell, collections::HashSet, time::Duration};
 
 use arrow_array::{RecordBatch, UInt32Array};
 use arrow_buffer::ScalarBuffer;
@@ -19,7 +19,7 @@ use crate::model::{Batch, Description, EventTime, Schema, Shape};
 
 /// Bytes of rows that are passed on from an input which some of them are repeated from: a row costs a guest four bytes, and the host as
 /// much as the row is large.
-const REPEATED_BYTES_MAX: usize = 256 << 20;
+const COPIED_BYTES_MAX: usize = 256 << 20;
 
 /// What a call emitted, checked.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ pub(super) struct Origins<'a> {
     /// How many rows may stem from all of them, in all outputs together.
     outputs_max: usize,
     arrived: Duration,
+    /// Bytes of whole rows that outputs have copied so far.
+    copied: Cell<usize>,
 }
 
 impl<'a> Origins<'a> {
@@ -64,6 +66,7 @@ impl<'a> Origins<'a> {
             rejectable: input.rows(),
             outputs_max: usize::MAX,
             arrived: input.arrived,
+            copied: Cell::default(),
         }
     }
 
@@ -76,6 +79,7 @@ impl<'a> Origins<'a> {
             rejectable: elements.rows(),
             outputs_max: usize::MAX,
             arrived: elements.arrived,
+            copied: Cell::default(),
         }
     }
 
@@ -88,6 +92,7 @@ impl<'a> Origins<'a> {
             rejectable: 0,
             outputs_max: usize::MAX,
             arrived,
+            copied: Cell::default(),
         }
     }
 
@@ -188,7 +193,7 @@ fn batch_from_rows(rows: Rows, from: &Origins<'_>, shape: &Shape, schema: &Schem
         (Shape::InputRows, None) => RecordBatch::new_empty(schema.arrow().clone()),
         (Shape::InputRows, Some(input)) if identity => input.clone(),
         (Shape::InputRows, Some(input)) => {
-            check_repeated(input, &origins)?;
+            check_copied(input, &origins, &from.copied)?;
             take_record_batch(input, &UInt32Array::from(origins)).map_err(|error| error.to_string())?
         }
         (Shape::Columns(declared), _) => {
@@ -199,16 +204,19 @@ fn batch_from_rows(rows: Rows, from: &Origins<'_>, shape: &Shape, schema: &Schem
     Ok(Batch { columns, timestamps, arrived: from.arrived, key_hashes: None })
 }
 
-/// Refuses rows that are too large together. Where none is repeated they are no larger than the input.
-fn check_repeated(input: &RecordBatch, origins: &[u32]) -> Result<(), Nonsense> {
-    if origins.is_sorted_by(|one, next| one < next) {
-        return Ok(());
-    }
-    let mut bytes = 0_usize;
+/// Refuses rows that are too large together with what the call's other outputs have `copied`. Where none is repeated they are no larger than the
+/// input.
+fn check_copied(input: &RecordBatch, origins: &[u32], copied: &Cell<usize>) -> Result<(), Nonsense> {
+    let once = origins.is_sorted_by(|one, next| one < next);
     for column in input.columns() {
-        bytes += origins.iter().map(|row| bytes_of(column, *row as usize..*row as usize + 1)).sum::<usize>();
-        if bytes > REPEATED_BYTES_MAX {
-            return Err(format!("input rows were repeated to {bytes} bytes, at most {REPEATED_BYTES_MAX} are taken"));
+        let bytes = match once {
+            true => bytes_of(column, 0..input.num_rows()),
+            false => origins.iter().map(|row| bytes_of(column, *row as usize..*row as usize + 1)).sum(),
+        };
+        copied.set(copied.get() + bytes);
+        if copied.get() > COPIED_BYTES_MAX {
+            let bytes = copied.get();
+            return Err(format!("input rows were repeated to {bytes} bytes, at most {COPIED_BYTES_MAX} are taken"));
         }
     }
     Ok(())
@@ -236,7 +244,7 @@ mod tests {
             batch_from_rows(rows, &Origins::rows(&input), &Shape::InputRows, &schema)
         };
         assert_eq!(rows(vec![0, 1, 0]).unwrap().rows(), 3);
-        let too_many = REPEATED_BYTES_MAX / ROW_BYTES + 1;
+        let too_many = COPIED_BYTES_MAX / ROW_BYTES + 1;
         let refused = rows(vec![0; too_many]).unwrap_err();
         assert_eq!(refused, "input rows were repeated to 269484032 bytes, at most 268435456 are taken");
         // What is not large may be repeated more often.
