@@ -121,17 +121,17 @@ impl WatermarkMerge {
         if self.inputs.iter().all(|input| input.status == Status::Ended) {
             return Progress::End;
         }
-        let active =
-            self.inputs.iter().filter(|input| input.status == Status::Active).map(|input| input.watermark).min();
-        match active {
+        let idle = self.inputs.iter().any(|input| input.status == Status::Idle);
+        let active = self.inputs.iter().filter(|input| input.status == Status::Active).map(|input| input.watermark);
+        // The end of some inputs is not the end while another may still wake up: they are as good as ended then.
+        let least = active.filter(|watermark| !idle || *watermark != WATERMARK_END).min();
+        match least {
             // Only idle and ended inputs: what the idle ones will send is bounded by nothing, so time stands still.
             None if self.idle => Progress::None,
             None => {
                 self.idle = true;
                 Progress::Idle
             }
-            // The end of some inputs is not the end while another may still wake up.
-            Some(WATERMARK_END) if self.inputs.iter().any(|input| input.status == Status::Idle) => Progress::None,
             Some(least) if least > self.watermark => {
                 self.watermark = least;
                 Progress::Watermark(least)
@@ -186,8 +186,9 @@ mod tests {
         let mut merge = WatermarkMerge::new(2, NO_WATERMARK);
         merge.advance(0, 10);
         assert_eq!(merge.idle(1), Progress::Watermark(10));
-        assert_eq!(merge.advance(0, WATERMARK_END), Progress::None);
-        assert_eq!(merge.end(0), Progress::Idle);
+        // Nobody downstream waits for either.
+        assert_eq!(merge.advance(0, WATERMARK_END), Progress::Idle);
+        assert_eq!(merge.end(0), Progress::None);
         assert_eq!(merge.advance(1, 30), Progress::Watermark(30));
         assert_eq!(merge.advance(1, WATERMARK_END), Progress::Watermark(WATERMARK_END));
     }

@@ -21,7 +21,9 @@ impl Sessions {
     /// The session of a row alone.
     #[inline]
     pub fn window_of(self, time: EventTime) -> Window {
-        Window { start: time, end: time.saturating_add(self.gap_ms) }
+        // At the end of the scale it would have no room for its row.
+        let start = time.min(EventTime::MAX - 1);
+        Window { start, end: start.saturating_add(self.gap_ms) }
     }
 }
 

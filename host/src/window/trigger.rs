@@ -199,9 +199,14 @@ impl Trigger {
     }
 
     fn set_end(self, window: Window, times: Times, timers: &mut Vec<TimerRequest>) {
-        if let Some(domain) = self.end.filter(|_| !self.is_over(window, times)) {
-            timers.push(TimerRequest { time: over_at(window.end, domain), domain, set: true });
+        if let Some((time, domain)) = self.end_timer(window).filter(|_| !self.is_over(window, times)) {
+            timers.push(TimerRequest { time, domain, set: true });
         }
+    }
+
+    /// When a window's end is due, and by which time, if it is waited for.
+    pub fn end_timer(self, window: Window) -> Option<(EventTime, TimeDomain)> {
+        self.end.map(|domain| (over_at(window.end, domain), domain))
     }
 
     fn set_next(

@@ -218,6 +218,14 @@ impl Firing {
         })
     }
 
+    /// When a window has a timer for its end, if the trigger is ours.
+    pub(super) fn end_timer(&self, window: Window) -> Option<(EventTime, TimeDomain)> {
+        match &self.decider {
+            Decider::BuiltIn(trigger) => trigger.end_timer(window),
+            Decider::Plugin(_) => None,
+        }
+    }
+
     /// Sessions have been joined: the one of which `before[i]` was remembered is part of pane `groups[i]`. A decision a pane.
     pub(super) fn merged(
         &mut self,

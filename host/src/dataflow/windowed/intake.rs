@@ -44,7 +44,8 @@ impl Intake {
         outputs.metrics().add(&outputs.metrics().late, rows.len());
         match self.late {
             Some(port) if outputs.is_read(port) && !rows.is_empty() => {
-                let rows = self.take(batch, rows)?;
+                // Whoever reads them may have another key.
+                let rows = Batch { key_hashes: None, ..self.take(batch, rows)? };
                 outputs.emit(port, rows).await
             }
             _ => Ok(()),

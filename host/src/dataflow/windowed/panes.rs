@@ -23,7 +23,7 @@ use crate::{
         TimerChange, WATERMARK_END, Window,
     },
     plugin::Instance,
-    state::{KeyedStore, Layout},
+    state::{KeyedStore, Layout, Touched},
     window::{Assigner, Repeat, over_at},
 };
 
@@ -464,6 +464,17 @@ impl Windows {
             self.store.change_timers(&panes.touched, &timers)?;
         }
         Ok(())
+    }
+
+    /// Of sessions that are part of others now: there would be one more with each row.
+    pub(super) fn delete_timers(&mut self, of: &Touched, windows: &[Window]) -> Result<(), TaskError> {
+        let timers = windows.iter().enumerate().flat_map(|(pane, window)| {
+            let cleanup = (self.cleanup_time(*window), self.settings.time);
+            let all = [Some(cleanup), self.firing.end_timer(*window)].into_iter().flatten();
+            all.map(move |(time, domain)| TimerChange { key: pane as u32, time, domain, set: false })
+        });
+        let timers: Vec<TimerChange> = timers.collect();
+        Ok(self.store.change_timers(of, &timers)?)
     }
 
     /// Which of the panes are sessions whose last timer this is.

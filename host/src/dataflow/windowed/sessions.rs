@@ -115,6 +115,7 @@ impl Windows {
         self.store.touch(&old_keys, &old_hashes, Some(&moves.from), &mut from)?;
         let lifted = self.contents.lift(&mut self.store, &from, &self.intake, occasion)?;
         let remembered = self.firing.remembered(&mut self.store, &from, occasion)?;
+        self.delete_timers(&from, &moves.from)?;
         self.store.clear(&from)?;
         let mut panes = Panes { touched: Touched::default(), windows: moves.new };
         let (new_keys, new_hashes) = select_keys(keys, hashes, &moves.new_rows);

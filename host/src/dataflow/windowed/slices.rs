@@ -24,7 +24,7 @@ use crate::{
         decode_keys,
     },
     plugin::CallMoment,
-    state::{Cursor, KeyedStore, Layout, Touched},
+    state::{Cursor, KeyedStore, Layout, StateError, Touched},
     window::{Sliding, over_at},
 };
 
@@ -90,6 +90,14 @@ impl Slices {
         let watermark = restored.watermark;
         let mut guests = Guests::new(&settings.key_kinds).with(0, Some(&mut aggregate.instance));
         let store = home.open("slices", states, Layout::Windows, restored, &mut guests)?;
+        if let Some(other) = store.windows().find(|window| windows.slice_of(window.start) != *window) {
+            // They would be part of no window any more.
+            let now = windows.slice_of(other.start);
+            let of =
+                |window: Window| format!("of {} ms from {}", window.end.saturating_sub(window.start), window.start);
+            let (store, state) = (settings.intake().node, "windows".to_owned());
+            return Err(StateError::Incompatible { store, state, was: of(other), is: of(now) }.into());
+        }
         Ok(Slices {
             intake: settings.intake(),
             settings,
