@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     dataflow::{CallCounts, CanaryChange, CanaryCounts, CanaryStart, Offer, Place, TaskError},
-    job::{PlanNode, PluginColumns},
+    job::{PlanNode, PluginColumns, Role},
     model::{CanaryVersion, OperatorKind, OperatorVersion, Share},
     plugin::LoadError,
 };
@@ -127,19 +127,25 @@ fn columns_of(node: &PlanNode, names: &[String]) -> Result<Vec<usize>, String> {
     names.iter().map(place).collect()
 }
 
-/// By which columns a canary's rows are told from others: none where they have a key.
+/// By which columns a canary's rows are told from others: none where state is kept by key, which they are divided by then.
 fn divided_by(node: &PlanNode, kind: OperatorKind, asked: Vec<String>) -> Result<Vec<String>, ChangeError> {
     let refused = |what: String| ChangeError::CanaryBy { operator: node.name.clone(), what };
     if kind != OperatorKind::Transform {
         return match asked.is_empty() {
             true => Ok(asked),
-            false => Err(refused("rows with a key are divided by that, `by` is for operators without".to_owned())),
+            false => Err(refused(
+                "rows of an operator with state by key are divided by that, `by` is for `transform`".to_owned(),
+            )),
         };
     }
     let fields = node.input.as_ref().map(|schema| schema.fields()).unwrap_or_default();
     let read = node.role.plugin(kind).map(|columns| &columns.reads[..]).unwrap_or_default();
+    let key = match &node.role {
+        Role::Operator { key, .. } => &key[..],
+        _ => &[],
+    };
     let by = match asked.is_empty() {
-        true => read.iter().map(|column| fields[*column].name.to_string()).collect(),
+        true => if key.is_empty() { read } else { key }.iter().map(|column| fields[*column].name.to_string()).collect(),
         false => asked,
     };
     match columns_of(node, &by) {

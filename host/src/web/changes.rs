@@ -22,6 +22,7 @@ use super::{
     describe,
     idempotency::{self, Turn, fingerprint},
     limits::{CHANGES_MAX, busy},
+    operations::is_health,
 };
 
 /// Work that goes on if nobody waits for it any more: of a change that is made, its entry in the log and its answer are as well.
@@ -64,7 +65,7 @@ async fn noted(
 
 /// Has all of its body received, then sees it through.
 pub(super) async fn whole(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    if request.method().is_safe() {
+    if request.method().is_safe() || is_health(request.uri().path()) {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();

@@ -79,7 +79,10 @@ async fn replay(
     Path(path): Path<OperatorPath>,
     Json(wanted): Json<Wanted>,
 ) -> Result<Json<Replayed>, Problem> {
-    let of_others = |letter: &&Letter| letter.operator.as_ref().is_some_and(|operator| *operator != path.operator);
+    let operators = state.jobs.operators(&path.job)?;
+    // A path may have its uid, letters have its name.
+    let named = operators.iter().find(|it| it.uid == path.operator).map_or(&path.operator, |it| &it.operator);
+    let of_others = |letter: &&Letter| letter.operator.as_ref().is_some_and(|operator| operator != named);
     if let Some(Letter { operator: Some(operator), .. }) = wanted.letters.iter().find(of_others) {
         return Err(Problem::malformed(format!("a letter is of `{operator}`, not of `{}`", path.operator)));
     }

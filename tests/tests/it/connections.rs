@@ -157,17 +157,29 @@ async fn a_server_that_answers_as_many_requests_as_it_can_refuses_others() {
         "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/yaml\r\nContent-Length: 1\r\n\r\n";
     let mut held: Vec<TcpStream> = (0..REQUESTS_MAX).map(|_| connect(&server, head)).collect();
     let look = async || server.get("/v1/jobs").await;
-    let refused = first(look, |status| status != 200).await;
+    let refused = loop {
+        let response = look().await;
+        if response.status() != 200 {
+            break response;
+        }
+        // It may have had the place of one of the others, which was refused then.
+        if held.len() < REQUESTS_MAX + 100 {
+            held.push(connect(&server, head));
+        }
+    };
     assert_eq!(refused.headers()["retry-after"], "1");
     assert_eq!(problem(refused, 503).await, "R0211");
     assert_eq!(server.get("/health/live").await.status(), 204);
     for stream in &mut held {
-        stream.write_all(b"x").unwrap();
+        // One that was refused may be closed.
+        let _ = stream.write_all(b"x");
     }
-    for stream in &held {
-        let answer = hear(stream);
-        assert!(answer.starts_with("HTTP/1.1 422"), "{answer}");
-    }
+    let answers: Vec<String> = held.iter().map(hear).collect();
+    let is = |answer: &&String, status: &str| answer.starts_with(&format!("HTTP/1.1 {status}"));
+    assert!(answers.iter().filter(|answer| is(answer, "422")).count() >= REQUESTS_MAX, "{answers:?}");
+    // What was refused may not be heard on a connection that is closed.
+    let refused = |answer: &String| answer.is_empty() || is(&answer, "503");
+    assert!(answers.iter().all(|answer| is(&answer, "422") || refused(answer)), "{answers:?}");
     assert_eq!(look().await.status(), 200);
 }
 

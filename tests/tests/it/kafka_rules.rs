@@ -68,7 +68,9 @@ impl Rules {
     /// Starts the server, which goes on with the job.
     pub fn start(&self, arguments: &[&str]) -> Life {
         let mut command = server::command(self.data.path(), arguments);
-        command.stderr(Stdio::piped()).env("WASMILL_LOG", "info,wasmill::control=debug");
+        command
+            .stderr(Stdio::piped())
+            .env("WASMILL_LOG", "info,wasmill::control=debug,wasmill::connector::kafka=debug");
         Life::of(command)
     }
 

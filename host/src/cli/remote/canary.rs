@@ -30,7 +30,7 @@ pub(in crate::cli) struct Canary {
     /// Its configuration. Default: the one the operator has.
     #[arg(long, value_name = "JSON", value_parser = json_value)]
     config: Option<Value>,
-    /// Columns by which rows are divided, of an operator without key; may be given several times. Default: those the operator reads.
+    /// Columns by which rows of a `transform` are divided; may be given several times. Default: its key, or else all it reads.
     #[arg(long, value_name = "COLUMN")]
     by: Vec<String>,
 }

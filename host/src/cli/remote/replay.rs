@@ -62,7 +62,7 @@ pub(in crate::cli) struct Config {
 
 /// The letters of an operator.
 fn letters(operator: &str, lines: impl BufRead) -> Result<Vec<Value>, String> {
-    let mut letters = Vec::new();
+    let (mut letters, mut others) = (Vec::new(), false);
     for (number, line) in (1..).zip(lines.lines()) {
         let line = line.map_err(|error| error.to_string())?;
         if line.trim().is_empty() {
@@ -74,11 +74,15 @@ fn letters(operator: &str, lines: impl BufRead) -> Result<Vec<Value>, String> {
         let (Some(record), Some(time)) = (record, time) else {
             return Err(wrong("a letter has a `record` and an `event_time`"));
         };
-        if letter.get("operator").is_none_or(|it| it == operator) {
-            letters.push(json!({ "record": record, "event_time": time }));
+        match letter.get("operator") {
+            Some(other) if other != operator => others = true,
+            _ => letters.push(json!({ "record": record, "event_time": time })),
         }
     }
-    Ok(letters)
+    match letters.is_empty() && others {
+        true => Err(format!("it has letters of other operators only, none of `{operator}`")),
+        false => Ok(letters),
+    }
 }
 
 /// Letters that a request has, as many as it may.
@@ -188,6 +192,8 @@ mod tests {
         let many = vec![json!(1); REPLAY_LETTERS_MAX + 1];
         assert_eq!(portions(&many).iter().map(|some| some.len()).collect::<Vec<_>>(), [REPLAY_LETTERS_MAX, 1]);
         assert_eq!(portions(&[]).len(), 0);
+        let others = letters("else", text.lines().next().unwrap().as_bytes());
+        assert_eq!(others, Err("it has letters of other operators only, none of `else`".to_owned()));
         let wrong = letters("rules", "\n{\"record\":1}".as_bytes());
         assert_eq!(wrong, Err("line 2: a letter has a `record` and an `event_time`".to_owned()));
     }

@@ -86,7 +86,9 @@ impl KafkaSink {
     async fn settle(&self, cluster: &mut Cluster, committable: &Committable) -> Result<(), ConnectorError> {
         let id = &committable.id;
         let found = cluster.describe(id).await?;
-        match committable.decide(found.as_ref()) {
+        let decision = committable.decide(found.as_ref());
+        tracing::debug!(?committable, ?found, ?decision, "an earlier transaction");
+        match decision {
             Decision::Commit => {
                 tracing::info!(id, "committing a transaction of checkpoint {}", committable.checkpoint);
                 let Err(error) = cluster.commit(id, committable.producer_id, committable.epoch).await else {

@@ -2,6 +2,7 @@
 //! a thread of the runtime, that no record is dropped for want of room, and that the first record which is not delivered is remembered.
 //! Must not know rows or checkpoints.
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::SeqCst},
@@ -54,6 +55,20 @@ struct Deliveries {
     woken: Notify,
     failed: AtomicU64,
     first: Mutex<Option<Undelivered>>,
+    /// Topics and partitions where records are that were delivered since the transaction began.
+    places: Mutex<Vec<(String, i32)>>,
+}
+
+impl Deliveries {
+    /// A record was delivered there.
+    fn note(&self, topic: &str, partition: i32) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |(known, number): &(String, i32)| *number == partition && known == topic;
+        // They come in runs of one partition.
+        if !places.iter().rev().any(is_it) {
+            places.push((topic.to_owned(), partition));
+        }
+    }
 }
 
 impl ClientContext for Deliveries {
@@ -70,6 +85,9 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Ok(message) = result {
+            self.note(message.topic(), message.partition());
+        }
         if let Err((error, message)) = result {
             self.failed.fetch_add(1, SeqCst);
             let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,6 +109,7 @@ pub struct Producer {
     inner: Option<Arc<ThreadedProducer<Deliveries>>>,
     /// Its transactional id, if it has one.
     id: Option<String>,
+    /// Records, since the transaction began if there are such.
     sent: u64,
     /// The last failures told of, with `at_most_once`.
     told: u64,
@@ -110,6 +129,7 @@ impl Producer {
             woken: Notify::new(),
             failed: AtomicU64::new(0),
             first: Mutex::new(None),
+            places: Mutex::default(),
         };
         let opened = blocking(move || {
             let producer = ThreadedProducer::from_config_and_context(&config, deliveries)?;
@@ -141,7 +161,12 @@ impl Producer {
     }
 
     /// Begins a transaction.
-    pub async fn begin(&self) -> Result<(), ConnectorError> {
+    pub async fn begin(&mut self) -> Result<(), ConnectorError> {
+        // All that was sent before is done with, for it is committed.
+        self.sent = 0;
+        let deliveries = self.deliveries();
+        deliveries.done.store(0, SeqCst);
+        deliveries.places.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let inner = self.inner().clone();
         blocking(move || inner.begin_transaction()).await.map_err(|error| self.explain(&error, "no transaction begins"))
     }
@@ -188,6 +213,13 @@ impl Producer {
     pub async fn flush(&self) -> Result<(), ConnectorError> {
         self.wait(self.sent).await;
         self.check()
+    }
+
+    /// A topic and partition where records of the transaction are, that is none of those which the coordinator counts as part of it: a commit would
+    /// leave these out.
+    pub fn stray(&self, counted: &BTreeSet<(String, i32)>) -> Option<(String, i32)> {
+        let places = self.deliveries().places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.iter().find(|place| !counted.contains(place)).cloned()
     }
 
     /// Fails if a record was not delivered.

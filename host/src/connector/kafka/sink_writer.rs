@@ -110,7 +110,7 @@ impl KafkaWriter {
             self.slots.push(None);
         }
         let transactional = self.transactional();
-        let slot = match self.slots[index].take() {
+        let mut slot = match self.slots[index].take() {
             Some(slot) => slot,
             None => {
                 if transactional {
@@ -197,13 +197,20 @@ impl KafkaWriter {
     /// Makes sure that the transaction is open at the brokers and this producer's own, and says how to commit it.
     async fn prepared(
         &mut self,
-        id: &str,
-        identity: Option<Identity>,
+        index: usize,
+        (id, identity): (&str, Option<Identity>),
         checkpoint: u64,
     ) -> Result<Committable, ConnectorError> {
         let found = self.cluster().await?.describe(id).await?;
         match found {
             Some(found) if found.state == State::Ongoing && identity == Some((found.producer_id, found.epoch)) => {
+                let slot = self.slots[index].as_ref();
+                if let Some((topic, partition)) = slot.and_then(|slot| slot.producer.stray(&found.partitions)) {
+                    let what = format!(
+                        "records of `{id}` are in partition {partition}, which the coordinator does not count as part of their transaction"
+                    );
+                    return Err(Failure::Delivery.at(topic, what));
+                }
                 let epoch = i16::try_from(found.epoch).unwrap_or(i16::MAX);
                 let (producer_id, start_ms) = (found.producer_id, found.start_ms);
                 Ok(Committable { id: id.to_owned(), producer_id, epoch, start_ms, checkpoint })
@@ -225,6 +232,11 @@ impl KafkaWriter {
         let Some(slot) = &mut self.slots[index] else { return Ok(()) };
         match slot.producer.commit(&*self.clock).await {
             Ok(()) => {
+                tracing::debug!(
+                    id = committable.id,
+                    "committed a transaction of checkpoint {}",
+                    committable.checkpoint
+                );
                 slot.phase = Phase::Free;
                 Ok(())
             }
@@ -294,7 +306,8 @@ impl SinkWriter for KafkaWriter {
             Delivery::ExactlyOnce => {
                 let (flushed, id, identity) = (slot.producer.flush().await, slot.id.clone(), slot.identity);
                 flushed.map_err(|error| self.judged(error))?;
-                let committable = self.prepared(&id, identity, checkpoint).await?;
+                let committable = self.prepared(index, (&id, identity), checkpoint).await?;
+                tracing::debug!(?committable, "prepared");
                 let bytes = committable.encode();
                 if let Some(slot) = &mut self.slots[index] {
                     slot.phase = Phase::Prepared(committable);

@@ -169,7 +169,8 @@ mod tests {
             (S::Empty, p + 1, 0, -1, Decision::Done),
             (S::CompleteAbort, p + 1, 0, s + 9, Decision::Done),
         ] {
-            let found = Transaction { state, producer_id, epoch: epoch.into(), start_ms };
+            let found =
+                Transaction { state, producer_id, epoch: epoch.into(), start_ms, partitions: Default::default() };
             assert_eq!(committable().decide(Some(&found)), decision, "{found:?}");
         }
         assert_eq!(committable().decide(None), Decision::Expired);

@@ -1,5 +1,5 @@
 //! What can be asked and done about transactions. Every call is made again while what stands in its way passes.
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use kafka_protocol::{
     ResponseError,
@@ -7,6 +7,7 @@ use kafka_protocol::{
     messages::{
         DescribeConfigsRequest, DescribeTransactionsRequest, EndTxnRequest, InitProducerIdRequest,
         ListTransactionsRequest, TransactionalId, describe_configs_request::DescribeConfigsResource,
+        describe_transactions_response::TopicData,
     },
     protocol::StrBytes,
 };
@@ -31,6 +32,8 @@ pub struct Transaction {
     pub epoch: i64,
     /// When it began, in ms since 1970 by the coordinator's clock; -1 if none has since the producer was made known.
     pub start_ms: i64,
+    /// Topics and partitions that are part of it while it is open.
+    pub partitions: BTreeSet<(String, i32)>,
 }
 
 /// What has become of a transaction.
@@ -126,7 +129,13 @@ impl Cluster {
         let state = State::parse(&found.transaction_state)
             .ok_or_else(|| protocol(format!("a transaction is {}", found.transaction_state)))?;
         let (producer_id, epoch) = (found.producer_id.0, found.producer_epoch.into());
-        Ok(Some(Transaction { state, producer_id, epoch, start_ms: found.transaction_start_time_ms }))
+        let of = |topic: TopicData| {
+            let name = topic.topic.0.to_string();
+            topic.partitions.into_iter().map(move |partition| (name.clone(), partition))
+        };
+        let start_ms = found.transaction_start_time_ms;
+        let partitions = found.topics.into_iter().flat_map(of).collect();
+        Ok(Some(Transaction { state, producer_id, epoch, start_ms, partitions }))
     }
 
     /// Commits an open transaction.
