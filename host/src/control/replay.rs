@@ -1,5 +1,5 @@
-//! Dead letters that an operator is given again: made rows, and laid ready for the subtasks that own their keys. Must not know where letters are
-//! kept meanwhile.
+//! Dead letters that an operator is given again: made rows, laid ready for the subtasks that own their keys, and given at a barrier. Guarantees that
+//! a replay is done only if a checkpoint has what came of it. Must not know where letters are kept meanwhile.
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -79,14 +79,17 @@ impl JobView {
         }
         for _ in 0..REPLAY_CHECKPOINTS_MAX {
             // Any that comes after the letters has what came of them, also the last.
-            let asked = self.checkpoint(Last::No).await;
+            let asked = self.while_running(async { Some(self.checkpoint(Last::No).await) }).await;
             if self.shared.has_complete(start, barrier) {
                 return Ok(());
             }
-            if self.starts() != start {
-                break;
+            match asked {
+                Some(Err(what)) if self.starts() == start => {
+                    tracing::debug!("no checkpoint after a replay yet: {what}")
+                }
+                // The job has failed: it is not to be waited for.
+                _ => break,
             }
-            asked.map_or_else(|what| tracing::debug!("no checkpoint after a replay yet: {what}"), drop);
         }
         Err(ChangeError::Undone)
     }

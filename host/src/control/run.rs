@@ -355,10 +355,6 @@ impl JobView {
         offers: Vec<(Place, Offer)>,
         purpose: Purpose,
     ) -> Result<u64, ChangeError> {
-        let mut running = self.shared.running.subscribe();
-        if !*running.borrow() {
-            return Err(ChangeError::Ended);
-        }
         let changes = &self.shared.changes;
         let number = self.shared.offers.fetch_add(1, Relaxed) + 1;
         for (place, offer) in offers {
@@ -366,18 +362,27 @@ impl JobView {
         }
         let (done, wait) = oneshot::channel();
         let command = Command::Change { base: base.clone(), offer: number, purpose, done };
-        let made = async {
+        // What the next start runs is something else, so that it does not take this.
+        let made = self.while_running(async {
             self.commands.send(command).await.ok()?;
             wait.await.ok()
-        };
-        let made = tokio::select! {
-            biased;
-            made = made => made,
-            // What the next start runs is something else, so that it does not take this.
-            _ = running.wait_for(|running| !running) => None,
-        };
+        });
+        let made = made.await;
         changes.withdraw(number);
         made.ok_or(ChangeError::Ended)
+    }
+
+    /// What comes of work that needs the job to run; `None` once it has failed.
+    pub(super) async fn while_running<T>(&self, work: impl Future<Output = Option<T>>) -> Option<T> {
+        let mut running = self.shared.running.subscribe();
+        if !*running.borrow() {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            done = work => done,
+            _ = running.wait_for(|running| !running) => None,
+        }
     }
 
     /// Waits for the change that is being made, if one is; no other is made as long as what this gives is there.

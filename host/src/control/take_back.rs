@@ -45,17 +45,10 @@ impl JobView {
         }
         let (done, wait) = oneshot::channel();
         let taken = TakenBack { operator: operator.to_owned(), kind, by: by.to_owned(), done };
-        let mut running = self.shared.running.subscribe();
-        let taken = async {
+        let taken = self.while_running(async {
             self.commands.send(Command::TakeBack(taken)).await.ok()?;
             wait.await.ok()
-        };
-        let taken = tokio::select! {
-            biased;
-            taken = taken => taken,
-            // It has failed of something else.
-            _ = running.wait_for(|running| !running) => None,
-        };
-        taken.ok_or(ChangeError::Ended)
+        });
+        taken.await.ok_or(ChangeError::Ended)
     }
 }

@@ -55,6 +55,7 @@ struct Deliveries {
     woken: Notify,
     failed: AtomicU64,
     first: Mutex<Option<Undelivered>>,
+    transactional: bool,
     /// Topics and partitions where records are that were delivered since the transaction began.
     places: Mutex<Vec<(String, i32)>>,
 }
@@ -64,9 +65,13 @@ impl Deliveries {
     fn note(&self, topic: &str, partition: i32) {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let is_it = |(known, number): &(String, i32)| *number == partition && known == topic;
-        // They come in runs of one partition.
-        if !places.iter().rev().any(is_it) {
-            places.push((topic.to_owned(), partition));
+        // They come in runs of one partition: that of the latest is the last.
+        match places.iter().rposition(is_it) {
+            Some(at) => {
+                let last = places.len() - 1;
+                places.swap(at, last);
+            }
+            None => places.push((topic.to_owned(), partition)),
         }
     }
 }
@@ -85,17 +90,18 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Ok(message) = result {
-            self.note(message.topic(), message.partition());
-        }
-        if let Err((error, message)) = result {
-            self.failed.fetch_add(1, SeqCst);
-            let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert_with(|| Undelivered {
-                code: error.rdkafka_error_code().unwrap_or(Code::Unknown),
-                topic: message.topic().to_owned(),
-                bytes: message.payload_len(),
-            });
+        match result {
+            Ok(message) if self.transactional => self.note(message.topic(), message.partition()),
+            Ok(_) => {}
+            Err((error, message)) => {
+                self.failed.fetch_add(1, SeqCst);
+                let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+                first.get_or_insert_with(|| Undelivered {
+                    code: error.rdkafka_error_code().unwrap_or(Code::Unknown),
+                    topic: message.topic().to_owned(),
+                    bytes: message.payload_len(),
+                });
+            }
         }
         if self.done.fetch_add(1, SeqCst) + 1 >= self.awaited.load(SeqCst) {
             self.woken.notify_one();
@@ -129,6 +135,7 @@ impl Producer {
             woken: Notify::new(),
             failed: AtomicU64::new(0),
             first: Mutex::new(None),
+            transactional,
             places: Mutex::default(),
         };
         let opened = blocking(move || {
